@@ -1,0 +1,200 @@
+//! Network → XMPP.
+
+use std::time::SystemTime;
+
+use crate::address::{Address, BareJid, RoomId};
+use crate::host::MessageRef;
+use crate::message::{DeliveryKey, ForeignMessageId, Message, OnceKey};
+use crate::text::Text;
+
+/// Whether somebody is waiting for it now, or it is history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Origin {
+    /// As it happens.
+    #[default]
+    Live,
+    /// Fetched later (history): archived, not delivered.
+    Backlog,
+}
+
+/// One event for an XMPP user.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Inbound {
+    /// For whom.
+    pub to: BareJid,
+    /// From whom or where.
+    pub from: Address,
+    /// What.
+    pub event: Event,
+    /// When it happened on the far network.
+    pub at: SystemTime,
+    /// Live or history.
+    pub origin: Origin,
+    /// The network's id of it.
+    pub id: Option<ForeignMessageId>,
+    /// What makes a second copy (held bridges only).
+    pub once: Option<OnceKey>,
+    /// The outbound event that this is the network's own copy of, and which part of it (0-based).
+    pub echo_of: Option<(DeliveryKey, u16)>,
+}
+
+impl Inbound {
+    /// A live event, happening now.
+    pub fn new(to: BareJid, from: Address, event: Event) -> Self {
+        Self { to, from, event, at: SystemTime::now(), origin: Origin::Live, id: None, once: None, echo_of: None }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Event {
+    /// A message.
+    Message(Box<Message>),
+    /// The contact has read up to this message.
+    Marked {
+        /// Which.
+        of: MessageRef,
+    },
+    /// The contact is typing, or has stopped.
+    Typing {
+        /// `true` while composing.
+        on: bool,
+    },
+    /// Reactions came or went.
+    Reacted {
+        /// To which message.
+        of: MessageRef,
+        /// Newly set.
+        add: Vec<String>,
+        /// Taken back.
+        remove: Vec<String>,
+    },
+    /// A message was withdrawn.
+    Retracted {
+        /// Which.
+        of: MessageRef,
+        /// By whom, if not by its author.
+        by: Option<Address>,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// A contact's presence.
+    Presence {
+        /// Reachable.
+        available: bool,
+        /// Away.
+        away: bool,
+        /// Status text.
+        status: Option<Text>,
+        /// Display name.
+        nick: Option<String>,
+    },
+    /// Something happened in a room; `from` is the room or the occupant.
+    Room(RoomChange),
+    /// An invitation; `from` is who invites.
+    Invited {
+        /// Into which room.
+        room: RoomId,
+        /// Why.
+        reason: Option<String>,
+        /// Its password.
+        password: Option<String>,
+    },
+    /// The contact asks to see the user's presence.
+    SubscribeAsked {
+        /// Words with the request.
+        status: Option<String>,
+    },
+    /// The contact's answer to the user's request.
+    SubscribeAnswered {
+        /// Yes or no.
+        accepted: bool,
+        /// Why.
+        reason: Option<Text>,
+    },
+    /// Words of the bridge for the user; shown as a message from `from` that nobody should answer automatically.
+    Notice {
+        /// The words.
+        text: Text,
+        /// The message that it is about.
+        about: Option<MessageRef>,
+        /// What the user can do about it: (command node, label, values filled in). Offered as buttons and as chat commands.
+        actions: Vec<(String, Text, crate::settings::Values)>,
+    },
+}
+
+/// What happened in a room. The room's state itself stands in the [`RoomView`](crate::room::RoomView), which the session has changed before it emits.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum RoomChange {
+    /// The user is inside: occupants, subject and own nick are in the view.
+    Joined,
+    /// The join was refused.
+    Refused {
+        /// Why.
+        error: crate::error::DeliveryError,
+        /// Where the network sends the user instead.
+        redirect: Option<RoomId>,
+    },
+    /// Somebody entered; `from` is the occupant.
+    Entered,
+    /// Somebody left.
+    Left {
+        /// Parting words.
+        status: Option<String>,
+        /// How.
+        how: Departure,
+        /// Who did it to them.
+        by: Option<String>,
+    },
+    /// Somebody has another nick; `from` has the old one.
+    Renamed {
+        /// The new one.
+        nick: String,
+    },
+    /// Somebody's rank, away state or account changed; `from` is the occupant.
+    Changed {
+        /// Who did it.
+        by: Option<String>,
+    },
+    /// Another subject.
+    Subject {
+        /// The words; empty for none.
+        subject: String,
+        /// Nick of who set it.
+        by: Option<String>,
+        /// When it was set.
+        at: Option<SystemTime>,
+    },
+    /// The room's settings changed.
+    Settings,
+    /// The user is outside now, and not by their own wish.
+    Lost {
+        /// Why.
+        reason: Text,
+        /// The network will be tried again by itself.
+        coming_back: bool,
+    },
+}
+
+/// How somebody left a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Departure {
+    /// Left the room.
+    Parted,
+    /// Left the network.
+    Quit,
+    /// Thrown out.
+    Kicked,
+    /// Thrown out for good.
+    Banned,
+}

@@ -1,0 +1,55 @@
+//! The contract between the Isthmus core and its bridges.
+//!
+//! A **bridge** serves one kind of network (mail, chat, texts). It never sees a stanza, a database or another bridge; all that it and the core
+//! may say to each other stands in this crate:
+//!
+//! | module | what |
+//! |---|---|
+//! | [`bridge`] | [`Kind`], [`Bridge`], [`Profile`]: what a bridge is and declares |
+//! | [`host`] | [`Gateway`], handed out as [`Host`]: what the core does for a bridge |
+//! | [`address`] | JIDs, networks, contacts, rooms, and [`Addressing`], the law between them and local parts |
+//! | [`outbound`] | XMPP → network: [`Outbound`], [`Intent`], [`Delivery`] |
+//! | [`ticket`] | the answer that every delivery must get: [`Ticket`], [`Leg`] |
+//! | [`inbound`] | network → XMPP: [`Inbound`], [`Event`] |
+//! | [`message`] | what both directions carry: [`Message`], [`File`] |
+//! | [`error`] | [`DeliveryError`], [`Failure`] and the errors of the host |
+//! | [`query`] | [`Query`], [`Reply`]: questions of the core to a session |
+//! | [`inbox`] | the bounded queue a session reads its [`Work`] from |
+//! | [`settings`] | declared settings and their resolved values |
+//! | [`command`] | commands and forms, declared once, shown three ways by the core |
+//! | [`room`] | [`People`](room::People) and [`RoomView`](room::RoomView) |
+//! | [`section`] | a bridge's part of the configuration, read with named errors |
+//! | [`text`] | words for people, in their language |
+//!
+//! All data types are owned, `#[non_exhaustive]` and (feature `serde`) serialisable: the same contract will be spoken with bridges in other processes.
+
+pub mod address;
+pub mod bridge;
+pub mod command;
+pub mod error;
+pub mod host;
+pub mod inbound;
+pub mod inbox;
+pub mod message;
+pub mod outbound;
+pub mod query;
+pub mod room;
+pub mod section;
+pub mod settings;
+pub mod text;
+pub mod ticket;
+
+pub use address::{Address, Addressing, BadAddress, BareJid, ContactId, NetworkId, Parts, RoomId};
+pub use bridge::{Bridge, Contacts, Finding, Kind, Mode, Profile, Registration, Severity, Verb};
+pub use command::{Action, Audience, Call, Command, Field, FieldKind, Form, Note, Place, Step, Table};
+pub use error::{BridgeError, DeliveryError, Failure, Full, Refused, Retry, Sent, StoreError, Taken};
+pub use host::{Change, Fetch, Gateway, Host, Known, Late, LinkState, MessageRef, SessionOf};
+pub use inbound::{Event, Inbound, Origin, RoomChange};
+pub use inbox::{Ask, Inbox, InboxSender, Work};
+pub use message::{BlobId, DeliveryKey, File, FileSource, ForeignMessageId, Media, Message, MessageKind, OnceKey};
+pub use outbound::{Delivery, Intent, Outbound, Recipient, RecipientKind};
+pub use query::{Query, Reply};
+pub use section::{ConfigError, Section};
+pub use settings::{Resolved, Scope, Setting, SettingKind, Values};
+pub use text::{Lang, Text};
+pub use ticket::{Leg, Outcome, Ticket, TicketSink};

@@ -1,0 +1,177 @@
+//! Settings: declared by a bridge, stored and resolved by the core (room > network > user > administrator's defaults > built in).
+
+use std::collections::BTreeMap;
+
+use crate::text::Text;
+
+/// Where a setting can be set by a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Scope {
+    /// For all of the bridge.
+    Gateway,
+    /// For one network.
+    Network,
+    /// For one room.
+    Room,
+    /// For one contact.
+    Contact,
+}
+
+/// What a setting holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SettingKind {
+    /// Yes or no.
+    Bool,
+    /// A whole number in this range.
+    Number {
+        /// Smallest.
+        min: i64,
+        /// Largest.
+        max: i64,
+    },
+    /// One line of text.
+    Line,
+    /// Several lines.
+    Lines,
+    /// One of these: value and label.
+    Choice(&'static [(&'static str, &'static str)]),
+    /// Sealed at rest, never shown again, never in logs or exports.
+    Secret,
+}
+
+/// A setting, declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Setting {
+    /// Its key: field name in forms, key in `[defaults]`.
+    pub key: &'static str,
+    /// What it holds.
+    pub kind: SettingKind,
+    /// Where a user can set it.
+    pub scopes: &'static [Scope],
+    /// Its value where nobody set it; `""` for none.
+    pub default: &'static str,
+    /// Only administrators set it.
+    pub admin_only: bool,
+    /// Words for people: what it does.
+    pub label: Text,
+}
+
+impl Setting {
+    /// A setting that users may set in these places.
+    pub fn new(key: &'static str, kind: SettingKind, scopes: &'static [Scope], default: &'static str) -> Self {
+        Self { key, kind, scopes, default, admin_only: false, label: Text::key(format!("setting.{key}")) }
+    }
+
+    /// The same, for administrators only.
+    #[must_use]
+    pub fn admin_only(mut self) -> Self {
+        self.admin_only = true;
+        self
+    }
+}
+
+/// Values by key, as a form holds them: a field may have several.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct Values(BTreeMap<String, Vec<String>>);
+
+impl Values {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The first value of a field.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|v| v.first()).map(String::as_str)
+    }
+
+    /// All values of a field.
+    pub fn all(&self, key: &str) -> &[String] {
+        self.0.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// `true`, `1` (XEP-0004), `yes`, `on`; `None` where the field is absent or holds something else.
+    pub fn bool(&self, key: &str) -> Option<bool> {
+        as_bool(self.get(key)?)
+    }
+
+    /// Sets the single value of a field.
+    pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(key.into(), vec![value.into()]);
+    }
+
+    /// Sets all values of a field.
+    pub fn set_all(&mut self, key: impl Into<String>, values: Vec<String>) {
+        self.0.insert(key.into(), values);
+    }
+
+    /// With this value.
+    #[must_use]
+    pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    /// Removes a field.
+    pub fn remove(&mut self, key: &str) -> Option<Vec<String>> {
+        self.0.remove(key)
+    }
+
+    /// Fields in order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.0.iter().map(|(k, v)| (k.as_str(), v.as_slice()))
+    }
+
+    /// No field.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What is in force at an address, for a user. Cheap to read, shared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Resolved {
+    values: BTreeMap<&'static str, String>,
+}
+
+impl Resolved {
+    /// The values in force, by the keys of the declared settings. The core has checked them against their kind.
+    pub fn new(values: BTreeMap<&'static str, String>) -> Self {
+        Self { values }
+    }
+
+    /// A value as text; `""` where there is none.
+    pub fn str(&self, key: &str) -> &str {
+        self.values.get(key).map_or("", String::as_str)
+    }
+
+    /// A value as text, `None` where there is none.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(String::as_str).filter(|v| !v.is_empty())
+    }
+
+    /// A yes or no; `false` where there is none.
+    pub fn bool(&self, key: &str) -> bool {
+        as_bool(self.str(key)).unwrap_or(false)
+    }
+
+    /// A number; 0 where there is none.
+    pub fn number(&self, key: &str) -> i64 {
+        self.str(key).trim().parse().unwrap_or(0)
+    }
+}
+
+fn as_bool(value: &str) -> Option<bool> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}

@@ -1,0 +1,1 @@
+//! Who may do what: tiers by the bare JID, quotas.

@@ -1,0 +1,1 @@
+//! Control socket and the commands of the command line.

@@ -1,0 +1,1 @@
+//! Files and environment; the only place that reads them.

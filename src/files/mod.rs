@@ -1,0 +1,1 @@
+//! Files: upload (XEP-0363), fetch, keep, serve.

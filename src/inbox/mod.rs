@@ -1,0 +1,1 @@
+//! The durable inbox: network → XMPP, for held bridges.

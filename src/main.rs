@@ -1,0 +1,2 @@
+//! Isthmus.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The durable outbox: XMPP → network, for held bridges.

@@ -1,0 +1,1 @@
+//! Domain and local part → bridge and address.

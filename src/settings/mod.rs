@@ -1,0 +1,1 @@
+//! Settings in force for a user at an address.

@@ -1,0 +1,1 @@
+//! Pure translation: stanza → Intent, Event → stanzas.

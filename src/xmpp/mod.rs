@@ -1,0 +1,3 @@
+//! The only code that sees stanzas; one XEP family a file.
+
+pub mod link;
