@@ -1,3 +1,7 @@
 //! The only code that sees stanzas; one XEP family a file.
 
+pub mod errors;
+pub mod escape;
 pub mod link;
+pub mod ns;
+pub mod xml;
