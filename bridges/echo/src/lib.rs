@@ -1,1 +1,138 @@
-//! bridges/echo
+//! The sample bridge: a network whose contacts answer with what they were told. Copy this folder to begin a bridge; `docs/bridge-authors.md` walks through it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use isthmus_bridge::{
+    Address, Addressing, BadAddress, Bridge, BridgeError, ConfigError, ContactId, Delivery, DeliveryError, Event,
+    Failure, ForeignMessageId, Host, Inbound, Inbox, Intent, Kind, Lang, Message, Mode, NetworkId, OnceKey, Outbound,
+    Parts, Profile, Refused, Section, SessionOf, Text, Work,
+};
+
+/// `kind = "echo"`: what the registry of the core lists.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EchoKind;
+
+impl Kind for EchoKind {
+    fn name(&self) -> &str {
+        "echo"
+    }
+
+    /// Reads every key, collects every fault, and opens nothing: whether the far side is there is asked in `probe` and found out in `session`.
+    fn build(&self, mut config: Section<'_>) -> Result<Arc<dyn Bridge>, Vec<ConfigError>> {
+        let prefix = config.table.string("prefix").unwrap_or_default();
+        let held = config.table.choice("mode", &["live", "held"]) == Some("held");
+        let faults = config.table.finish(); // keys that nobody read are among them
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        // What the profile does not promise, the core degrades or refuses before it reaches the bridge.
+        let mut profile = if held { Profile::held("echo", "Echo") } else { Profile::live("echo", "Echo") };
+        profile.idempotent = held; // the OnceKey below makes a second try harmless
+        profile.typing = !held;
+        let texts = [(Lang::new("en"), include_str!("../texts/en.txt"))];
+        Ok(Arc::new(Echo { profile, prefix, texts }))
+    }
+}
+
+struct Echo {
+    profile: Profile,
+    prefix: String,
+    texts: [(Lang, &'static str); 1],
+}
+
+/// Every local part is a contact. Law: `parse(format(a)) == a`.
+impl Addressing for Echo {
+    fn parse(&self, local: Option<&str>, _resource: Option<&str>) -> Result<Address, BadAddress> {
+        Ok(local.map_or(Address::Gateway, |name| Address::Contact(ContactId::from(name))))
+    }
+
+    fn format(&self, address: &Address) -> Parts {
+        match address {
+            Address::Contact(name) => Parts::local(name.as_str()),
+            _ => Parts::gateway(), // no other address is ever made here
+        }
+    }
+
+    fn network(&self, _address: &Address) -> NetworkId {
+        NetworkId::from("echo") // one network: every user has a single session
+    }
+}
+
+#[async_trait]
+impl Bridge for Echo {
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn addressing(&self) -> &dyn Addressing {
+        self
+    }
+
+    /// One user's presence: reads its work until there is none and the core wants it to stop. A network with a socket selects over both.
+    async fn session(&self, _of: SessionOf, mut inbox: Inbox, host: Host) -> Result<(), BridgeError> {
+        while let Some(work) = inbox.recv().await {
+            // Other work is a question, which is answered as failed by being dropped, or changed settings, of which there are none.
+            if let Work::Deliver(delivery) = work {
+                self.carry(*delivery, &host).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// One file per language; every `Text::key` of the bridge stands in each of them.
+    fn texts(&self) -> &[(Lang, &str)] {
+        &self.texts
+    }
+}
+
+impl Echo {
+    /// Carries one event and answers its ticket, whatever happens: a ticket that is dropped tells the sender that nobody knows.
+    async fn carry(&self, Delivery { event, ticket, .. }: Delivery, host: &Host) {
+        // Before the first byte that could reach anybody. On an error another attempt owns the event: send nothing.
+        if ticket.starting().await.is_err() {
+            return;
+        }
+        match self.answer(&event, host) {
+            Some(reply) => match self.hand_over(reply, host).await {
+                Ok(()) => ticket.sent(Some(ForeignMessageId::from(event.key.as_str()))),
+                Err(error) => ticket.failed(error),
+            },
+            None => ticket.failed(DeliveryError::new(Failure::Unsupported, Text::key("only-messages"))),
+        }
+    }
+
+    /// What the contact says to it; pure but for the clock.
+    fn answer(&self, event: &Outbound, host: &Host) -> Option<Inbound> {
+        let from = event.to.first().map(|to| to.address.clone()).filter(|to| matches!(to, Address::Contact(_)))?;
+        let said = match &event.intent {
+            Intent::Send(told) => {
+                let mut said = Message::chat(format!("{}{}", self.prefix, told.body));
+                (said.kind, said.subject, said.thread) = (told.kind, told.subject.clone(), told.thread.clone());
+                Event::Message(Box::new(said))
+            }
+            Intent::Typing { on } => Event::Typing { on: *on },
+            _ => return None,
+        };
+        let mut reply = Inbound::new(event.user.clone(), from, said);
+        reply.at = host.now();
+        reply.id = Some(ForeignMessageId::from(event.key.as_str()));
+        reply.once = Some(OnceKey::from(event.key.as_str())); // the same event tried twice is delivered once
+        Some(reply)
+    }
+
+    /// Live: `emit` never waits; when the link is full the session stops reading until there is room. Held: `accept` has committed when it returns.
+    async fn hand_over(&self, reply: Inbound, host: &Host) -> Result<(), DeliveryError> {
+        if self.profile.mode == Mode::Live {
+            while host.emit(reply.clone()).is_err() {
+                host.ready().await;
+            }
+            return Ok(());
+        }
+        match host.accept(vec![reply]).await.pop() {
+            Some(Ok(())) => Ok(()),
+            Some(Err(Refused::Never(error))) => Err(error),
+            _ => Err(DeliveryError::temporary(Failure::Unreachable, Text::key("store-away"))),
+        }
+    }
+}
