@@ -1,0 +1,1 @@
+//! SMTP and LMTP, server side, without sockets.

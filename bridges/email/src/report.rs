@@ -1,0 +1,1 @@
+//! Reads DSNs (RFC 3464) and MDNs (RFC 8098).

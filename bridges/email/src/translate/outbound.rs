@@ -1,0 +1,1 @@
+//! Message → RFC 5322.
