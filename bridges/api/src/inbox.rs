@@ -133,6 +133,16 @@ impl InboxSender {
         Ok(())
     }
 
+    /// What a session left behind when it ended, in order; empty while it lives.
+    pub fn take_back(&self) -> Vec<Work> {
+        let mut queue = self.shared.lock();
+        if !queue.closed {
+            return Vec::new();
+        }
+        queue.bytes = 0;
+        std::mem::take(&mut queue.items).into()
+    }
+
     /// The session has dropped its end.
     pub fn is_closed(&self) -> bool {
         self.shared.lock().closed
@@ -194,14 +204,10 @@ impl Inbox {
 }
 
 impl Drop for Inbox {
-    /// What is left is dropped, which answers its tickets and questions as unknown.
+    /// What the session has not taken stays with the core ([`InboxSender::take_back`]): it goes to the next session, or is dropped with the
+    /// queue, which answers its tickets and questions as unknown.
     fn drop(&mut self) {
-        let items = {
-            let mut queue = self.shared.lock();
-            queue.closed = true;
-            std::mem::take(&mut queue.items)
-        };
-        drop(items);
+        self.shared.lock().closed = true;
     }
 }
 

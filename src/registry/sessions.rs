@@ -1,0 +1,190 @@
+//! The supervisor: one task per session, started by its first work, started again with back-off when it fails. A bridge that panics, hangs or
+//! floods harms only its own session.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use isthmus_bridge::inbox::inbox;
+use isthmus_bridge::{Host, InboxSender, SessionOf, Work};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, warn};
+
+use super::Instance;
+
+/// How long a session may take to leave its network politely.
+const GRACE: Duration = Duration::from_secs(10);
+/// The first and the longest wait before a failed session is started again.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The sessions of one bridge.
+#[derive(Clone)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    instance: Instance,
+    host: Host,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    running: Mutex<HashMap<SessionOf, Running>>,
+}
+
+struct Running {
+    inbox: InboxSender,
+    /// Ends this session alone.
+    end: CancellationToken,
+    /// How often it failed in a row, and when it may start again.
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").field("bridge", &self.shared.instance.name).field("running", &self.len()).finish()
+    }
+}
+
+impl Sessions {
+    /// No session yet. `tasks` owns every task that is started; `stop` ends them all.
+    pub fn new(instance: Instance, host: Host, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self { shared: Arc::new(Shared { instance, host, tasks, stop, running: Mutex::default() }) }
+    }
+
+    /// Hands work to a session, starting it if need be. `Err` gives the work back: the session's queue is full, or it failed a moment ago and waits.
+    pub fn push(&self, of: &SessionOf, work: Work) -> Result<(), Work> {
+        if self.shared.stop.is_cancelled() {
+            return Err(work);
+        }
+        let mut running = self.shared.lock();
+        match running.get(of) {
+            Some(session) if !session.inbox.is_closed() => return session.inbox.push(work),
+            Some(session) if session.not_before.is_some_and(|at| Instant::now() < at) => return Err(work),
+            _ => {}
+        }
+        let failures = running.get(of).map_or(0, |r| r.failures);
+        let mut left = running.get(of).map(|r| r.inbox.take_back()).unwrap_or_default();
+        left.push(work);
+        let sender = self.shared.start(&mut running, of.clone(), failures);
+        drop(running);
+        let mut refused = None;
+        for work in left {
+            // A fresh queue takes what the old one held; only the last, the new work, can be one too many.
+            refused = sender.push(work).err();
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Ends a session that no longer answers: its task is stopped, after the grace time aborted; the next work starts it anew.
+    pub fn end(&self, of: &SessionOf) {
+        if let Some(session) = self.shared.lock().get(of) {
+            session.end.cancel();
+        }
+    }
+
+    /// Sessions whose task runs.
+    pub fn len(&self) -> usize {
+        self.shared.lock().values().filter(|r| !r.inbox.is_closed()).count()
+    }
+
+    /// No session runs.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionOf, Running>> {
+        // Nothing that runs under this lock can panic half-way through a change.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(self: &Arc<Self>, running: &mut HashMap<SessionOf, Running>, of: SessionOf, failures: u32) -> InboxSender {
+        let end = self.stop.child_token();
+        let (sender, inbox) = inbox(end.clone());
+        running.insert(of.clone(), Running { inbox: sender.clone(), end: end.clone(), failures, not_before: None });
+        let shared = self.clone();
+        let began = Instant::now();
+        self.tasks.spawn(async move {
+            let session = AssertUnwindSafe(shared.instance.bridge.session(of.clone(), inbox, shared.host.clone())).catch_unwind();
+            let ended = tokio::select! {
+                ended = session => ended,
+                () = async { end.cancelled().await; tokio::time::sleep(GRACE).await } => {
+                    warn!(bridge = %shared.instance.name, user = %of.user, network = %of.network, "a session did not stop in time and was aborted");
+                    Ok(Ok(()))
+                }
+            };
+            let failed = match ended {
+                Ok(Ok(())) => false,
+                Ok(Err(e)) => {
+                    warn!(bridge = %shared.instance.name, user = %of.user, network = %of.network, error = %e, "a session failed");
+                    true
+                }
+                Err(_panic) => {
+                    error!(bridge = %shared.instance.name, user = %of.user, network = %of.network, "a session panicked");
+                    true
+                }
+            };
+            shared.ended(of, failed, began.elapsed());
+        });
+        sender
+    }
+
+    /// Books a session's end; what it left in its queue starts it again, after a failure with back-off.
+    fn ended(self: &Arc<Self>, of: SessionOf, failed: bool, lasted: Duration) {
+        let mut running = self.lock();
+        let Some(session) = running.get_mut(&of) else { return };
+        let left = session.inbox.take_back();
+        if !failed && left.is_empty() {
+            running.remove(&of);
+            debug!(bridge = %self.instance.name, user = %of.user, network = %of.network, "a session ended");
+            return;
+        }
+        session.failures = if failed && lasted < BACKOFF.1 { session.failures + 1 } else { u32::from(failed) };
+        let failures = session.failures;
+        let wait = if failed { backoff(failures) } else { Duration::ZERO };
+        session.not_before = Some(Instant::now() + wait);
+        if left.is_empty() || self.stop.is_cancelled() {
+            return;
+        }
+        drop(running);
+        let shared = self.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = shared.stop.cancelled() => return, // dropping the work answers it as unknown
+            }
+            let mut running = shared.lock();
+            let sender = match running.get(&of) {
+                Some(session) if !session.inbox.is_closed() => session.inbox.clone(),
+                _ => shared.start(&mut running, of, failures),
+            };
+            drop(running);
+            for work in left {
+                // What does not fit any more is dropped, and so answered as unknown.
+                drop(sender.push(work));
+            }
+        });
+    }
+}
+
+/// 1 s, 2 s, 4 s … 60 s.
+fn backoff(failures: u32) -> Duration {
+    BACKOFF.0.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(BACKOFF.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backs_off_up_to_a_minute() {
+        let waits: Vec<u64> = (1..9).map(|n| backoff(n).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+}
