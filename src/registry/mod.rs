@@ -11,9 +11,7 @@ use isthmus_bridge::{Bridge, Kind};
 pub fn kinds() -> Vec<Box<dyn Kind>> {
     vec![
         #[cfg(feature = "echo")]
-        Box::new(isthmus_echo::Echo),
-        #[cfg(feature = "email")]
-        Box::new(isthmus_email::Email),
+        Box::new(isthmus_echo::EchoKind),
     ]
 }
 

@@ -1,1 +1,4 @@
-//! Pure translation: stanza → Intent, Event → stanzas.
+//! Pure translation: stanza → `Intent`, `Event` → stanzas. No `async`, no clock, no store: time and words are arguments.
+
+pub mod inbound;
+pub mod stamp;
