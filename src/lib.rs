@@ -18,6 +18,7 @@
 //! | [`outbox`], [`inbox`] | durable queues |
 //! | [`storage`] | one `Store` over SQLite or PostgreSQL; one writer that merges waiting work into one commit |
 //! | [`settings`], [`access`] | what is in force for a user, and what a user may do |
+//! | [`texts`] | words for people, by language |
 //! | [`files`] | upload, fetch, keep, serve |
 //! | [`config`] | files and environment; the only place that reads them |
 //! | [`admin`] | control socket and the commands of the command line |
@@ -33,5 +34,6 @@ pub mod registry;
 pub mod router;
 pub mod settings;
 pub mod storage;
+pub mod texts;
 pub mod translate;
 pub mod xmpp;

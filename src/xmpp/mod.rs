@@ -2,6 +2,7 @@
 
 pub mod errors;
 pub mod escape;
+pub mod forms;
 pub mod link;
 pub mod ns;
 pub mod xml;
