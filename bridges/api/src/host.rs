@@ -11,7 +11,6 @@ use crate::address::{Address, BareJid, ContactId, NetworkId, RoomId};
 use crate::error::{DeliveryError, Full, Refused, StoreError, Taken};
 use crate::inbound::Inbound;
 use crate::message::{BlobId, DeliveryKey, ForeignMessageId, Media};
-use crate::outbound::Recipient;
 use crate::room::RoomView;
 use crate::settings::Resolved;
 use crate::text::Text;
@@ -214,8 +213,9 @@ pub trait Gateway: Send + Sync {
     /// The last message exchanged between a user and an address, in either direction (of that thread, where one is given).
     async fn latest(&self, user: &BareJid, at: &Address, thread: Option<&str>) -> Result<Option<Known>, StoreError>;
 
-    /// To whom an event for an own identity goes: its sole owner, else who last wrote to `peer`, else its configured owner. Empty: nobody.
-    async fn route(&self, own: &ContactId, peer: &ContactId) -> Result<Vec<Recipient>, StoreError>;
+    /// Which users an event for an own identity goes to: its sole owner, else who last wrote to `peer` as `own`
+    /// ([`Outbound::own`](crate::Outbound::own)), else its configured owners. Empty: nobody.
+    async fn route(&self, own: &ContactId, peer: &ContactId) -> Result<Vec<BareJid>, StoreError>;
 
     /// Gives an own identity to a user, for ever: it is never given to another one, not even after [`release`](Self::release).
     async fn claim(&self, user: &BareJid, own: &ContactId) -> Result<(), Taken>;

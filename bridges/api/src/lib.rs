@@ -36,6 +36,8 @@ pub mod query;
 pub mod room;
 pub mod section;
 pub mod settings;
+#[cfg(feature = "suite")]
+pub mod suite;
 pub mod text;
 pub mod ticket;
 

@@ -136,3 +136,23 @@ impl Echo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isthmus_bridge::suite::{FakeHost, Session, build};
+
+    #[tokio::test(start_paused = true)]
+    async fn both_modes_answer_what_they_were_told() {
+        for mode in ["live", "held"] {
+            let bridge = build(&EchoKind, serde_json::json!({"mode": mode, "prefix": "> "})).expect("good keys");
+            let host = FakeHost::of(&bridge);
+            let alice = Address::Contact("alice".into());
+            let session = Session::start(&bridge, &host, "romeo@example.org", &alice);
+            session.say(alice, "hello").await.expect("carried");
+            session.stop().await.expect("stops");
+            let said = [host.emits(), host.accepts()].concat();
+            assert!(matches!(&said[0].event, Event::Message(m) if m.body == "> hello"), "{mode}: {said:?}");
+        }
+    }
+}
