@@ -1,0 +1,235 @@
+//! Messages per minute and day, for each user and for all of a bridge.
+//!
+//! Each limit is one point in time (the generic cell rate algorithm, a token bucket without a tick): the moment at which its bucket would be
+//! full again. A user who has been quiet long enough is therefore the same as one never seen and is forgotten, so memory is bounded.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use isthmus_bridge::BareJid;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Users remembered at most; beyond, the one closest to a full bucket is forgotten.
+const USERS: usize = 100_000;
+
+/// Messages within a minute and a day; 0 is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// In a minute.
+    pub per_minute: u32,
+    /// In a day.
+    pub per_day: u32,
+}
+
+/// The quotas of one bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quotas {
+    /// Of each user.
+    pub user: Quota,
+    /// Of all users together.
+    pub total: Quota,
+}
+
+/// Over a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Over {
+    /// Until the next message would pass.
+    pub passes_in: Duration,
+    /// The number that was reached.
+    pub limit: u32,
+    /// Within this time.
+    pub window: Duration,
+    /// Whether it is the bridge's own limit, not the user's.
+    pub total: bool,
+}
+
+/// Counts what users send over one bridge. Time is an argument.
+#[derive(Debug)]
+pub struct Limiter {
+    quotas: Quotas,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    total: Buckets,
+    users: HashMap<BareJid, Buckets>,
+    /// Look for quiet users when there are this many.
+    sweep_at: usize,
+}
+
+impl Limiter {
+    /// Nothing counted yet.
+    pub fn new(quotas: Quotas) -> Self {
+        Self { quotas, state: Mutex::new(State { sweep_at: 1024, ..State::default() }) }
+    }
+
+    /// Counts `messages` of a user, all or none of them. More at once than a whole limit count as that limit, else they would never pass.
+    pub fn take(&self, user: &BareJid, messages: u32, now: Instant) -> Result<(), Over> {
+        if self.quotas == Quotas::default() || messages == 0 {
+            return Ok(());
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = state.users.get(user).copied().unwrap_or_default();
+        let own = own.after(self.quotas.user, messages, now, false)?;
+        let total = state.total.after(self.quotas.total, messages, now, true)?;
+        state.total = total;
+        if self.quotas.user != Quota::default() {
+            state.users.insert(user.clone(), own);
+            state.forget_quiet(now);
+        }
+        Ok(())
+    }
+
+    /// Users remembered now.
+    pub fn remembered(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).users.len()
+    }
+}
+
+impl State {
+    fn forget_quiet(&mut self, now: Instant) {
+        if self.users.len() < self.sweep_at {
+            return;
+        }
+        self.users.retain(|_, b| !b.full(now));
+        if self.users.len() >= USERS {
+            let mut ends: Vec<Option<Instant>> = self.users.values().map(Buckets::end).collect();
+            let middle = ends.len() / 2;
+            let (_, median, _) = ends.select_nth_unstable(middle);
+            let median = *median;
+            self.users.retain(|_, b| b.end() > median);
+        }
+        self.sweep_at = (self.users.len() * 2).clamp(1024, USERS);
+    }
+}
+
+/// When each bucket is full again; `None`: it is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Buckets {
+    minute: Option<Instant>,
+    day: Option<Instant>,
+}
+
+impl Buckets {
+    fn after(self, quota: Quota, messages: u32, now: Instant, total: bool) -> Result<Self, Over> {
+        let minute = fill(self.minute, quota.per_minute, MINUTE, messages, now, total);
+        let day = fill(self.day, quota.per_day, DAY, messages, now, total);
+        match (minute, day) {
+            (Ok(minute), Ok(day)) => Ok(Self { minute, day }),
+            (Err(m), Err(d)) => Err(if d.passes_in > m.passes_in { d } else { m }),
+            (Err(over), Ok(_)) | (Ok(_), Err(over)) => Err(over),
+        }
+    }
+
+    fn end(&self) -> Option<Instant> {
+        self.minute.max(self.day)
+    }
+
+    fn full(&self, now: Instant) -> bool {
+        self.end().is_none_or(|end| end <= now)
+    }
+}
+
+fn fill(
+    full_at: Option<Instant>,
+    limit: u32,
+    window: Duration,
+    messages: u32,
+    now: Instant,
+    total: bool,
+) -> Result<Option<Instant>, Over> {
+    if limit == 0 {
+        return Ok(None);
+    }
+    let each = window.div_f64(f64::from(limit));
+    let next = full_at.map_or(now, |at| at.max(now)) + each * messages.min(limit);
+    // A nanosecond of rounding per message must not cost the last one of the window.
+    let excess = next.saturating_duration_since(now).saturating_sub(window);
+    if excess > Duration::from_micros(1) {
+        return Err(Over { passes_in: excess, limit, window, total });
+    }
+    Ok(Some(next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter(user: (u32, u32), total: (u32, u32)) -> Limiter {
+        let quota = |(per_minute, per_day)| Quota { per_minute, per_day };
+        Limiter::new(Quotas { user: quota(user), total: quota(total) })
+    }
+
+    fn jid(name: &str) -> BareJid {
+        BareJid::new(name)
+    }
+
+    #[test]
+    fn a_burst_up_to_the_limit_then_one_per_share_of_the_window() {
+        let (l, now, u) = (limiter((3, 0), (0, 0)), Instant::now(), jid("a@x"));
+        for _ in 0..3 {
+            assert_eq!(l.take(&u, 1, now), Ok(()));
+        }
+        let over = l.take(&u, 1, now).expect_err("the fourth");
+        assert_eq!((over.limit, over.window, over.total), (3, MINUTE, false));
+        assert_eq!(over.passes_in.as_secs(), 20);
+        assert!(l.take(&u, 1, now + over.passes_in - Duration::from_secs(1)).is_err());
+        assert_eq!(l.take(&u, 1, now + over.passes_in), Ok(()));
+    }
+
+    #[test]
+    fn a_refusal_costs_nothing_and_names_the_longer_wait() {
+        let (l, now, u) = (limiter((2, 2), (0, 0)), Instant::now(), jid("a@x"));
+        l.take(&u, 2, now).expect("both");
+        for _ in 0..100 {
+            assert_eq!(l.take(&u, 1, now).expect_err("over").window, DAY);
+        }
+        assert_eq!(l.take(&u, 1, now + DAY / 2), Ok(()));
+    }
+
+    #[test]
+    fn users_do_not_share_but_the_total_is_shared() {
+        let (l, now) = (limiter((2, 0), (3, 0)), Instant::now());
+        l.take(&jid("a@x"), 2, now).expect("a's own");
+        l.take(&jid("b@x"), 1, now).expect("b's own");
+        let over = l.take(&jid("b@x"), 1, now).expect_err("the total");
+        assert!(over.total);
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_limit_passes_once_the_bucket_is_full() {
+        let (l, now, u) = (limiter((5, 0), (0, 0)), Instant::now(), jid("a@x"));
+        assert_eq!(l.take(&u, 50, now), Ok(()));
+        assert!(l.take(&u, 1, now).is_err());
+        assert_eq!(l.take(&u, 50, now + MINUTE), Ok(()));
+    }
+
+    #[test]
+    fn no_limit_remembers_nobody() {
+        let l = limiter((0, 0), (0, 0));
+        assert_eq!(l.take(&jid("a@x"), 1_000_000, Instant::now()), Ok(()));
+        assert_eq!(l.remembered(), 0);
+    }
+
+    #[test]
+    fn quiet_users_are_forgotten() {
+        let (l, now) = (limiter((60, 0), (0, 0)), Instant::now());
+        for i in 0..10_000u64 {
+            l.take(&jid(&format!("u{i}@x")), 1, now + Duration::from_secs(i)).expect("first");
+        }
+        assert!(l.remembered() < 3_000, "{} users remembered", l.remembered());
+    }
+
+    #[test]
+    fn memory_is_bounded_even_when_nobody_is_quiet() {
+        let (l, now) = (limiter((0, 1), (0, 0)), Instant::now());
+        for i in 0..(USERS + USERS / 2) {
+            l.take(&jid(&format!("u{i}@x")), 1, now + Duration::from_nanos(i as u64)).expect("first");
+        }
+        assert!(l.remembered() <= USERS);
+    }
+}
