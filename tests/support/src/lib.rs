@@ -1,1 +1,26 @@
-//! tests/support
+//! Counterparts for the tests of Isthmus: real servers in temporary folders on free ports, and scripted fakes.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`server`] | Prosody and ejabberd behind one face |
+//! | [`fake`] | an XMPP server for components, scripted: attaches, drops, stream errors, routing |
+//! | [`slix`] | an XMPP client that we did not write (slixmpp in a Python process) |
+//! | [`postgres`], [`postfix`], [`dovecot`], [`unbound`] | real PostgreSQL, MTA, mail store, name server |
+//! | [`smtp`] | scripted SMTP and LMTP server; a client that sends mail or raw lines |
+//! | [`isthmus`] | the program under test: configuration, start, signals, restart on the same data |
+//! | [`xml`] | elements as tests look at them |
+//! | [`ports`], [`process`], [`wait`] | what the launchers stand on |
+//!
+//! Every launcher returns when its server is *ready* (it answers its protocol), not when a port is open, and ends what it
+//! started when it is dropped. A program that is missing is an error that names the Debian package. If the test process
+//! itself is killed, a guard process ends what it left behind.
+
+mod ejabberd;
+pub mod fake;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+mod prosody;
+pub mod server;
+pub mod wait;
+pub mod xml;
