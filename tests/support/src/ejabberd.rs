@@ -75,18 +75,27 @@ modules:
   mod_pubsub: {{ plugins: [flat, pep] }}
   mod_vcard: {{ search: false }}"
     )?;
-    if options.upload {
-        writeln!(
-            text,
-            "  mod_http_upload: {{ host: upload.@HOST@, put_url: \"http://127.0.0.1:{http}/upload\", docroot: \"{path}/upload\", access: all, max_size: 16777216 }}"
-        )?;
-    }
     if options.privileged {
         text += "  mod_privilege:
     roster: { both: gateways }
     message: { outgoing: gateways }
     presence: { roster: gateways }
 ";
+    }
+    if options.upload {
+        writeln!(
+            text,
+            "append_host_config:
+  {host}:
+    modules:
+      mod_http_upload:
+        host: upload.{host}
+        put_url: \"http://127.0.0.1:{http}/upload\"
+        docroot: \"{path}/upload\"
+        access: all
+        max_size: 16777216",
+            host = options.hosts[0]
+        )?;
     }
     folder.write("ejabberd.yml", text)?;
     Ok(())
