@@ -1,1 +1,162 @@
-//! One Store over SQLite or PostgreSQL.
+//! One [`Store`] over SQLite or PostgreSQL: two typed pools for reading, one writer that merges waiting work into one commit.
+//!
+//! # Adding a table and its functions
+//!
+//! 1. `migrations/NNNN_name.sql` with the next free number, and its line in [`migrations::ALL`]. One text serves both engines: write
+//!    `INTEGER` (64 bits: numbers, booleans as 0/1, times as milliseconds since the epoch), `TEXT`, `BLOB`, and `INTEGER PRIMARY KEY`
+//!    for a counter. On PostgreSQL the type words become `BIGINT`, `TEXT`, `BYTEA` and an identity column.
+//! 2. A file with `impl Store` that has one function per question. SQL that runs on both engines needs no case: `$1` placeholders,
+//!    `ON CONFLICT … DO UPDATE`, `RETURNING`; no `INSERT OR REPLACE`, no `SUM` without a cast, no boolean columns.
+//!
+//! ```ignore
+//! impl Store {
+//!     /// A write: the data go by value, because the writer runs an operation a second time when its first commit failed.
+//!     pub async fn put_note(&self, user: &BareJid, words: &str) -> Result<bool, StoreError> {
+//!         self.write((user.to_string(), words.to_owned()), |tx, (user, words)| Box::pin(async move {
+//!             let now = tx.now();
+//!             let changed = tx
+//!                 .execute("INSERT INTO notes (person, words, at) VALUES ($1, $2, $3) ON CONFLICT (person) DO NOTHING",
+//!                          args![user, words, now])
+//!                 .await?;
+//!             Ok(changed == 1)
+//!         })).await
+//!     }
+//!
+//!     /// A read: from one of the readers; it sees every write that has returned.
+//!     pub async fn note(&self, user: &BareJid) -> Result<Option<String>, StoreError> {
+//!         let rows = self.read("SELECT words FROM notes WHERE person = $1", args![user.as_str()]).await?;
+//!         rows.first().map(|row| row.text(0)).transpose()
+//!     }
+//! }
+//! ```
+//!
+//! Laws: what [`Store::write`] returned `Ok` for is on disk. An operation that returns an error has changed nothing, and has not failed
+//! any other. Business answers ("taken", "too late") belong into the value, not into the error.
+
+mod clock;
+mod engine;
+pub mod migrations;
+mod open;
+pub mod seal;
+mod writer;
+
+pub use clock::Clock;
+pub use engine::{Arg, Row, Tx};
+pub use isthmus_bridge::StoreError;
+pub use open::{Open, OpenError};
+pub use seal::Seal;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use engine::Pools;
+use writer::Writer;
+
+/// Makes the list of arguments of a statement: anything that [`Arg`] is made from.
+#[macro_export]
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { vec![$($crate::storage::Arg::from($value)),*] };
+}
+pub use crate::args;
+
+/// The gateway's durable state. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pools: Pools,
+    writer: Writer,
+    clock: Clock,
+    instance: String,
+    /// Held for as long as the store is open: a second process on the same SQLite file is turned away.
+    _lock: Option<std::fs::File>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("engine", &self.engine()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date and starts the writer.
+    ///
+    /// # Errors
+    /// Says in one sentence what is wrong and what can be done: another process has the file, the schema is newer than this program, …
+    pub async fn open(how: Open) -> Result<Self, OpenError> {
+        open::open(how).await
+    }
+
+    /// Runs `op` in the writer's next commit and returns when that is on disk.
+    ///
+    /// `op` may run more than once (only one run is kept), so it takes `data` by reference and does nothing but SQL.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: nothing was changed, try again later (locked, disk full, restarting). [`StoreError::Fault`]: a fault of the operation.
+    pub async fn write<D, T, F>(&self, data: D, op: F) -> Result<T, StoreError>
+    where
+        D: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx, &'t D) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+    {
+        self.inner.writer.submit(data, op).await
+    }
+
+    /// Runs one query on a reader.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn read(&self, sql: &'static str, args: Vec<Arg>) -> Result<Vec<Row>, StoreError> {
+        self.inner.pools.reader().await?.fetch(sql, args).await
+    }
+
+    /// A reader for several queries in a row. They do not form one transaction.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn reader(&self) -> Result<Tx, StoreError> {
+        let mut tx = self.inner.pools.reader().await?;
+        tx.set_now(self.inner.clock.now());
+        Ok(tx)
+    }
+
+    /// The clock of this process, in milliseconds since the epoch (virtual in tests). Leases go by [`Tx::now`], the database's.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// Whether other processes may use the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.inner.pools, Pools::Postgres { .. })
+    }
+
+    /// This run of the program, unguessable: the owner of its leases.
+    pub fn instance(&self) -> &str {
+        &self.inner.instance
+    }
+
+    /// `SQLite` or `PostgreSQL`.
+    pub fn engine(&self) -> &'static str {
+        if self.is_shared() { "PostgreSQL" } else { "SQLite" }
+    }
+
+    /// Commits what is queued and closes all connections. Later writes fail with [`StoreError::Unavailable`].
+    pub async fn close(&self) {
+        self.inner.writer.stop().await;
+        self.inner.pools.close().await;
+    }
+}
+
+/// A fresh unguessable name of `[a-z0-9]` (130 bits): keys, row ids, lease owners.
+pub fn fresh_id() -> String {
+    use rand::Rng;
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut rng = rand::rng();
+    (0..26).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+}
+
+#[cfg(test)]
+mod tests;
