@@ -136,7 +136,8 @@ pub enum Event {
 pub enum RoomChange {
     /// The user is inside: occupants, subject and own nick are in the view.
     Joined,
-    /// The join was refused.
+    /// A join was refused whose ticket is answered already (one that the bridge repeats by itself, say). Where the ticket still waits,
+    /// [`Ticket::failed`](crate::Ticket::failed) says it, and this is not emitted: the user gets one error.
     Refused {
         /// Why.
         error: crate::error::DeliveryError,

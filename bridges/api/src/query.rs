@@ -92,6 +92,10 @@ pub trait ReplySink: Send + 'static {
     fn part(&mut self, part: Part);
     /// The end; called once.
     fn end(&mut self, result: Result<(), DeliveryError>);
+    /// Whether anybody still wants parts: who asked may be gone, or have enough.
+    fn wanted(&self) -> bool {
+        true
+    }
 }
 
 /// The way back of a question: parts, then [`done`](Self::done) or [`failed`](Self::failed).
@@ -110,6 +114,11 @@ impl Reply {
         if let Some(sink) = &mut self.sink {
             sink.part(part);
         }
+    }
+
+    /// Whether more parts are of use. Where it says no, a long listing may end early with [`done`](Self::done).
+    pub fn wanted(&self) -> bool {
+        self.sink.as_ref().is_some_and(|sink| sink.wanted())
     }
 
     /// That was all.

@@ -5,6 +5,7 @@
 //! | [`FakeHost`] | a [`Gateway`](crate::Gateway) that records what a bridge says and answers as it is told; also the sink of its tickets |
 //! | [`Session`] | a session of any bridge: work goes in, outcomes and answers come back |
 //! | [`run_command`], [`reply`] | a command run to its end; a question's way back |
+//! | [`loopback`] | a network that exercises every capability, and whose contacts misbehave on demand |
 //! | [`build`], [`section`] | a bridge from lines as they stand in the configuration |
 //!
 //! Every wait is bounded by [`PATIENCE`] of tokio's clock; under `#[tokio::test(start_paused = true)]` no real time passes.
@@ -12,6 +13,7 @@
 
 mod gateway;
 mod host;
+pub mod loopback;
 mod session;
 
 use std::path::Path;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use host::{FakeHost, Told};
+pub use loopback::LoopbackKind;
 pub use session::{Session, reply, run_command};
 
 use crate::bridge::{Bridge, Kind};
