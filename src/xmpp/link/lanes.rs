@@ -1,0 +1,180 @@
+//! What waits to be written: one buffer that goes to the socket next, and behind it one queue per lane, served in
+//! turn by deficit round robin, so that a burst of one session does not delay the others.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+
+/// Whose turn it is when the output is congested: one number per session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lane(pub u64);
+
+impl Lane {
+    /// The gateway itself: disco, commands, errors.
+    pub const GATEWAY: Self = Self(0);
+    /// Batches with a write barrier.
+    pub(super) const BATCHES: Self = Self(u64::MAX);
+    /// The link's own pings and answers.
+    pub(super) const LINK: Self = Self(u64::MAX - 1);
+}
+
+/// From this many bytes on, what is written waits in its lane instead of in the buffer for the socket.
+const NEXT: usize = 64 << 10;
+/// Bytes that a lane may send each time its turn comes.
+const QUANTUM: usize = 8 << 10;
+
+/// The output of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    next: Vec<u8>,
+    lanes: HashMap<Lane, Waiting>,
+    turns: VecDeque<Lane>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: VecDeque<u8>,
+    stanzas: VecDeque<usize>,
+    deficit: usize,
+}
+
+impl Output {
+    /// Where a stanza is to be appended; [`Output::written`] must follow.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.next
+    }
+
+    /// Whether the stanza that begins at `start` may stay where it was appended: yes while the lane has nothing
+    /// waiting and the socket's buffer is short; else it moves to the lane.
+    pub(super) fn written(&mut self, lane: Lane, start: usize) {
+        let size = self.next.len() - start;
+        if size == 0 || (start < NEXT && !self.lanes.contains_key(&lane)) {
+            return;
+        }
+        let waiting = match self.lanes.entry(lane) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                self.turns.push_back(lane);
+                entry.insert(Waiting::default())
+            }
+        };
+        waiting.bytes.extend(&self.next[start..]);
+        waiting.stanzas.push_back(size);
+        self.next.truncate(start);
+    }
+
+    /// Bytes of this lane that wait behind the buffer for the socket.
+    pub(super) fn waiting(&self, lane: Lane) -> usize {
+        self.lanes.get(&lane).map_or(0, |waiting| waiting.bytes.len())
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.next.is_empty() && self.turns.is_empty()
+    }
+
+    /// Whether something waits in lanes.
+    pub(super) fn is_congested(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// Takes what goes to the socket now, leaving `spare` (emptied) in its place, and lets the lanes refill it.
+    pub(super) fn take(&mut self, spare: &mut Vec<u8>) {
+        spare.clear();
+        std::mem::swap(&mut self.next, spare);
+        self.refill();
+    }
+
+    /// Throws everything away: the stream is over.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn refill(&mut self) {
+        while self.next.len() < NEXT {
+            let Some(lane) = self.turns.pop_front() else { return };
+            let Some(waiting) = self.lanes.get_mut(&lane) else { continue };
+            waiting.deficit += QUANTUM;
+            while let Some(size) = waiting.stanzas.front().copied() {
+                if size > waiting.deficit {
+                    break;
+                }
+                waiting.deficit -= size;
+                waiting.stanzas.pop_front();
+                let (front, back) = waiting.bytes.as_slices();
+                let cut = size.min(front.len());
+                self.next.extend_from_slice(&front[..cut]);
+                self.next.extend_from_slice(&back[..size - cut]);
+                waiting.bytes.drain(..size);
+            }
+            if waiting.stanzas.is_empty() {
+                self.lanes.remove(&lane);
+            } else {
+                self.turns.push_back(lane);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(output: &mut Output, lane: u64, what: &[u8]) {
+        let start = output.buffer().len();
+        output.buffer().extend_from_slice(what);
+        output.written(Lane(lane), start);
+    }
+
+    #[test]
+    fn a_burst_of_one_lane_delays_another_by_one_buffer_at_most() {
+        let mut output = Output::default();
+        for _ in 0..10_000 {
+            write(&mut output, 1, &[b'a'; 100]);
+        }
+        write(&mut output, 2, b"late");
+        let (mut sent, mut before) = (Vec::new(), None);
+        while !output.is_empty() {
+            output.take(&mut sent);
+            if let Some(at) = sent.iter().position(|byte| *byte == b'l') {
+                before = Some(at);
+                break;
+            }
+            assert!(sent.len() <= NEXT + QUANTUM, "took {} bytes at once", sent.len());
+        }
+        assert!(before.expect("the late stanza never came") <= 2 * QUANTUM);
+        assert!(output.waiting(Lane(1)) > 700_000, "the burst should still be waiting");
+    }
+
+    #[test]
+    fn a_lane_keeps_its_order_and_loses_nothing() {
+        let mut output = Output::default();
+        let mut expected = Vec::new();
+        for number in 0..30_000_u32 {
+            let text = format!("{number};");
+            write(&mut output, 7, text.as_bytes());
+            expected.extend_from_slice(text.as_bytes());
+        }
+        let (mut all, mut sent) = (Vec::new(), Vec::new());
+        while !output.is_empty() {
+            output.take(&mut sent);
+            all.extend_from_slice(&sent);
+        }
+        assert_eq!(all, expected);
+        assert_eq!(output.waiting(Lane(7)), 0);
+    }
+
+    #[test]
+    fn a_stanza_larger_than_the_quantum_gets_its_turn() {
+        let mut output = Output::default();
+        for lane in 1..4 {
+            write(&mut output, lane, &[b'0' + lane as u8; 5 * QUANTUM]);
+            write(&mut output, lane, &[b'0' + lane as u8; 5 * QUANTUM]);
+        }
+        let (mut total, mut sent) = (0, Vec::new());
+        while !output.is_empty() {
+            output.take(&mut sent);
+            total += sent.len();
+        }
+        assert_eq!(total, 30 * QUANTUM);
+    }
+}

@@ -1,0 +1,275 @@
+//! Writing stanzas straight into the output buffer, well-formed by construction.
+
+use smallvec::SmallVec;
+
+use super::error::Guard;
+use super::escape;
+use super::render::{self, Fragment, Rendered};
+use super::stanza::{JABBER_CLIENT, Kind};
+
+/// Writes one stanza, or several, at the end of the link's output buffer.
+///
+/// A stanza begins with [`message`](Self::message), [`presence`](Self::presence) or [`iq`](Self::iq) and ends with the
+/// next one or with the closure; elements still open are closed then. Names and namespaces are our own constants;
+/// values are escaped. The first violated guard is remembered, what follows is ignored, and all that the closure
+/// wrote is taken back.
+#[derive(Debug)]
+pub struct StanzaWriter<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+    stanza: usize,
+    open: SmallVec<[&'static str; 8]>,
+    /// Elements that only the end of the stanza closes: the stanza itself; none in a fragment.
+    floor: usize,
+    /// The start tag at the end of the buffer still lacks its `>`.
+    in_tag: bool,
+    domain: &'a str,
+    max: usize,
+    fault: Option<Guard>,
+    /// What was written may stay.
+    whole: bool,
+}
+
+impl Drop for StanzaWriter<'_> {
+    /// Nothing half-written stays in the buffer, not even when the closure panics.
+    fn drop(&mut self) {
+        if !self.whole {
+            self.out.truncate(self.start);
+        }
+    }
+}
+
+impl<'a> StanzaWriter<'a> {
+    pub(super) fn new(out: &'a mut Vec<u8>, domain: &'a str, max: usize) -> Self {
+        let start = out.len();
+        Self {
+            out,
+            start,
+            stanza: start,
+            open: SmallVec::new(),
+            floor: 1,
+            in_tag: false,
+            domain,
+            max,
+            fault: None,
+            whole: false,
+        }
+    }
+
+    /// For children without a stanza around them.
+    pub(super) fn fragments(out: &'a mut Vec<u8>) -> Self {
+        let mut writer = Self::new(out, "", usize::MAX);
+        writer.floor = 0;
+        writer
+    }
+
+    /// Begins a message. `type_` and `id` are left out when absent.
+    pub fn message(&mut self, from: &str, to: &str, type_: Option<&'static str>, id: Option<&str>) -> &mut Self {
+        self.begin(Kind::Message, from, to, type_, id)
+    }
+
+    /// Begins a presence.
+    pub fn presence(&mut self, from: &str, to: &str, type_: Option<&'static str>, id: Option<&str>) -> &mut Self {
+        self.begin(Kind::Presence, from, to, type_, id)
+    }
+
+    /// Begins an iq.
+    pub fn iq(&mut self, from: &str, to: &str, type_: &'static str, id: &str) -> &mut Self {
+        self.begin(Kind::Iq, from, to, Some(type_), Some(id))
+    }
+
+    /// Opens a child. Without a namespace it has its parent's.
+    pub fn open(&mut self, name: &'static str, namespace: Option<&str>) -> &mut Self {
+        debug_assert!(render::is_name(name), "{name:?} is no element name");
+        self.content();
+        self.out.push(b'<');
+        self.out.extend_from_slice(name.as_bytes());
+        self.open.push(name);
+        self.in_tag = true;
+        if let Some(namespace) = namespace { self.attr("xmlns", namespace) } else { self }
+    }
+
+    /// An attribute of the start tag just begun.
+    pub fn attr(&mut self, name: &'static str, value: &str) -> &mut Self {
+        debug_assert!(self.in_tag, "attribute {name} outside a start tag");
+        if self.in_tag {
+            self.out.push(b' ');
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.extend_from_slice(b"='");
+            escape::attribute(self.out, value);
+            self.out.push(b'\'');
+        }
+        self
+    }
+
+    /// Character data. Characters that XML forbids become U+FFFD.
+    pub fn text(&mut self, text: &str) -> &mut Self {
+        if !text.is_empty() {
+            self.content();
+            escape::text(self.out, text);
+        }
+        self
+    }
+
+    /// Closes the element opened last; never the stanza itself.
+    pub fn close(&mut self) -> &mut Self {
+        debug_assert!(self.open.len() > self.floor, "close without open");
+        if self.open.len() > self.floor {
+            self.close_one();
+        }
+        self
+    }
+
+    /// A child that holds text only.
+    pub fn leaf(&mut self, name: &'static str, namespace: Option<&str>, text: &str) -> &mut Self {
+        self.open(name, namespace).text(text).close()
+    }
+
+    /// Elements rendered before, as children.
+    pub fn fragment(&mut self, fragment: &Fragment) -> &mut Self {
+        if !fragment.as_bytes().is_empty() {
+            self.content();
+            self.out.extend_from_slice(fragment.as_bytes());
+        }
+        self
+    }
+
+    /// A child from a tree. Directly in the stanza, elements in `jabber:client` become the stream's.
+    pub fn element(&mut self, element: &minidom::Element) -> &mut Self {
+        self.content();
+        let parent = if self.open.len() == self.floor { JABBER_CLIENT } else { "" };
+        render::element(self.out, element, parent);
+        self
+    }
+
+    /// A whole stanza rendered before.
+    pub fn rendered(&mut self, stanza: &Rendered) -> &mut Self {
+        self.finish_stanza();
+        self.stanza = self.out.len();
+        self.out.extend_from_slice(stanza.as_bytes());
+        self.check_size();
+        self.check_addresses(stanza.from(), stanza.to());
+        self
+    }
+
+    /// Bytes written since the closure began.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.out.len() - self.start
+    }
+
+    /// Ends the last stanza, and takes everything back when a guard was violated.
+    pub(super) fn finish(mut self) -> Result<(), Guard> {
+        self.finish_stanza();
+        self.whole = self.fault.is_none();
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    fn begin(&mut self, kind: Kind, from: &str, to: &str, type_: Option<&'static str>, id: Option<&str>) -> &mut Self {
+        self.finish_stanza();
+        self.check_addresses(from, to);
+        self.stanza = self.out.len();
+        self.open.push(kind.name());
+        self.out.push(b'<');
+        self.out.extend_from_slice(kind.name().as_bytes());
+        self.in_tag = true;
+        self.attr("from", from).attr("to", to);
+        if let Some(id) = id {
+            self.attr("id", id);
+        }
+        if let Some(type_) = type_ {
+            self.attr("type", type_);
+        }
+        self
+    }
+
+    fn check_addresses(&mut self, from: &str, to: &str) {
+        if self.fault.is_none() {
+            self.fault = addresses(from, to, self.domain).err();
+        }
+    }
+
+    fn check_size(&mut self) {
+        if self.fault.is_none() {
+            self.fault = size(self.out.len() - self.stanza, self.max).err();
+        }
+    }
+
+    fn finish_stanza(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        while !self.open.is_empty() {
+            self.close_one();
+        }
+        self.check_size();
+    }
+
+    fn close_one(&mut self) {
+        let Some(name) = self.open.pop() else { return };
+        if self.in_tag {
+            self.out.extend_from_slice(b"/>");
+            self.in_tag = false;
+        } else {
+            self.out.extend_from_slice(b"</");
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.push(b'>');
+        }
+    }
+
+    /// What follows is content of the element opened last.
+    fn content(&mut self) {
+        if self.open.len() < self.floor && self.fault.is_none() {
+            self.fault = Some(Guard::NotAStanza("content outside a stanza"));
+        }
+        if self.in_tag {
+            self.out.push(b'>');
+            self.in_tag = false;
+        }
+    }
+}
+
+/// The guards on addresses: what would make the server close the stream is never written.
+pub(super) fn addresses(from: &str, to: &str, domain: &str) -> Result<(), Guard> {
+    if to.is_empty() {
+        return Err(Guard::NoTo);
+    }
+    if from.is_empty() {
+        return Err(Guard::NoFrom);
+    }
+    for (attribute, value) in [("from", from), ("to", to)] {
+        if unfit(value) {
+            return Err(Guard::BadAddress { attribute });
+        }
+    }
+    let bare = from.split_once('/').map_or(from, |(bare, _)| bare);
+    let host = bare.split_once('@').map_or(bare, |(_, host)| host);
+    if host.eq_ignore_ascii_case(domain) { Ok(()) } else { Err(Guard::ForeignFrom { domain: domain.to_owned() }) }
+}
+
+/// The guard on size: the server closes the stream on a stanza larger than it takes.
+pub(super) fn size(size: usize, limit: usize) -> Result<(), Guard> {
+    if size > limit { Err(Guard::TooLarge { size, limit }) } else { Ok(()) }
+}
+
+/// What no local part may hold (RFC 7622 section 3.3.1).
+const NOT_IN_LOCAL: [char; 7] = ['"', '&', '\'', ':', '<', '>', ' '];
+
+/// Whether a text can be no JID whatever its parts are: a control character or U+FFFD anywhere (RFC 7622 section 3),
+/// or a part that is empty or over 1,023 bytes.
+fn unfit(jid: &str) -> bool {
+    let bytes = jid.as_bytes();
+    if bytes.iter().fold(false, |bad, &b| bad | (b < 0x20) | (b == 0x7F)) {
+        return true;
+    }
+    if memchr::memchr_iter(0xEF, bytes).any(|at| matches!(&bytes[at..], [0xEF, 0xBF, 0xBD..=0xBF, ..])) {
+        return true;
+    }
+    let (bare, resource) = jid.split_once('/').map_or((jid, None), |(bare, resource)| (bare, Some(resource)));
+    let (local, host) = bare.split_once('@').map_or((None, bare), |(local, host)| (Some(local), host));
+    let bad = |part: &str| part.is_empty() || part.len() > 1023;
+    bad(host)
+        || host.contains(['@', ' '])
+        || local.is_some_and(|l| bad(l) || l.contains(NOT_IN_LOCAL))
+        || resource.is_some_and(bad)
+}
