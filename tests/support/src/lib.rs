@@ -15,12 +15,17 @@
 //! started when it is dropped. A program that is missing is an error that names the Debian package. If the test process
 //! itself is killed, a guard process ends what it left behind.
 
+pub mod certificate;
+pub mod dovecot;
 mod ejabberd;
 pub mod fake;
 pub mod ports;
+pub mod postfix;
 pub mod postgres;
 pub mod process;
 mod prosody;
 pub mod server;
+pub mod smtp;
+pub mod unbound;
 pub mod wait;
 pub mod xml;
