@@ -25,6 +25,7 @@ pub mod postgres;
 pub mod process;
 mod prosody;
 pub mod server;
+pub mod slix;
 pub mod smtp;
 pub mod unbound;
 pub mod wait;
