@@ -19,6 +19,7 @@ pub mod certificate;
 pub mod dovecot;
 mod ejabberd;
 pub mod fake;
+pub mod isthmus;
 pub mod ports;
 pub mod postfix;
 pub mod postgres;

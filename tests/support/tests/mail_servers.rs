@@ -1,4 +1,5 @@
 //! The launchers of the real mail servers do what they say.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use isthmus_testkit::dovecot::Dovecot;
 use isthmus_testkit::postfix::{Options, Postfix};

@@ -1,4 +1,5 @@
 //! The launcher of PostgreSQL does what it says.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use isthmus_testkit::postgres::Postgres;
 

@@ -1,4 +1,5 @@
 //! slixmpp as a test client, on both servers.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use isthmus_testkit::server::{Flavour, Options, XmppServer};
 use isthmus_testkit::slix::SlixClient;

@@ -1,4 +1,5 @@
 //! The launchers of the real XMPP servers do what they say.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use isthmus_testkit::server::{Flavour, Options, XmppServer};
 

@@ -34,11 +34,10 @@ impl Mail {
     /// The value of a header field (unfolded, the first of that name).
     pub fn header(&self, name: &str) -> Option<String> {
         let head = self.data.split("\r\n\r\n").next()?.replace("\r\n ", " ").replace("\r\n\t", " ");
-        let found = head.lines().find_map(|line| {
+        head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-        });
-        found
+        })
     }
 }
 
