@@ -1,4 +1,9 @@
 //! Mail ↔ messages, pure: no clock, no store, no socket.
 
+pub(crate) mod charset;
+pub(crate) mod flowed;
 pub(crate) mod inbound;
+pub(crate) mod mime;
 pub(crate) mod outbound;
+pub(crate) mod quotes;
+pub(crate) mod text;
