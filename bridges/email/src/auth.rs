@@ -1,1 +1,420 @@
-//! Who a mail is really from: Authentication-Results, SPF, DKIM, DMARC, ARC.
+//! Who a mail is really from: SPF (RFC 7208), DKIM (RFC 6376), DMARC (RFC 7489, RFC 9989), ARC (RFC 8617), and what the server before us found out.
+//!
+//! Behind LMTP the connecting address is our own mail server, so SPF cannot be checked here: its `Authentication-Results` count, and DKIM and ARC
+//! are checked by us. On the SMTP listener everything is.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use mail_auth::dmarc::Policy as Published;
+use mail_auth::dmarc::verify::DmarcParameters;
+use mail_auth::spf::verify::SpfParameters;
+use mail_auth::{
+    ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, MessageAuthenticator, SpfOutput,
+    SpfResult,
+};
+use tracing::warn;
+
+use crate::auth_results::{self, Results};
+use crate::config::SenderAuth;
+use crate::translate::mime::{self, Part};
+
+/// All look-ups of one mail together.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Headers longer than this are not checked.
+const MAX_HEADER: usize = 256 << 10;
+
+/// Where a mail came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Our own mail server.
+    Mta,
+    /// Anybody.
+    Direct {
+        /// Who connected.
+        ip: IpAddr,
+        /// What they call themselves.
+        helo: String,
+    },
+}
+
+/// What the owner of a domain asks receivers to do with mail that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Policy {
+    /// Nothing.
+    None,
+    /// Set it apart.
+    Quarantine,
+    /// Refuse it.
+    Reject,
+}
+
+/// What is known of the author.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The domain of From vouches for the mail.
+    Verified,
+    /// Nothing speaks for it or against it.
+    Unknown,
+    /// The domain of From says which mails are its own, and this is none of them.
+    Failed(Policy),
+}
+
+/// The result of all checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// What follows from it.
+    pub standing: Standing,
+    /// For people who know: `spf=pass dkim=pass (example.net) arc=none dmarc=pass (p=reject)`.
+    pub words: String,
+}
+
+/// Checks mails.
+pub(crate) struct Checker {
+    dns: Option<MessageAuthenticator>,
+    servers: Vec<String>,
+    sealers: Vec<String>,
+    host: String,
+}
+
+impl Checker {
+    /// With these settings; `host` is our own name, for SPF macros.
+    pub(crate) fn new(config: &SenderAuth, host: &str) -> Result<Self, String> {
+        let lower = |list: &[String]| list.iter().map(|s| s.trim_end_matches('.').to_ascii_lowercase()).collect();
+        let dns = if config.check { Some(resolver(config)?) } else { None };
+        Ok(Self {
+            dns,
+            servers: lower(&config.authserv_ids),
+            sealers: lower(&config.trusted_sealers),
+            host: host.to_owned(),
+        })
+    }
+
+    /// Checks a mail. Never fails: what cannot be found out is unknown.
+    pub(crate) async fn check(&self, raw: &[u8], peer: &Peer, return_path: &str) -> Verdict {
+        let upstream = match peer {
+            Peer::Mta => self.upstream(raw),
+            Peer::Direct { .. } => Vec::new(),
+        };
+        let own = match &self.dns {
+            Some(dns) if header_len(raw) <= MAX_HEADER => {
+                let work = own(dns, raw, peer, return_path, &self.host, &upstream);
+                match tokio::time::timeout(PATIENCE, work).await {
+                    Ok(own) => own,
+                    Err(_) => {
+                        warn!("the checks of a mail's sender took too long; they count as not done");
+                        None
+                    }
+                }
+            }
+            _ => None,
+        };
+        conclude(&upstream, own.as_ref(), &self.sealers)
+    }
+
+    /// What servers that we trust have said.
+    fn upstream(&self, raw: &[u8]) -> Vec<Results> {
+        if self.servers.is_empty() {
+            return Vec::new();
+        }
+        let part = Part::read(raw);
+        let all = part.all("Authentication-Results");
+        all.into_iter().filter_map(auth_results::parse).filter(|r| self.servers.contains(&r.server)).collect()
+    }
+}
+
+/// What our own checks found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Own {
+    spf: Option<&'static str>,
+    dkim: Vec<(String, &'static str)>,
+    arc: Option<&'static str>,
+    /// Who sealed last and what they had found for DMARC.
+    sealed: Option<(String, String)>,
+    dmarc: Option<&'static str>,
+    policy: Option<Policy>,
+    /// Whether SPF was known: without it a failure of DMARC is not certain.
+    whole: bool,
+}
+
+fn resolver(config: &SenderAuth) -> Result<MessageAuthenticator, String> {
+    let mut options = ResolverOpts::default();
+    options.timeout = Duration::from_secs(4);
+    options.attempts = 2;
+    let made = if config.resolvers.is_empty() {
+        MessageAuthenticator::new_system_conf()
+    } else {
+        let servers = config.resolvers.iter().map(|at| {
+            let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+            connections.iter_mut().for_each(|c| c.port = at.port());
+            NameServerConfig::new(at.ip(), true, connections)
+        });
+        MessageAuthenticator::new(ResolverConfig::from_parts(None, Vec::new(), servers.collect()), options)
+    };
+    made.map_err(|e| format!("no DNS resolver for checking senders: {e}"))
+}
+
+async fn own(
+    dns: &MessageAuthenticator,
+    raw: &[u8],
+    peer: &Peer,
+    return_path: &str,
+    host: &str,
+    upstream: &[Results],
+) -> Option<Own> {
+    let message = AuthenticatedMessage::parse(raw)?;
+    let dkim = dns.verify_dkim(&message).await;
+    let arc = dns.verify_arc(&message).await;
+    let mut found = Own { dkim: dkim.iter().map(dkim_words).collect(), ..Own::default() };
+    found.arc = Some(result_word(arc.result()));
+    found.sealed = sealed(&arc);
+    let (spf, domain) = match peer {
+        Peer::Direct { ip, helo } => {
+            // A null return path is checked by the name in EHLO (RFC 7208 section 2.4).
+            let parameters = if return_path.is_empty() {
+                SpfParameters::verify_ehlo(*ip, helo, host)
+            } else {
+                SpfParameters::verify_mail_from(*ip, helo, host, return_path)
+            };
+            let spf = dns.verify_spf(parameters).await;
+            found.spf = Some(spf_word(spf.result()));
+            found.whole = spf.result() != SpfResult::TempError;
+            let domain = return_path.rsplit_once('@').map_or(helo.as_str(), |(_, d)| d).to_owned();
+            (spf, domain)
+        }
+        Peer::Mta => {
+            let method = auth_results::first(upstream, "spf");
+            found.whole = method.is_some();
+            upstream_spf(method, return_path)
+        }
+    };
+    let dmarc = dns.verify_dmarc(DmarcParameters::new(&message, &dkim, &domain, &spf)).await;
+    found.dmarc = Some(dmarc_word(&dmarc));
+    found.policy = dmarc.dmarc_record().map(|_| policy(dmarc.policy()));
+    Some(found)
+}
+
+/// SPF as the server before us found it, in the terms of the library.
+fn upstream_spf(method: Option<&auth_results::Method>, return_path: &str) -> (SpfOutput, String) {
+    let named =
+        method.and_then(|m| m.property("smtp.mailfrom").or_else(|| m.property("smtp.helo"))).unwrap_or(return_path);
+    let domain = named.rsplit_once('@').map_or(named, |(_, d)| d).to_owned();
+    let result = match method.map(|m| m.result.as_str()) {
+        Some("pass") => SpfResult::Pass,
+        Some("fail" | "hardfail") => SpfResult::Fail,
+        _ => SpfResult::None,
+    };
+    (SpfOutput::new(domain.clone()).with_result(result), domain)
+}
+
+fn conclude(upstream: &[Results], own: Option<&Own>, sealers: &[String]) -> Verdict {
+    let mut words = String::new();
+    let theirs = auth_results::first(upstream, "dmarc");
+    for name in ["spf", "dkim", "dmarc"] {
+        if let Some(method) = auth_results::first(upstream, name) {
+            let _ = write!(words, "{name}={} ({}) ", mime::one_line(&method.result), upstream_of(upstream, name));
+        }
+    }
+    if let Some(own) = own {
+        describe(own, &mut words);
+    }
+    let words = words.trim_end().to_owned();
+    let sealed = own.and_then(|o| o.sealed.as_ref()).is_some_and(|(by, dmarc)| sealers.contains(by) && dmarc == "pass");
+    let arc = own.and_then(|o| o.arc) == Some("pass");
+    let standing = match (theirs.map(|m| m.result.as_str()), own.and_then(|o| o.dmarc)) {
+        (Some("pass"), _) | (_, Some("pass")) => Standing::Verified,
+        // A list or forwarder that we trust says that it was in order when it came to them.
+        _ if arc && sealed => Standing::Verified,
+        (Some("fail"), _) => {
+            Standing::Failed(theirs.and_then(published).or(own.and_then(|o| o.policy)).unwrap_or(Policy::None))
+        }
+        (_, Some("fail")) => match own {
+            Some(o) if o.whole => Standing::Failed(o.policy.unwrap_or(Policy::None)),
+            // SPF might have passed where the mail came in; nobody told us.
+            _ => Standing::Failed(Policy::None),
+        },
+        _ => Standing::Unknown,
+    };
+    Verdict { standing, words }
+}
+
+fn upstream_of<'r>(upstream: &'r [Results], name: &str) -> &'r str {
+    upstream.iter().find(|r| r.methods.iter().any(|m| m.name == name)).map_or("", |r| r.server.as_str())
+}
+
+fn describe(own: &Own, words: &mut String) {
+    if let Some(spf) = own.spf {
+        let _ = write!(words, "spf={spf} ");
+    }
+    for (domain, result) in &own.dkim {
+        let _ = write!(words, "dkim={result} ({domain}) ");
+    }
+    if own.dkim.is_empty() {
+        words.push_str("dkim=none ");
+    }
+    if let Some(arc) = own.arc {
+        let _ = write!(words, "arc={arc} ");
+    }
+    if let Some(dmarc) = own.dmarc {
+        let _ = write!(words, "dmarc={dmarc} ");
+    }
+    if let Some(policy) = own.policy {
+        let _ = write!(words, "(p={}) ", policy_word(policy));
+    }
+}
+
+/// The policy that OpenDMARC, Rspamd and others write beside a failure.
+fn published(method: &auth_results::Method) -> Option<Policy> {
+    let property = ["policy.published-domain-policy", "policy.dmarc", "policy"].iter().find_map(|p| method.property(p));
+    let comment = || {
+        let at = method
+            .comments
+            .find("p=")
+            .filter(|at| *at == 0 || !method.comments.as_bytes()[at - 1].is_ascii_alphanumeric())?;
+        method.comments.get(at + 2..)
+    };
+    let text = property.map(str::to_ascii_lowercase).or_else(|| comment().map(str::to_owned))?;
+    match text.chars().take_while(char::is_ascii_alphabetic).collect::<String>().as_str() {
+        "reject" => Some(Policy::Reject),
+        "quarantine" => Some(Policy::Quarantine),
+        "none" => Some(Policy::None),
+        _ => None,
+    }
+}
+
+fn sealed(arc: &ArcOutput<'_>) -> Option<(String, String)> {
+    let last = arc.sets().last()?;
+    let results = auth_results::parse(std::str::from_utf8(last.results.value).ok()?)?;
+    let dmarc = results.methods.iter().find(|m| m.name == "dmarc").map(|m| m.result.clone()).unwrap_or_default();
+    Some((last.seal.header.d.to_ascii_lowercase(), dmarc))
+}
+
+fn dkim_words(output: &DkimOutput<'_>) -> (String, &'static str) {
+    let domain = output.signature().map(|s| mime::one_line(&s.d)).unwrap_or_default();
+    (domain, result_word(output.result()))
+}
+
+fn result_word(result: &DkimResult) -> &'static str {
+    match result {
+        DkimResult::Pass => "pass",
+        DkimResult::Neutral(_) => "neutral",
+        DkimResult::Fail(_) => "fail",
+        DkimResult::PermError(_) => "permerror",
+        DkimResult::TempError(_) => "temperror",
+        DkimResult::None => "none",
+    }
+}
+
+fn spf_word(result: SpfResult) -> &'static str {
+    match result {
+        SpfResult::Pass => "pass",
+        SpfResult::Fail => "fail",
+        SpfResult::SoftFail => "softfail",
+        SpfResult::Neutral => "neutral",
+        SpfResult::TempError => "temperror",
+        SpfResult::PermError => "permerror",
+        SpfResult::None => "none",
+    }
+}
+
+fn dmarc_word(output: &DmarcOutput) -> &'static str {
+    match output.result() {
+        DmarcResult::Pass => "pass",
+        DmarcResult::Fail(_) => "fail",
+        DmarcResult::TempError(_) => "temperror",
+        DmarcResult::PermError(_) => "permerror",
+        DmarcResult::None => "none",
+    }
+}
+
+fn policy(published: Published) -> Policy {
+    match published {
+        Published::Reject => Policy::Reject,
+        Published::Quarantine => Policy::Quarantine,
+        Published::None | Published::Unspecified => Policy::None,
+    }
+}
+
+fn policy_word(policy: Policy) -> &'static str {
+    match policy {
+        Policy::None => "none",
+        Policy::Quarantine => "quarantine",
+        Policy::Reject => "reject",
+    }
+}
+
+fn header_len(raw: &[u8]) -> usize {
+    raw.windows(3).position(|w| w == b"\n\r\n" || w.starts_with(b"\n\n")).unwrap_or(raw.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(values: &[&str]) -> Vec<Results> {
+        values.iter().filter_map(|v| auth_results::parse(v)).collect()
+    }
+
+    #[test]
+    fn what_follows_from_the_results() {
+        let none = Own::default;
+        let dmarc = |word, policy, whole| Own { dmarc: Some(word), policy, whole, ..Own::default() };
+        let arc = || Own {
+            arc: Some("pass"),
+            sealed: Some(("list.test".into(), "pass".into())),
+            ..dmarc("fail", Some(Policy::Reject), true)
+        };
+        let cases = [
+            (vec!["mx; dmarc=pass"], Some(none()), Standing::Verified),
+            (vec!["mx; dmarc=fail (p=reject dis=none)"], None, Standing::Failed(Policy::Reject)),
+            (vec!["mx; dmarc=fail policy.dmarc=quarantine"], None, Standing::Failed(Policy::Quarantine)),
+            (vec!["mx; dmarc=fail (sp=reject)"], None, Standing::Failed(Policy::None)),
+            (
+                vec!["mx; dmarc=fail"],
+                Some(dmarc("fail", Some(Policy::Reject), false)),
+                Standing::Failed(Policy::Reject),
+            ),
+            // The first word counts: what is below may be forged.
+            (vec!["mx; dmarc=fail (p=reject)", "mx; dmarc=pass"], None, Standing::Failed(Policy::Reject)),
+            (vec![], Some(dmarc("pass", None, true)), Standing::Verified),
+            (vec![], Some(dmarc("fail", Some(Policy::Reject), true)), Standing::Failed(Policy::Reject)),
+            (vec![], Some(dmarc("fail", Some(Policy::Reject), false)), Standing::Failed(Policy::None)),
+            (vec![], Some(dmarc("none", None, true)), Standing::Unknown),
+            (vec![], Some(dmarc("temperror", None, true)), Standing::Unknown),
+            (vec![], Some(arc()), Standing::Verified),
+            (vec![], None, Standing::Unknown),
+        ];
+        for (headers, own, standing) in cases {
+            let verdict = conclude(&upstream(&headers), own.as_ref(), &["list.test".to_owned()]);
+            assert_eq!(verdict.standing, standing, "{headers:?} {own:?}");
+        }
+        assert_eq!(
+            conclude(&[], Some(&arc()), &[]).standing,
+            Standing::Failed(Policy::Reject),
+            "a sealer that nobody trusts"
+        );
+    }
+
+    #[tokio::test]
+    async fn only_the_servers_that_we_trust_count() {
+        let config = SenderAuth {
+            authserv_ids: vec!["MX.test".into()],
+            check: false,
+            resolvers: vec![],
+            trusted_sealers: vec![],
+        };
+        let checker = Checker::new(&config, "gw.test").unwrap();
+        let forged = b"Authentication-Results: evil.test; dmarc=pass\r\nFrom: a@x.test\r\n\r\nhi";
+        assert_eq!(checker.check(forged, &Peer::Mta, "").await.standing, Standing::Unknown);
+        let true_one = b"Authentication-Results: mx.test; dmarc=pass\r\nFrom: a@x.test\r\n\r\nhi";
+        assert_eq!(checker.check(true_one, &Peer::Mta, "").await.standing, Standing::Verified);
+        let direct = Peer::Direct { ip: IpAddr::from([127, 0, 0, 1]), helo: "x".into() };
+        assert_eq!(
+            checker.check(true_one, &direct, "").await.standing,
+            Standing::Unknown,
+            "a stranger wrote that header"
+        );
+    }
+}

@@ -109,6 +109,8 @@ pub(crate) struct Listen {
 pub(crate) struct SenderAuth {
     /// Whose `Authentication-Results` count (RFC 8601).
     pub authserv_ids: Vec<String>,
+    /// Whose ARC seals (RFC 8617) count: the domains of forwarders and lists.
+    pub trusted_sealers: Vec<String>,
     /// Whether the bridge checks DKIM and ARC (and behind the SMTP listener SPF and DMARC) by DNS itself.
     pub check: bool,
     /// Resolvers (`host:port`); empty: those of the system.
@@ -314,6 +316,7 @@ fn read_auth(table: &mut Table) -> SenderAuth {
     let mut auth = table.table("auth").unwrap_or_default();
     let made = SenderAuth {
         authserv_ids: auth.strings("authserv_ids").unwrap_or_default(),
+        trusted_sealers: auth.strings("trusted_sealers").unwrap_or_default(),
         check: auth.bool("check").unwrap_or(true),
         resolvers: auth
             .read("resolvers", "a list of \"address:port\"", |v| {

@@ -18,6 +18,7 @@
 
 mod address;
 mod auth;
+mod auth_results;
 mod commands;
 mod config;
 mod dkim;

@@ -89,8 +89,6 @@ pub(crate) struct Mail {
     pub automatic: Automatic,
     /// Received headers: how far it has come.
     pub hops: usize,
-    /// This gateway has had it before (its own `X-Isthmus-Loop`).
-    pub loops: Vec<String>,
     /// List-Id.
     pub list_id: Option<String>,
     /// List-Unsubscribe, where RFC 8058 allows one click: the https address.
@@ -122,7 +120,6 @@ pub(crate) fn read(raw: &[u8]) -> Mail {
         in_reply_to: part.ids("In-Reply-To"),
         references: part.ids("References"),
         hops: part.count(&HeaderName::Received),
-        loops: part.all("X-Isthmus-Loop").into_iter().map(mime::one_line).collect(),
         unsubscribe: unsubscribe(&part),
         digest: digest(&part),
         list_id,

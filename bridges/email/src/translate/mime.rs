@@ -271,7 +271,7 @@ fn split(raw: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The parts between the delimiter lines of a multipart (RFC 2046 section 5.1.1). A missing last delimiter is forgiven.
-fn children<'m>(body: &'m [u8], boundary: &[u8]) -> Vec<&'m [u8]> {
+pub(crate) fn children<'m>(body: &'m [u8], boundary: &[u8]) -> Vec<&'m [u8]> {
     let mut out = Vec::new();
     let mut start: Option<usize> = None;
     let mut at = 0;
