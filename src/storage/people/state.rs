@@ -1,0 +1,205 @@
+//! A bridge's small durable state, the audit log, and the export of a user's data.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use isthmus_bridge::{BareJid, Change, StoreError};
+
+use super::{People, Persons, mirror::Value};
+use crate::args;
+
+/// Entries of the audit log that are kept.
+const AUDIT: i64 = 100_000;
+
+/// One line of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// When, in milliseconds since the epoch.
+    pub at: i64,
+    /// Who did it.
+    pub actor: String,
+    /// On which bridge; `""`: on the gateway as a whole.
+    pub bridge: String,
+    /// What.
+    pub act: String,
+    /// To whom, where it was done to somebody.
+    pub about: Option<String>,
+    /// More; never a secret, never a message.
+    pub detail: Option<String>,
+}
+
+/// One line of an export: what kind of thing, its key, its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// `registration`, `setting`, `identity`, `contact`, `block`, `state`.
+    pub kind: &'static str,
+    /// Which one.
+    pub key: String,
+    /// Its value; of secrets only that there is one.
+    pub value: String,
+}
+
+impl People {
+    /// Writes a line of the audit log (its time is the store's). Old ones beyond 100,000 go.
+    ///
+    /// # Errors
+    /// The store failed; nothing changed.
+    pub async fn audit(&self, line: Audit) -> Result<(), StoreError> {
+        self.store
+            .write(line, |tx, line| {
+                Box::pin(async move {
+                    let now = tx.now();
+                    let sql =
+                        "INSERT INTO audit (at, actor, bridge, act, about, detail) VALUES ($1, $2, $3, $4, $5, $6)";
+                    tx.execute(sql, args![now, &line.actor, &line.bridge, &line.act, &line.about, &line.detail])
+                        .await?;
+                    tx.execute("DELETE FROM audit WHERE seq <= (SELECT MAX(seq) FROM audit) - $1", args![AUDIT])
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// The newest lines of the audit log, newest first.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn audited(&self, limit: u32) -> Result<Vec<Audit>, StoreError> {
+        let sql = "SELECT at, actor, bridge, act, about, detail FROM audit ORDER BY seq DESC LIMIT $1";
+        let rows = self.store.read(sql, args![limit]).await?;
+        let line = |row: &crate::storage::Row| {
+            Ok(Audit {
+                at: row.int(0)?,
+                actor: row.text(1)?,
+                bridge: row.text(2)?,
+                act: row.text(3)?,
+                about: row.opt_text(4)?,
+                detail: row.opt_text(5)?,
+            })
+        };
+        rows.iter().map(line).collect()
+    }
+}
+
+impl Persons {
+    /// Reads one value of the bridge's small state.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn load(&self, space: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let now = self.store.clock().now();
+        let sql = "SELECT value FROM state WHERE bridge = $1 AND space = $2 AND key = $3 AND (expires IS NULL OR expires > $4)";
+        let rows = self.store.read(sql, args![&*self.name, space, key, now]).await?;
+        rows.first().map(|row| row.bytes(0)).transpose()
+    }
+
+    /// Everything in a space, of one user or of all, in order of keys.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn list(&self, space: &str, user: Option<&BareJid>) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let now = self.store.clock().now();
+        let rows = match user {
+            Some(user) => {
+                let sql = "SELECT key, value FROM state WHERE bridge = $1 AND space = $2 AND (expires IS NULL OR expires > $3) AND person = $4 ORDER BY key";
+                self.store.read(sql, args![&*self.name, space, now, user.as_str()]).await?
+            }
+            None => {
+                let sql = "SELECT key, value FROM state WHERE bridge = $1 AND space = $2 AND (expires IS NULL OR expires > $3) ORDER BY key";
+                self.store.read(sql, args![&*self.name, space, now]).await?
+            }
+        };
+        rows.iter().map(|row| Ok((row.text(0)?, row.bytes(1)?))).collect()
+    }
+
+    /// Changes the bridge's small state, all or nothing; committed when it returns.
+    ///
+    /// # Errors
+    /// The store failed; nothing changed.
+    pub async fn store(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.store
+            .write((self.name.to_string(), changes), |tx, (bridge, changes)| {
+                Box::pin(async move {
+                    for change in changes {
+                        let Change { space, key, user, value, expires, .. } = change;
+                        let Some(value) = value else {
+                            let sql = "DELETE FROM state WHERE bridge = $1 AND space = $2 AND key = $3";
+                            tx.execute(sql, args![bridge, space, key]).await?;
+                            continue;
+                        };
+                        let sql = "INSERT INTO state (bridge, space, key, person, value, expires) VALUES ($1, $2, $3, $4, $5, $6) \
+                                   ON CONFLICT (bridge, space, key) DO UPDATE SET person = excluded.person, value = excluded.value, expires = excluded.expires";
+                        let (person, expires) = (user.as_ref().map(BareJid::as_str), expires.map(millis));
+                        tx.execute(sql, args![bridge, space, key, person, value, expires]).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Removes what has expired; returns how many rows. To be called now and then; [`load`](Self::load) and [`list`](Self::list) leave expired rows out anyhow.
+    ///
+    /// # Errors
+    /// The store failed; nothing changed.
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
+        let data = (self.name.to_string(), self.store.clock().now());
+        self.store
+            .write(data, |tx, (bridge, now)| {
+                Box::pin(async move {
+                    let sql = "DELETE FROM state WHERE bridge = $1 AND expires <= $2";
+                    tx.execute(sql, args![bridge, *now]).await
+                })
+            })
+            .await
+    }
+
+    /// Everything that is kept of a user here, without secrets.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn export(&self, user: &BareJid) -> Result<Vec<Export>, StoreError> {
+        let mut all = Vec::new();
+        let mut put = |kind, key: String, value: String| all.push(Export { kind, key, value });
+        for (field, values) in self.registration(user).iter().flat_map(|v| v.iter()) {
+            put("registration", field.to_owned(), values.join(", "));
+        }
+        let chosen = self.mirror.with(user, |p| p.chosen.clone()).unwrap_or_default();
+        for (at, values) in &chosen {
+            for (setting, value) in values {
+                let words = if let Value::Plain(words) = value { words.clone() } else { "(secret)".to_owned() };
+                put("setting", format!("{} {setting}", shown(at)), words);
+            }
+        }
+        for own in self.identities(user).await? {
+            put("identity", own.to_string(), String::new());
+        }
+        let contacts = self.mirror.with(user, |p| p.contacts.clone()).unwrap_or_default();
+        for (at, contact) in contacts {
+            put("contact", shown(&at), contact.name.unwrap_or_default());
+        }
+        for at in self.mirror.with(user, |p| p.blocks.clone()).unwrap_or_default() {
+            put("block", shown(&at), String::new());
+        }
+        let sql = "SELECT space, key, value FROM state WHERE bridge = $1 AND person = $2 ORDER BY space, key";
+        for row in self.store.read(sql, args![&*self.name, user.as_str()]).await? {
+            let value = row.bytes(2)?;
+            let size = format!("{} bytes", value.len());
+            put("state", format!("{} {}", row.text(0)?, row.text(1)?), String::from_utf8(value).unwrap_or(size));
+        }
+        Ok(all)
+    }
+}
+
+/// An address's key without the letter of its kind.
+fn shown(key: &str) -> String {
+    let id: String = key.chars().skip(1).collect();
+    if id.is_empty() { "gateway".to_owned() } else { id.replace('\n', "/") }
+}
+
+fn millis(at: SystemTime) -> i64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
