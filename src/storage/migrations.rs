@@ -4,7 +4,10 @@ use super::OpenError;
 use super::engine::Tx;
 
 /// Number, name and text, in order. A number never changes its text once it has been released.
-pub const ALL: &[(i64, &str, &str)] = &[(1, "queues", include_str!("migrations/0001_queues.sql"))];
+pub const ALL: &[(i64, &str, &str)] = &[
+    (1, "queues", include_str!("migrations/0001_queues.sql")),
+    (2, "people", include_str!("migrations/0002_people.sql")),
+];
 
 /// Brings the schema up to date. Each step is one transaction; several processes that start at once do it one after the other.
 pub(super) async fn run(tx: &mut Tx) -> Result<(), OpenError> {

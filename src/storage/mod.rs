@@ -37,6 +37,7 @@ mod clock;
 mod engine;
 pub mod migrations;
 mod open;
+pub mod people;
 pub mod seal;
 mod writer;
 

@@ -1,5 +1,6 @@
 //! The only code that sees stanzas; one XEP family a file.
 
+pub mod commands;
 pub mod errors;
 pub mod escape;
 pub mod forms;

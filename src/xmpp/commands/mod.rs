@@ -1,0 +1,4 @@
+//! Commands (XEP-0050).
+
+#[cfg(test)]
+pub(crate) mod sample;
