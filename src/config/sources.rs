@@ -82,7 +82,7 @@ fn files_of(folder: &Path, errors: &mut Vec<ConfigError>) -> Vec<(PathBuf, Vec<S
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
     paths.sort();
     for path in paths {
-        // An editor's back-up (`.#irc.toml`, `irc.toml~`) is no bridge.
+        // An editor's back-up (`.#email.toml`, `email.toml~`) is no bridge.
         let Some(name) = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".toml")) else {
             continue;
         };
