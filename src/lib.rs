@@ -37,3 +37,8 @@ pub mod storage;
 pub mod texts;
 pub mod translate;
 pub mod xmpp;
+
+/// The program's version, as `isthmus version` and XEP-0092 give it.
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

@@ -1,1 +1,11 @@
 //! Control socket and the commands of the command line.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`control`] | what an administrator may ask of a running instance, and the socket it is asked over |
+//! | [`cli`] | the verbs of `isthmus …`, their output and exit codes |
+//! | [`outside`] | what the process around the gateway gives it, and how the gateway ends |
+
+pub mod cli;
+pub mod control;
+pub mod outside;

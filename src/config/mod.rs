@@ -17,14 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use isthmus_bridge::section::Table;
-use isthmus_bridge::{BareJid, ConfigError, Section};
-use secrecy::SecretString;
+use isthmus_bridge::{BareJid, Bridge, ConfigError, Kind};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::access::{Policy, Quotas};
-use places::Places;
+pub use crate::xmpp::link::Endpoint;
+use crate::xmpp::link::{self, LinkConfig};
 
 /// All that the administrator has decided.
 #[derive(Debug)]
@@ -68,30 +68,6 @@ pub struct Server {
     pub tls: Option<Tls>,
 }
 
-/// A place to connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `server.host` and `server.port`.
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// `server.socket`.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
-
 /// How the server's certificate is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
@@ -108,6 +84,16 @@ pub enum Database {
     Sqlite(PathBuf),
     /// `postgres://user:password@host/database`; secret because of the password.
     Postgres(SecretString),
+}
+
+impl Database {
+    /// The URL as [`storage`](crate::storage) opens it; may hold a password.
+    pub fn url(&self) -> SecretString {
+        match self {
+            Self::Sqlite(path) => SecretString::from(format!("sqlite://{}", path.display())),
+            Self::Postgres(url) => url.clone(),
+        }
+    }
 }
 
 /// The HTTP listener.
@@ -201,30 +187,43 @@ pub struct BridgeConfig {
     pub access: Policy,
     /// Quotas on this bridge.
     pub quotas: Quotas,
-    /// What the core has not read: the bridge's own keys. May hold secrets, so it is not in `Debug`.
+    /// The bridge, built from its section; it runs only when somebody starts it.
+    pub bridge: Arc<dyn Bridge>,
+    /// The bridge's own keys, which the core has not read (but for `[defaults]` and the like, where settings have their values). May hold secrets,
+    /// so it is not in `Debug`.
     pub section: Map<String, Value>,
-    folder: PathBuf,
-    data_dir: PathBuf,
-    local_domains: Arc<[String]>,
-    places: Arc<Places>,
 }
 
 impl BridgeConfig {
-    /// What [`Kind::build`](isthmus_bridge::Kind::build) reads. Its faults become whole with [`located`](Self::located).
-    pub fn section(&self) -> Section<'_> {
-        Section {
-            name: &self.name,
-            domain: &self.domain,
-            folder: &self.folder,
-            data_dir: &self.data_dir,
-            local_domains: &self.local_domains,
-            table: Table::new("", self.section.clone()),
+    /// What this bridge's link needs; the certificates of a TLS link are read here.
+    ///
+    /// # Errors
+    /// The CA file holds no certificate, or the name is none that a certificate could have; in words for the operator.
+    pub fn link(&self, limits: &Limits) -> Result<LinkConfig, String> {
+        let mut made = LinkConfig::new(self.domain.clone(), self.server.endpoint.clone(), self.secret.clone());
+        made.limits.max_out = limits.max_stanza;
+        made.limits.max_in = made.limits.max_in.max(limits.max_stanza);
+        if let Some(tls) = &self.server.tls {
+            let host = match (&tls.name, &self.server.endpoint) {
+                (Some(name), _) => name.clone(),
+                (None, Endpoint::Tcp { host, .. }) => host.clone(),
+                (None, Endpoint::Unix(_)) => self.domain.clone(),
+            };
+            let name = host
+                .clone()
+                .try_into()
+                .map_err(|_| format!("{host:?} is no name that a certificate can have (server.tls_name)"))?;
+            made.tls = Some(link::Tls { config: link::tls_config(tls.ca_file.as_deref())?, name });
         }
+        Ok(made)
     }
 
-    /// Faults that the bridge found in its section, now with file and line.
-    pub fn located(&self, errors: Vec<ConfigError>) -> Vec<ConfigError> {
-        errors.into_iter().map(|e| self.places.locate(&["bridges", &self.name], e)).collect()
+    /// Whether a bridge that runs by this part may go on running by `new` (reload).
+    pub fn same(&self, new: &Self) -> bool {
+        let secret = |c: &Self| c.secret.expose_secret().to_owned();
+        (&self.name, &self.kind, &self.domain, &self.server) == (&new.name, &new.kind, &new.domain, &new.server)
+            && self.section == new.section
+            && secret(self) == secret(new)
     }
 }
 
@@ -240,15 +239,15 @@ impl fmt::Debug for BridgeConfig {
 }
 
 impl Config {
-    /// Reads a configuration folder (or the file `isthmus.toml`, which means its folder) under these environment variables.
-    /// `kinds` are the kinds of bridge that this program has. Either everything is in order, or every fault is told.
+    /// Reads a configuration folder (or the file `isthmus.toml`, which means its folder) under these environment variables, and builds the
+    /// bridges out of `kinds`, the kinds of bridge that this program has. Either everything is in order, or every fault is told.
     pub fn load(
         path: &Path,
         environment: impl IntoIterator<Item = (String, String)>,
-        kinds: &[&str],
+        kinds: &[Box<dyn Kind>],
     ) -> Result<Self, Vec<ConfigError>> {
         let (tree, places, mut errors) = sources::gather(path, environment.into_iter().collect())?;
-        let config = read::config(tree, Arc::new(places), kinds, &mut errors);
+        let config = read::config(tree, &places, kinds, &mut errors);
         errors.sort_by(|a, b| (&a.file, a.line, &a.key).cmp(&(&b.file, b.line, &b.key)));
         match config {
             Some(config) if errors.is_empty() => Ok(config),

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isthmus_bridge::section::Table;
-use isthmus_bridge::{BareJid, ConfigError};
+use isthmus_bridge::{BareJid, Bridge, ConfigError, Kind, Section};
 use jid::{DomainPart, NodePart};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::places::Places;
 use super::sources::Tree;
-use super::{
-    BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Places, Seal, Server, Tls, units,
-};
+use super::{BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Seal, Server, Tls, units};
 use crate::access::{Pattern, Policy, Quota, Quotas, Rule, Tier};
 
 const DATA_DIR: &str = "/var/lib/isthmus";
@@ -25,7 +24,12 @@ const DOMAIN: &str = "a domain such as \"email.example.org\"";
 const CONTACTS: [&str; 7] = ["abuse", "admin", "feedback", "sales", "security", "status", "support"];
 
 /// Reads everything; faults go to `errors`. `None` only together with a fault.
-pub(super) fn config(tree: Tree, places: Arc<Places>, kinds: &[&str], errors: &mut Vec<ConfigError>) -> Option<Config> {
+pub(super) fn config(
+    tree: Tree,
+    places: &Places,
+    kinds: &[Box<dyn Kind>],
+    errors: &mut Vec<ConfigError>,
+) -> Option<Config> {
     let folder = places.folder.clone();
     let mut top = Table::new("", tree);
     let admins: Arc<[BareJid]> = admins(&mut top).into();
@@ -59,7 +63,7 @@ pub(super) fn config(tree: Tree, places: Arc<Places>, kinds: &[&str], errors: &m
         access: &access,
         quotas,
         kinds,
-        places: &places,
+        places,
     };
     let bridges = bridges(&mut top, &common, errors);
     errors.extend(top.finish().into_iter().map(|e| places.locate(&[], e)));
@@ -89,8 +93,8 @@ struct Common<'a> {
     server: Option<&'a Server>,
     access: &'a Policy,
     quotas: Quotas,
-    kinds: &'a [&'a str],
-    places: &'a Arc<Places>,
+    kinds: &'a [Box<dyn Kind>],
+    places: &'a Places,
 }
 
 fn bridges(top: &mut Table, common: &Common<'_>, errors: &mut Vec<ConfigError>) -> Vec<BridgeConfig> {
@@ -123,10 +127,9 @@ fn bridges(top: &mut Table, common: &Common<'_>, errors: &mut Vec<ConfigError>) 
     }
     // Where a file could not be read the bridge may stand in it.
     if none_named && !failed_before {
-        errors.push(ConfigError::new(
-            "bridges",
-            "no bridge is configured: expected at least one file bridges/<name>.toml",
-        ));
+        let fault =
+            ConfigError::new("bridges", "no bridge is configured: expected at least one file bridges/<name>.toml");
+        errors.push(common.places.locate(&[], fault));
     }
     built
 }
@@ -161,31 +164,51 @@ fn bridge(
         common.server.cloned()
     };
     let (access, quotas) = in_table(&mut table, "access", |t| access(t, common.access, common.quotas));
+    let bridge = kind.and_then(|kind| {
+        let written = domain.as_deref().unwrap_or_default();
+        build(kind, name, written, section.clone(), common).map_err(|more| faults.extend(more)).ok()
+    });
     faults.extend(table.finish());
     Some(BridgeConfig {
         name: name.to_owned(),
-        kind: kind?,
+        kind: kind?.name().to_owned(),
         domain: domain?,
         secret: secret?,
         server: server?,
         access,
         quotas,
+        bridge: bridge?,
         section,
-        folder: common.folder.to_owned(),
-        data_dir: common.data_dir.to_owned(),
-        local_domains: Arc::clone(common.domains),
-        places: Arc::clone(common.places),
     })
 }
 
-fn kind(table: &mut Table, kinds: &[&str]) -> Option<String> {
-    let expected = format!("one of {}", kinds.iter().map(|k| format!("{k:?}")).collect::<Vec<_>>().join(", "));
-    let kind = table.required("kind", &expected)?;
-    if kinds.contains(&kind.as_str()) {
-        return Some(kind);
+/// The bridge's own keys are looked at whatever else is wrong, so that all faults are told at once.
+fn build(
+    kind: &dyn Kind,
+    name: &str,
+    domain: &str,
+    section: Map<String, Value>,
+    common: &Common<'_>,
+) -> Result<Arc<dyn Bridge>, Vec<ConfigError>> {
+    kind.build(Section {
+        name,
+        domain,
+        folder: common.folder,
+        data_dir: common.data_dir,
+        local_domains: common.domains,
+        table: Table::new("", section),
+    })
+}
+
+fn kind<'k>(table: &mut Table, kinds: &'k [Box<dyn Kind>]) -> Option<&'k dyn Kind> {
+    let names: Vec<String> = kinds.iter().map(|k| format!("{:?}", k.name())).collect();
+    let expected = format!("one of {}", names.join(", "));
+    let written = table.required("kind", &expected)?;
+    let kind = kinds.iter().find(|k| k.name() == written).map(Box::as_ref);
+    if kind.is_none() {
+        table.fault("kind", format!("{written:?} is no kind of bridge that this program has: expected {expected}"));
     }
-    table.fault("kind", format!("{kind:?} is no kind of bridge that this program has: expected {expected}"));
-    None
+    kind
 }
 
 fn bridge_domain(table: &mut Table, local: &[String]) -> Option<String> {
@@ -259,6 +282,17 @@ fn server(table: &mut Table, folder: &Path, base: Option<&Server>) -> Option<Ser
     if host.as_deref().is_some_and(|h| h.trim().is_empty() || h.contains(['/', ' '])) {
         table.fault("host", "expected a host name or an address such as \"127.0.0.1\"");
     }
+    let inherited = base.and_then(|b| b.tls.clone());
+    let on = table.bool("tls").unwrap_or(inherited.is_some());
+    let ca_file = readable(table, "ca_file", folder);
+    let name = table.string("tls_name");
+    for key in [ca_file.as_ref().map(|_| "ca_file"), name.as_ref().map(|_| "tls_name")].into_iter().flatten() {
+        if !on {
+            table.fault(key, "has no meaning here: expected tls = true beside it");
+        }
+    }
+    let inherited = inherited.unwrap_or(Tls { ca_file: None, name: None });
+    let tls = on.then(|| Tls { ca_file: ca_file.or(inherited.ca_file), name: name.or(inherited.name) });
     let endpoint = match (socket, named, base.map(|b| &b.endpoint)) {
         (Some(_), Some(key), _) => {
             table.fault(key, "stands beside socket: expected only one of them");
@@ -268,17 +302,6 @@ fn server(table: &mut Table, folder: &Path, base: Option<&Server>) -> Option<Ser
         (None, None, Some(endpoint)) => endpoint.clone(),
         (None, _, _) => Endpoint::Tcp { host: host.unwrap_or(before.0), port: port.unwrap_or(before.1) },
     };
-    let inherited = base.and_then(|b| b.tls.clone());
-    let on = table.bool("tls").unwrap_or(inherited.is_some());
-    let ca_file = readable(table, "ca_file", folder);
-    let name = table.string("tls_name");
-    for key in [ca_file.as_ref().map(|_| "ca_file"), name.as_ref().map(|_| "tls_name")].into_iter().flatten() {
-        if !on {
-            table.fault(key, "has no meaning without tls = true");
-        }
-    }
-    let inherited = inherited.unwrap_or(Tls { ca_file: None, name: None });
-    let tls = on.then(|| Tls { ca_file: ca_file.or(inherited.ca_file), name: name.or(inherited.name) });
     Some(Server { endpoint, tls })
 }
 

@@ -62,12 +62,20 @@ pub struct Section<'a> {
 }
 
 /// A table that is read key by key. Keys that nobody asked for are faults of their own.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Table {
     path: String,
     map: Map<String, Value>,
     known: Vec<String>,
     errors: Vec<ConfigError>,
+}
+
+impl fmt::Debug for Table {
+    /// The keys alone: secrets stand among the values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<&String> = self.map.keys().collect();
+        f.debug_struct("Table").field("path", &self.path).field("keys", &keys).finish_non_exhaustive()
+    }
 }
 
 impl Table {
