@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isthmus_bridge::{
     Address, Addressing, BadAddress, Bridge, BridgeError, ConfigError, ContactId, Delivery, DeliveryError, Event,
-    Failure, ForeignMessageId, Host, Inbound, Inbox, Intent, Kind, Lang, Message, Mode, NetworkId, OnceKey, Outbound,
-    Parts, Profile, Refused, Section, SessionOf, Text, Work,
+    Failure, ForeignMessageId, Full, Host, Inbound, Inbox, Intent, Kind, Lang, Message, Mode, NetworkId, OnceKey,
+    Outbound, Parts, Profile, Recipient, Refused, Section, SessionOf, Text, Work,
 };
 
 /// `kind = "echo"`: what the registry of the core lists.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug)]
 pub struct EchoKind;
 
 impl Kind for EchoKind {
@@ -29,7 +29,6 @@ impl Kind for EchoKind {
         // What the profile does not promise, the core degrades or refuses before it reaches the bridge.
         let mut profile = if held { Profile::held("echo", "Echo") } else { Profile::live("echo", "Echo") };
         profile.idempotent = held; // the OnceKey below makes a second try harmless
-        profile.typing = !held;
         let texts = [(Lang::new("en"), include_str!("../texts/en.txt"))];
         Ok(Arc::new(Echo { profile, prefix, texts }))
     }
@@ -44,14 +43,15 @@ struct Echo {
 /// Every local part is a contact. Law: `parse(format(a)) == a`.
 impl Addressing for Echo {
     fn parse(&self, local: Option<&str>, _resource: Option<&str>) -> Result<Address, BadAddress> {
-        Ok(local.map_or(Address::Gateway, |name| Address::Contact(ContactId::from(name))))
+        match local {
+            Some("") => Err(BadAddress::Malformed("a name is expected before the @".to_owned())),
+            local => Ok(local.map_or(Address::Gateway, |name| Address::Contact(ContactId::from(name)))),
+        }
     }
 
     fn format(&self, address: &Address) -> Parts {
-        match address {
-            Address::Contact(name) => Parts::local(name.as_str()),
-            _ => Parts::gateway(), // no other address is ever made here
-        }
+        let Address::Contact(name) = address else { return Parts::gateway() }; // no other address is ever made here
+        Parts::local(name.as_str())
     }
 
     fn network(&self, _address: &Address) -> NetworkId {
@@ -90,44 +90,35 @@ impl Echo {
     /// Carries one event and answers its ticket, whatever happens: a ticket that is dropped tells the sender that nobody knows.
     async fn carry(&self, Delivery { event, ticket, .. }: Delivery, host: &Host) {
         // Before the first byte that could reach anybody. On an error another attempt owns the event: send nothing.
-        if ticket.starting().await.is_err() {
-            return;
-        }
-        match self.answer(&event, host) {
-            Some(reply) => match self.hand_over(reply, host).await {
-                Ok(()) => ticket.sent(Some(ForeignMessageId::from(event.key.as_str()))),
-                Err(error) => ticket.failed(error),
-            },
-            None => ticket.failed(DeliveryError::new(Failure::Unsupported, Text::key("only-messages"))),
+        let Ok(()) = ticket.starting().await else { return };
+        let carried = async { self.hand_over(self.answer(&event, host)?, host).await };
+        match carried.await {
+            Ok(()) => ticket.sent(Some(ForeignMessageId::from(event.key.as_str()))),
+            Err(error) => ticket.failed(error),
         }
     }
 
     /// What the contact says to it; pure but for the clock.
-    fn answer(&self, event: &Outbound, host: &Host) -> Option<Inbound> {
-        let from = event.to.first().map(|to| to.address.clone()).filter(|to| matches!(to, Address::Contact(_)))?;
-        let said = match &event.intent {
-            Intent::Send(told) => {
-                let mut said = Message::chat(format!("{}{}", self.prefix, told.body));
-                (said.kind, said.subject, said.thread) = (told.kind, told.subject.clone(), told.thread.clone());
-                Event::Message(Box::new(said))
-            }
-            Intent::Typing { on } => Event::Typing { on: *on },
-            _ => return None,
+    fn answer(&self, event: &Outbound, host: &Host) -> Result<Inbound, DeliveryError> {
+        let (Intent::Send(told), [Recipient { address: from @ Address::Contact(_), .. }]) =
+            (&event.intent, &event.to[..])
+        else {
+            return Err(DeliveryError::new(Failure::Unsupported, Text::key("only-messages")));
         };
-        let mut reply = Inbound::new(event.user.clone(), from, said);
+        let mut said = Message::chat(format!("{}{}", self.prefix, told.body));
+        (said.kind, said.subject, said.thread) = (told.kind, told.subject.clone(), told.thread.clone());
+        let mut reply = Inbound::new(event.user.clone(), from.clone(), Event::Message(Box::new(said)));
         reply.at = host.now();
         reply.id = Some(ForeignMessageId::from(event.key.as_str()));
         reply.once = Some(OnceKey::from(event.key.as_str())); // the same event tried twice is delivered once
-        Some(reply)
+        Ok(reply)
     }
 
     /// Live: `emit` never waits; when the link is full the session stops reading until there is room. Held: `accept` has committed when it returns.
     async fn hand_over(&self, reply: Inbound, host: &Host) -> Result<(), DeliveryError> {
-        if self.profile.mode == Mode::Live {
-            while host.emit(reply.clone()).is_err() {
-                host.ready().await;
-            }
-            return Ok(());
+        while self.profile.mode == Mode::Live {
+            let Err(Full) = host.emit(reply.clone()) else { return Ok(()) };
+            host.ready().await;
         }
         match host.accept(vec![reply]).await.pop() {
             Some(Ok(())) => Ok(()),
@@ -142,17 +133,19 @@ mod tests {
     use super::*;
     use isthmus_bridge::suite::{FakeHost, Session, build};
 
-    #[tokio::test(start_paused = true)]
-    async fn both_modes_answer_what_they_were_told() {
-        for mode in ["live", "held"] {
-            let bridge = build(&EchoKind, serde_json::json!({"mode": mode, "prefix": "> "})).expect("good keys");
-            let host = FakeHost::of(&bridge);
-            let alice = Address::Contact("alice".into());
-            let session = Session::start(&bridge, &host, "romeo@example.org", &alice);
-            session.say(alice, "hello").await.expect("carried");
-            session.stop().await.expect("stops");
-            let said = [host.emits(), host.accepts()].concat();
-            assert!(matches!(&said[0].event, Event::Message(m) if m.body == "> hello"), "{mode}: {said:?}");
-        }
+    mod live {
+        isthmus_bridge::contract_suite!(Contract::of(crate::EchoKind, serde_json::json!({"prefix": "> "}), "alice"));
+    }
+    mod held {
+        isthmus_bridge::contract_suite!(Contract::of(crate::EchoKind, serde_json::json!({"mode": "held"}), "bob"));
+    }
+
+    #[tokio::test]
+    async fn a_contact_answers_with_what_it_was_told() {
+        let bridge = build(&EchoKind, serde_json::json!({"prefix": "> "})).expect("good keys");
+        let host = FakeHost::of(&bridge);
+        let session = Session::start(&bridge, &host, "romeo@example.org", &Address::Gateway);
+        session.say(Address::Contact("alice".into()), "hello").await.expect("carried");
+        assert!(matches!(&host.emits()[0].event, Event::Message(m) if m.body == "> hello"));
     }
 }

@@ -5,12 +5,14 @@
 //! | [`FakeHost`] | a [`Gateway`](crate::Gateway) that records what a bridge says and answers as it is told; also the sink of its tickets |
 //! | [`Session`] | a session of any bridge: work goes in, outcomes and answers come back |
 //! | [`run_command`], [`reply`] | a command run to its end; a question's way back |
+//! | [`Contract`], [`contract_suite!`](crate::contract_suite) | what every bridge must keep to, as tests that it runs on itself |
 //! | [`loopback`] | a network that exercises every capability, and whose contacts misbehave on demand |
 //! | [`build`], [`section`] | a bridge from lines as they stand in the configuration |
 //!
 //! Every wait is bounded by [`PATIENCE`] of tokio's clock; under `#[tokio::test(start_paused = true)]` no real time passes.
 //! Failed expectations panic, as assertions do.
 
+mod contract;
 mod gateway;
 mod host;
 pub mod loopback;
@@ -20,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use contract::Contract;
 pub use host::{FakeHost, Told};
 pub use loopback::LoopbackKind;
 pub use session::{Session, reply, run_command};
