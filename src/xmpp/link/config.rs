@@ -113,13 +113,21 @@ pub struct Keepalive {
     pub idle: Duration,
     /// Further silence after which the stream counts as lost.
     pub patience: Duration,
+    /// How long the first trial ping that looks for the barrier's address may take to come back before another is
+    /// sent; doubled for each further one.
+    pub trial: Duration,
     /// How long connecting, and each step of the handshake, may take.
     pub attach: Duration,
 }
 
 impl Default for Keepalive {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(30), patience: Duration::from_secs(60), attach: Duration::from_secs(15) }
+        Self {
+            idle: Duration::from_secs(30),
+            patience: Duration::from_secs(60),
+            trial: Duration::from_secs(2),
+            attach: Duration::from_secs(15),
+        }
     }
 }
 

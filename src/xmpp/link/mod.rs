@@ -36,6 +36,9 @@ mod token;
 mod tree;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::sync::Arc;
 

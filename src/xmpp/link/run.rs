@@ -28,8 +28,7 @@ const GOOD: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(5);
 /// How long the server's reason is waited for when writing has failed.
 const REASON: Duration = Duration::from_secs(1);
-/// The wait for the return of the first trial ping; doubled for each further one up to the longest.
-const TRIAL: Duration = Duration::from_secs(2);
+/// The longest wait for the return of a trial ping before another is sent.
 const LONGEST_TRIAL: Duration = Duration::from_secs(30);
 /// A write buffer that grew beyond this is given back.
 const KEEP: usize = 256 << 10;
@@ -257,7 +256,7 @@ impl Life {
     /// Finds the barrier's address, and finds out when the server is not there any more.
     async fn mind(&self, pulse: &Pulse) -> LinkError {
         let keepalive = self.config.keepalive;
-        let (mut next_trial, mut trial_wait) = (Instant::now(), TRIAL);
+        let (mut next_trial, mut trial_wait) = (Instant::now(), keepalive.trial);
         let mut pinged_at: Option<Instant> = None;
         loop {
             let now = Instant::now();

@@ -179,14 +179,17 @@ impl Framer {
             let step = self.step()?;
             let frame = match (step, self.depth) {
                 (Step::Wait, _) => {
-                    self.bound()?;
+                    if !self.opened && self.buffer.len() > MAX_HEADER {
+                        return Err(StreamFault::malformed("the stream's start tag is too long"));
+                    }
+                    self.bound();
                     return Ok(None);
                 }
                 (Step::Opened, _) if !self.opened => self.stream_tag().map(Some)?,
                 (Step::Closed, 0) => Some(Frame::End),
                 (Step::Opened | Step::Closed, 1) => self.top_level().map(Some)?,
                 (Step::On | Step::Opened | Step::Closed, _) => {
-                    self.bound()?;
+                    self.bound();
                     None
                 }
             };
@@ -257,6 +260,9 @@ impl Framer {
                 None if !self.opened => Ok(Step::Wait),
                 _ => Err(StreamFault::restricted("a processing instruction")),
             },
+            Some(b) if !(b.is_ascii_alphabetic() || *b == b'_' || *b >= 0x80) => {
+                Err(StreamFault::malformed("a name that is none"))
+            }
             Some(_) => {
                 self.pos += 1;
                 self.last = b'<';
@@ -335,15 +341,8 @@ impl Framer {
     }
 
     /// Keeps the current element within its bounds.
-    fn bound(&mut self) -> Result<(), StreamFault> {
-        if !self.opened {
-            return if self.buffer.len() > MAX_HEADER && self.depth == 0 {
-                Err(StreamFault::malformed("the stream's start tag is too long"))
-            } else {
-                Ok(())
-            };
-        }
-        if self.skipping.is_none() {
+    fn bound(&mut self) {
+        if self.opened && self.skipping.is_none() {
             if self.pos > self.limits.max_in {
                 self.skip(TOO_LARGE);
             } else if self.depth > self.limits.depth + 1 {
@@ -354,7 +353,6 @@ impl Framer {
             self.buffer.advance(self.pos);
             self.pos = 0;
         }
-        Ok(())
     }
 
     fn skip(&mut self, why: &'static str) {

@@ -75,17 +75,24 @@ impl<'a> Builder<'a> {
             }
         }
         let parent = self.frames.last();
-        let default = default.unwrap_or_else(|| match parent {
-            Some(parent) => parent.default.clone(),
-            None => Cow::Borrowed(&*self.scope.default),
-        });
+        // The stream's namespace becomes ours where it is inherited from the stream, and where it is declared on the
+        // stanza or on what is in the stanza's own namespace; declared elsewhere it is somebody's payload.
+        let outer = parent.is_none_or(|parent| parent.streams);
+        let ours = |namespace: Cow<'a, str>| {
+            if outer && namespace == COMPONENT { Cow::Borrowed(JABBER_CLIENT) } else { namespace }
+        };
+        let default = match (default, parent) {
+            (Some(declared), _) => ours(declared),
+            (None, Some(parent)) => parent.default.clone(),
+            (None, None) => ours(Cow::Borrowed(&*self.scope.default)),
+        };
         let (prefix, local) = token::split(tag.name);
         let namespace = match prefix {
             None => default.clone(),
-            Some(prefix) => self.lookup(&prefixes, prefix)?,
+            Some(prefix) => ours(self.lookup(&prefixes, prefix)?),
         };
-        let streams = namespace == COMPONENT && parent.is_none_or(|parent| parent.streams);
-        let mut element = Element::bare(local, if streams { JABBER_CLIENT } else { &*namespace });
+        let streams = outer && namespace == JABBER_CLIENT;
+        let mut element = Element::bare(local, &*namespace);
         for (prefix, local, value) in plain {
             let namespace = match prefix {
                 None => Namespace::NONE,
