@@ -12,6 +12,8 @@ pub fn kinds() -> Vec<Box<dyn Kind>> {
     vec![
         #[cfg(feature = "echo")]
         Box::new(isthmus_echo::EchoKind),
+        #[cfg(feature = "email")]
+        Box::new(isthmus_email::Email),
     ]
 }
 

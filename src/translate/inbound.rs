@@ -5,20 +5,8 @@ use std::time::{Duration, SystemTime};
 use isthmus_bridge::{Event, Inbound, Media, Message, MessageKind, RecipientKind, Text, Values};
 
 use super::stamp::stamp;
+use crate::inbox::Rendered;
 use crate::xmpp::{ns, xml::Xml};
-
-/// A stanza ready for the link: its addresses and its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
-    /// From whom, inside the bridge's domain.
-    pub from: String,
-    /// To whom.
-    pub to: String,
-    /// Its id; empty where it has none.
-    pub id: String,
-    /// Its text, without a stream namespace.
-    pub xml: String,
-}
 
 /// What translation needs to know beside the event.
 pub struct Scene<'a> {
@@ -53,7 +41,7 @@ pub struct SharedFile {
 const FRESH: Duration = Duration::from_secs(120);
 
 /// The stanzas of an event. Events of rooms and presence are not made here.
-pub fn stanzas(scene: &Scene<'_>, inbound: &Inbound, files: &[SharedFile]) -> Vec<Outgoing> {
+pub fn stanzas(scene: &Scene<'_>, inbound: &Inbound, files: &[SharedFile]) -> Vec<Rendered> {
     match &inbound.event {
         Event::Message(message) => self::message(scene, inbound, message, files),
         Event::Notice { text, actions, .. } => vec![notice(scene, text, actions)],
@@ -70,7 +58,7 @@ pub fn stanzas(scene: &Scene<'_>, inbound: &Inbound, files: &[SharedFile]) -> Ve
     }
 }
 
-fn message(scene: &Scene<'_>, inbound: &Inbound, message: &Message, files: &[SharedFile]) -> Vec<Outgoing> {
+fn message(scene: &Scene<'_>, inbound: &Inbound, message: &Message, files: &[SharedFile]) -> Vec<Rendered> {
     let mut out = Vec::with_capacity(1 + files.len());
     let body = text_of(scene, message, files);
     if !body.is_empty() || message.subject.is_some() {
@@ -202,7 +190,7 @@ fn share(xml: &mut Xml, file: &SharedFile) {
 }
 
 /// Words of the bridge, with what can be done about them: XEP-0439 quick responses, which are also the words to type.
-fn notice(scene: &Scene<'_>, text: &Text, actions: &[(String, Text, Values)]) -> Outgoing {
+fn notice(scene: &Scene<'_>, text: &Text, actions: &[(String, Text, Values)]) -> Rendered {
     let mut body = (scene.words)(text);
     for (node, label, values) in actions {
         body.push_str(&format!("\n{}: {}", (scene.words)(label), typed(node, values)));
@@ -231,20 +219,20 @@ pub fn typed(node: &str, values: &Values) -> String {
     line
 }
 
-fn typing(scene: &Scene<'_>, on: bool) -> Outgoing {
+fn typing(scene: &Scene<'_>, on: bool) -> Rendered {
     let mut xml = open(scene, "", MessageKind::Chat);
     xml.empty(if on { "composing" } else { "paused" }, ns::CHATSTATES).empty("no-store", ns::HINTS);
     close(scene, "", xml)
 }
 
-fn marked(scene: &Scene<'_>) -> Vec<Outgoing> {
+fn marked(scene: &Scene<'_>) -> Vec<Rendered> {
     let Some((id, _)) = scene.referenced else { return Vec::new() };
     let mut xml = open(scene, scene.id, MessageKind::Chat);
     xml.open("displayed", ns::MARKERS).attr("id", id).close().empty("store", ns::HINTS);
     vec![close(scene, scene.id, xml)]
 }
 
-fn reacted(scene: &Scene<'_>, all: &[String]) -> Vec<Outgoing> {
+fn reacted(scene: &Scene<'_>, all: &[String]) -> Vec<Rendered> {
     let Some((id, _)) = scene.referenced else { return Vec::new() };
     let mut xml = open(scene, scene.id, MessageKind::Chat);
     xml.open("reactions", ns::REACTIONS).attr("id", id);
@@ -255,7 +243,7 @@ fn reacted(scene: &Scene<'_>, all: &[String]) -> Vec<Outgoing> {
     vec![close(scene, scene.id, xml)]
 }
 
-fn retracted(scene: &Scene<'_>, reason: Option<&str>) -> Vec<Outgoing> {
+fn retracted(scene: &Scene<'_>, reason: Option<&str>) -> Vec<Rendered> {
     let Some((id, _)) = scene.referenced else { return Vec::new() };
     let mut xml = open(scene, scene.id, MessageKind::Chat);
     xml.open("retract", ns::RETRACT).attr("id", id);
@@ -267,7 +255,7 @@ fn retracted(scene: &Scene<'_>, reason: Option<&str>) -> Vec<Outgoing> {
 }
 
 /// A presence of this type.
-pub fn presence(scene: &Scene<'_>, kind: &str, status: Option<&str>) -> Outgoing {
+pub fn presence(scene: &Scene<'_>, kind: &str, status: Option<&str>) -> Rendered {
     let mut xml = Xml::stanza("presence");
     xml.attr("from", scene.from).attr("to", scene.to).attr("type", kind);
     if let Some(status) = status {
@@ -290,8 +278,8 @@ fn open(scene: &Scene<'_>, id: &str, kind: MessageKind) -> Xml {
     xml
 }
 
-fn close(scene: &Scene<'_>, id: &str, xml: Xml) -> Outgoing {
-    Outgoing { from: scene.from.to_owned(), to: scene.to.to_owned(), id: id.to_owned(), xml: xml.finish() }
+fn close(scene: &Scene<'_>, id: &str, xml: Xml) -> Rendered {
+    Rendered { from: scene.from.to_owned(), to: scene.to.to_owned(), id: id.to_owned(), xml: xml.finish().into_bytes() }
 }
 
 #[cfg(test)]
@@ -316,7 +304,7 @@ mod tests {
             event,
         );
         inbound.at = SystemTime::UNIX_EPOCH;
-        stanzas(&scene, &inbound, files).into_iter().map(|o| o.xml).collect()
+        stanzas(&scene, &inbound, files).into_iter().map(|o| String::from_utf8(o.xml).expect("UTF-8")).collect()
     }
 
     const HEAD: &str = r"<message from='alice\40example.net@gw.example' to='juliet@capulet.lit' type='chat' id=";

@@ -1,9 +1,11 @@
 //! The only code that sees stanzas; one XEP family a file.
 
 pub mod commands;
+pub mod disco;
 pub mod errors;
 pub mod escape;
 pub mod forms;
 pub mod link;
 pub mod ns;
+pub mod reply;
 pub mod xml;

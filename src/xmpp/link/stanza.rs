@@ -141,6 +141,12 @@ impl Stanza {
         &self.text[..self.size]
     }
 
+    /// For tests of what reads stanzas.
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        Self::from_rendered(text.as_bytes(), &Limits::default()).expect("a stanza")
+    }
+
     /// Reads back what [`super::Rendered`] wrote.
     pub(super) fn from_rendered(xml: &[u8], limits: &Limits) -> Result<Self, Guard> {
         let text = std::str::from_utf8(xml).map_err(|_| Guard::NotAStanza("not UTF-8"))?;

@@ -1,0 +1,329 @@
+//! What all parts of a running gateway share, and how each of them speaks.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use isthmus_bridge::{Address, BareJid, BridgeError, Host, Lang, LinkState, NetworkId, Profile, RoomId, SessionOf, Text};
+use isthmus_bridge::room::RoomView;
+use url::Url;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::answers::Answers;
+use super::live::{Live, Origin};
+use super::messages::lang;
+use super::presence::Online;
+use crate::access::{Limiter, Policy};
+use crate::config::Config;
+use crate::inbox::{Inbox, Rendered};
+use crate::outbox::Outbox;
+use crate::registry::Instance;
+use crate::registry::sessions::Sessions;
+use crate::router;
+use crate::storage::people::Persons;
+use crate::storage::{Seal, Store, fresh_id};
+use crate::texts::Texts;
+use crate::xmpp::disco::{self, Info};
+use crate::xmpp::errors::StanzaError;
+use crate::xmpp::link::{Kind, Lane, LinkHandle, NotSent, Refusal, Stanza};
+use crate::xmpp::{ns, xml::Xml};
+
+/// Presences that nobody waits for.
+pub(super) const PRESENCE: Lane = Lane(1);
+
+/// The gateway.
+pub(super) struct Core {
+    pub(super) config: Config,
+    pub(super) store: Store,
+    pub(super) seal: Arc<Seal>,
+    pub(super) texts: Texts,
+    pub(super) outbox: Outbox,
+    pub(super) inbox: Inbox,
+    pub(super) online: Online,
+    pub(super) answers: Answers,
+    /// XEP-0157 fields of disco#info.
+    pub(super) contact: Vec<(&'static str, Vec<String>)>,
+    pub(super) bridges: OnceLock<Vec<Arc<Served>>>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) started: Instant,
+}
+
+/// One bridge of a running gateway.
+pub(super) struct Served {
+    pub(super) instance: Instance,
+    pub(super) access: Policy,
+    pub(super) limiter: Limiter,
+    pub(super) counters: Counters,
+    pub(super) parts: OnceLock<Parts>,
+    pub(super) states: Mutex<HashMap<SessionOf, LinkState>>,
+    pub(super) public_url: Option<Url>,
+    pub(super) seal: Arc<Seal>,
+    persons: Arc<Persons>,
+    rooms: Mutex<HashMap<(SessionOf, RoomId), Arc<Mutex<RoomView>>>>,
+    shown: Mutex<HashMap<(BareJid, Address), Shown>>,
+    gateway_caps: OnceLock<String>,
+    contact_caps: OnceLock<String>,
+}
+
+/// What can only be made once the bridge has its place in the gateway.
+pub(super) struct Parts {
+    pub(super) link: LinkHandle,
+    pub(super) sessions: Sessions,
+    pub(super) host: Host,
+    pub(super) live: Arc<Live>,
+}
+
+/// What a contact shows to a user, where the network tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) available: bool,
+    pub(super) away: bool,
+    pub(super) status: Option<Text>,
+}
+
+/// Figures for metrics.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    stanzas_in: AtomicU64,
+    stanzas_out: AtomicU64,
+    refused: AtomicU64,
+    not_sent: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn stanzas_in(&self) {
+        self.stanzas_in.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self) {
+        self.stanzas_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A stanza that nobody keeps was not sent.
+    pub(super) fn lost(&self, why: &NotSent, bridge: &str) {
+        self.not_sent.fetch_add(1, Ordering::Relaxed);
+        match why {
+            NotSent::Detached => debug!(bridge, "a stanza was not sent: not attached"),
+            e => warn!(bridge, error = %e, "a stanza was not sent"),
+        }
+    }
+
+    /// Stanzas in, out, refused, not sent.
+    pub(super) fn read(&self) -> [u64; 4] {
+        [&self.stanzas_in, &self.stanzas_out, &self.refused, &self.not_sent].map(|c| c.load(Ordering::Relaxed))
+    }
+}
+
+impl Served {
+    pub(super) fn new(
+        instance: Instance,
+        access: Policy,
+        limiter: Limiter,
+        persons: Arc<Persons>,
+        public_url: Option<Url>,
+        seal: Arc<Seal>,
+    ) -> Self {
+        Self {
+            instance,
+            access,
+            limiter,
+            counters: Counters::default(),
+            parts: OnceLock::new(),
+            states: Mutex::default(),
+            public_url,
+            seal,
+            persons,
+            rooms: Mutex::default(),
+            shown: Mutex::default(),
+            gateway_caps: OnceLock::new(),
+            contact_caps: OnceLock::new(),
+        }
+    }
+
+    fn parts(&self) -> &Parts {
+        self.parts.get().expect("the parts are set before the link's task starts")
+    }
+
+    pub(super) fn link(&self) -> &LinkHandle {
+        &self.parts().link
+    }
+
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.parts().sessions
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.parts().host
+    }
+
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.parts().live
+    }
+
+    pub(super) fn persons(&self) -> &Persons {
+        &self.persons
+    }
+
+    pub(super) fn profile(&self) -> &Profile {
+        self.instance.bridge.profile()
+    }
+
+    pub(super) fn network(&self, at: &Address) -> NetworkId {
+        self.instance.bridge.addressing().network(at)
+    }
+
+    /// The JID of an address.
+    pub(super) fn jid(&self, at: &Address) -> Option<String> {
+        router::jid(self.instance.bridge.addressing(), &self.instance.domain, at)
+    }
+
+    /// An address as people of the far network write it; `None` for the gateway.
+    pub(super) fn spoken(&self, at: &Address) -> Option<String> {
+        self.instance.bridge.addressing().format(at).local
+    }
+
+    pub(super) fn info(&self, at: &Address, name: &str, contact: &[(&'static str, Vec<String>)]) -> Info {
+        disco::info(at, self.profile(), name, contact)
+    }
+
+    /// The verification string of an address's capabilities, without its name: caps are shared by all contacts (XEP-0115 section 5.1 takes
+    /// the identity's name into the string, so disco#info under the caps node must give the same name, the bridge's title).
+    pub(super) fn caps(&self, at: &Address) -> &str {
+        let cell = if *at == Address::Gateway { &self.gateway_caps } else { &self.contact_caps };
+        cell.get_or_init(|| disco::verification(&self.info(at, &self.profile().title, &[])))
+    }
+
+    pub(super) fn shown(&self, user: &BareJid, at: &Address) -> Option<Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).get(&(user.clone(), at.clone())).cloned()
+    }
+
+    /// Keeps what a contact shows; gives whether it changed.
+    pub(super) fn show(&self, user: &BareJid, at: &Address, shown: Shown) -> bool {
+        let mut all = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert((user.clone(), at.clone()), shown.clone()) != Some(shown)
+    }
+
+    /// A room as one session sees it; made when first asked for.
+    pub(super) fn room(&self, of: &SessionOf, room: &RoomId) -> Arc<Mutex<RoomView>> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.entry((of.clone(), room.clone())).or_default().clone()
+    }
+
+    /// Answers a stanza whose addresses make no sense.
+    pub(super) fn refuse(&self, stanza: &Stanza, why: Refusal) {
+        self.counters.refused();
+        if let Err(e) = self.link().refuse(stanza, why) {
+            debug!(bridge = %self.instance.name, error = %e, "a refusal was not sent");
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn bridges(&self) -> &[Arc<Served>] {
+        self.bridges.get().map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn bridge(&self, name: &str) -> Option<&Arc<Served>> {
+        self.bridges().iter().find(|b| &*b.instance.name == name)
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        UNIX_EPOCH + std::time::Duration::from_millis(self.now_millis())
+    }
+
+    pub(super) fn now_millis(&self) -> u64 {
+        u64::try_from(self.store.clock().now()).unwrap_or_default()
+    }
+
+    /// Words of a bridge (or the core) in a language.
+    pub(super) fn words(&self, served: &Served, text: &Text, lang: &Lang) -> String {
+        self.texts.render(&served.instance.name, text, lang)
+    }
+
+    /// Writes a stanza that nobody has to keep: what cannot be sent now is gone.
+    pub(super) fn send(&self, served: &Served, stanza: &Rendered) {
+        self.written(served, served.link().send_raw(Lane::GATEWAY, &stanza.xml));
+    }
+
+    pub(super) fn send_text(&self, served: &Served, xml: &str) {
+        self.written(served, served.link().send_raw(Lane::GATEWAY, xml.as_bytes()));
+    }
+
+    fn written(&self, served: &Served, result: Result<(), NotSent>) {
+        match result {
+            Ok(()) => served.counters.sent(),
+            Err(e) => served.counters.lost(&e, &served.instance.name),
+        }
+    }
+
+    /// Answers a stanza with an error, where one is allowed (RFC 6120 section 8.3.1: never to an error or a result).
+    pub(super) fn answer_error(&self, served: &Served, stanza: &Stanza, error: &StanzaError) {
+        served.counters.refused();
+        let answers = match stanza.kind() {
+            Kind::Iq => matches!(stanza.type_(), Some("get" | "set")),
+            Kind::Message | Kind::Presence => stanza.type_() != Some("error"),
+        };
+        let (Some(from), Some(to)) = (stanza.to(), stanza.from()) else { return };
+        if !answers {
+            return;
+        }
+        let mut xml = Xml::stanza(stanza.kind().name());
+        xml.attr("type", "error").attr("from", from).attr("to", to).attr_opt("id", stanza.id());
+        if stanza.kind() == Kind::Presence && stanza.child("x", ns::MUC).is_some() {
+            xml.empty("x", ns::MUC); // clients find out by it that a join failed (XEP-0045 section 7.2)
+        }
+        let lang = lang(stanza);
+        error.write(&mut xml, |text| self.words(served, text, &lang));
+        self.send_text(served, &xml.finish());
+    }
+
+    /// The same for a stanza that is gone already.
+    pub(super) fn error_to(&self, served: &Served, origin: &Origin, error: &StanzaError) {
+        let mut xml = Xml::stanza(origin.element);
+        xml.attr("type", "error").attr("from", &origin.to).attr("to", &origin.from).attr_opt("id", origin.id.as_deref());
+        error.write(&mut xml, |text| self.words(served, text, &origin.lang));
+        self.send_text(served, &xml.finish());
+    }
+
+    /// A chat message from an address of ours: the dialogue's lines, notes.
+    pub(super) fn note(&self, served: &Served, from: &str, to: &str, words: &str) {
+        let mut xml = Xml::stanza("message");
+        xml.attr("type", "chat").attr("from", from).attr("to", to).attr("id", &fresh_id()).leaf("body", "", words);
+        self.send_text(served, &xml.finish());
+    }
+
+    /// Runs what all sessions of a bridge share, again and again until the gateway stops.
+    pub(super) async fn serve(self: Arc<Self>, served: Arc<Served>) {
+        use futures_util::FutureExt;
+        let mut wait = std::time::Duration::from_secs(1);
+        while !self.stop.is_cancelled() {
+            let run = served.instance.bridge.serve(served.host().clone(), self.stop.clone());
+            let began = Instant::now();
+            match std::panic::AssertUnwindSafe(run).catch_unwind().await {
+                Ok(Ok(())) if self.stop.is_cancelled() => return,
+                Ok(Ok(())) => warn!(bridge = %served.instance.name, "the bridge's service ended by itself"),
+                Ok(Err(BridgeError::Operator(what))) => {
+                    tracing::error!(bridge = %served.instance.name, "{what}");
+                }
+                Ok(Err(e)) => warn!(bridge = %served.instance.name, error = %e, "the bridge's service failed"),
+                Err(_panic) => tracing::error!(bridge = %served.instance.name, "the bridge's service panicked"),
+            }
+            if began.elapsed() > std::time::Duration::from_secs(60) {
+                wait = std::time::Duration::from_secs(1);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.cancelled() => return,
+            }
+            wait = (wait * 2).min(std::time::Duration::from_secs(60));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What the core does for a bridge: [`Gateway`], each call handed to the part that does it.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use isthmus_bridge::room::RoomView;
+use isthmus_bridge::{
+    Address, BareJid, BlobId, Change, ContactId, DeliveryError, Event, Failure, Fetch, Full, Gateway, Inbound, Known, Late, LinkState,
+    Media, MessageRef, Refused, Resolved, RoomId, SessionOf, StoreError, Taken, Text,
+};
+use tracing::{debug, info};
+use url::Url;
+
+use super::core::{Core, Served, Shown};
+use crate::access::Tier;
+use crate::storage::fresh_id;
+use crate::storage::people::Subscription;
+use crate::translate::inbound::{Scene, stanzas};
+use crate::xmpp::link::{Lane, NotSent};
+
+/// One bridge's host.
+pub(super) struct BridgeHost {
+    core: Weak<Core>,
+    served: Arc<Served>,
+}
+
+impl BridgeHost {
+    pub(super) fn new(core: Weak<Core>, served: Arc<Served>) -> Self {
+        Self { core, served }
+    }
+
+    fn core(&self) -> Result<Arc<Core>, StoreError> {
+        self.core.upgrade().ok_or_else(|| StoreError::Unavailable("the gateway stops".to_owned()))
+    }
+
+    fn name_str(&self) -> &str {
+        &self.served.instance.name
+    }
+
+    /// A session's turn at the link: the same number for the same session.
+    fn lane(&self, user: &BareJid, at: &Address) -> Lane {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        (user, self.served.network(at)).hash(&mut hasher);
+        Lane(hasher.finish() >> 8 | 1 << 60)
+    }
+
+    /// Presence and answers to subscriptions change what the core keeps; the rest is only said.
+    fn note_presence(&self, core: &Arc<Core>, event: &Inbound) -> bool {
+        match &event.event {
+            Event::Presence { available, away, status, .. } => {
+                let shown = Shown { available: *available, away: *away, status: status.clone() };
+                let sees = self.served.persons().contact(&event.to, &event.from).is_some_and(|c| c.sees == Subscription::Yes);
+                if self.served.show(&event.to, &event.from, shown) && sees {
+                    core.show(&self.served, &event.from, event.to.as_str());
+                }
+                true
+            }
+            Event::SubscribeAnswered { accepted, .. } => {
+                let (core, served, user, at) = (core.clone(), self.served.clone(), event.to.clone(), event.from.clone());
+                let state = if *accepted { Subscription::Yes } else { Subscription::None };
+                core.tasks.clone().spawn(async move {
+                    if let Err(e) = served.persons().subscribe(&user, &at, Some(state), None).await {
+                        tracing::warn!(bridge = %served.instance.name, error = %e, "a subscription could not be stored");
+                    }
+                    if state == Subscription::Yes {
+                        core.show(&served, &at, user.as_str());
+                    }
+                });
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+#[async_trait]
+impl Gateway for BridgeHost {
+    fn name(&self) -> &str {
+        self.name_str()
+    }
+
+    fn domain(&self) -> &str {
+        &self.served.instance.domain
+    }
+
+    fn public_url(&self) -> Option<&Url> {
+        self.served.public_url.as_ref()
+    }
+
+    fn emit(&self, event: Inbound) -> Result<(), Full> {
+        let Some(core) = self.core.upgrade() else { return Ok(()) };
+        if self.note_presence(&core, &event) {
+            return Ok(());
+        }
+        let Some(from) = self.served.jid(&event.from) else {
+            debug!(bridge = %self.name_str(), "an event from an address that no JID can spell was dropped");
+            return Ok(());
+        };
+        let id = fresh_id();
+        let scene = Scene {
+            from: &from,
+            to: event.to.as_str(),
+            domain: &self.served.instance.domain,
+            id: &id,
+            words: &|text| core.words(&self.served, text, &isthmus_bridge::Lang::default()),
+            jid: &|address| self.served.jid(address),
+            referenced: None,
+            now: core.now(),
+        };
+        let lane = self.lane(&event.to, &event.from);
+        for stanza in stanzas(&scene, &event, &[]) {
+            match self.served.link().send_raw(lane, &stanza.xml) {
+                Ok(()) => self.served.counters.sent(),
+                Err(NotSent::Full) => return Err(Full),
+                // Without a stream a live event is lost, as it would be with any client that is away.
+                Err(e) => self.served.counters.lost(&e, self.name_str()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn ready(&self) {
+        // Which session asks is not known; each waits until the link as a whole has room.
+        self.served.link().room(Lane::GATEWAY).await;
+        tokio::task::yield_now().await;
+    }
+
+    async fn accept(&self, batch: Vec<Inbound>) -> Vec<Result<(), Refused>> {
+        let Some(core) = self.core.upgrade() else {
+            return batch.iter().map(|_| Err(Refused::Later("the gateway stops".to_owned()))).collect();
+        };
+        core.inbox.accept(self.name_str(), batch).await
+    }
+
+    async fn outcome(&self, of: MessageRef, leg: Option<ContactId>, what: Late) -> Result<(), Refused> {
+        let core = self.core().map_err(later)?;
+        core.outbox.late(self.name_str(), of, leg, what).await.map_err(later)
+    }
+
+    async fn find(&self, of: &MessageRef) -> Result<Option<Known>, StoreError> {
+        self.core()?.outbox.find(self.name_str(), of).await
+    }
+
+    async fn latest(&self, user: &BareJid, at: &Address, thread: Option<&str>) -> Result<Option<Known>, StoreError> {
+        self.core()?.outbox.latest(self.name_str(), user, at, thread).await
+    }
+
+    async fn route(&self, own: &ContactId, peer: &ContactId) -> Result<Vec<BareJid>, StoreError> {
+        self.served.persons().route(own, peer).await
+    }
+
+    async fn claim(&self, user: &BareJid, own: &ContactId) -> Result<(), Taken> {
+        self.served.persons().claim(user, own).await
+    }
+
+    async fn release(&self, user: &BareJid, own: &ContactId) -> Result<(), StoreError> {
+        self.served.persons().release(user, own).await
+    }
+
+    async fn owner(&self, own: &ContactId) -> Result<Option<BareJid>, StoreError> {
+        self.served.persons().owner(own).await
+    }
+
+    async fn identities(&self, user: &BareJid) -> Result<Vec<ContactId>, StoreError> {
+        self.served.persons().identities(user).await
+    }
+
+    async fn report(&self, of: &SessionOf, link: LinkState) {
+        info!(bridge = %self.name_str(), user = %of.user, network = %of.network, state = ?link, "session");
+        self.served.states.lock().unwrap_or_else(PoisonError::into_inner).insert(of.clone(), link);
+    }
+
+    fn room(&self, of: &SessionOf, room: &RoomId) -> Arc<Mutex<RoomView>> {
+        self.served.room(of, room)
+    }
+
+    fn resolved(&self, user: &BareJid, at: &Address) -> Arc<Resolved> {
+        self.served.persons().resolved(user, at)
+    }
+
+    async fn set(&self, user: &BareJid, at: &Address, changes: Vec<(String, Option<String>)>) -> Result<(), StoreError> {
+        self.served.persons().set(user, at, changes).await
+    }
+
+    fn registered(&self, user: &BareJid) -> bool {
+        self.served.persons().registered(user)
+    }
+
+    fn may_receive(&self, user: &BareJid) -> bool {
+        self.served.access.tier(user) >= Tier::Receive
+    }
+
+    fn blocked(&self, user: &BareJid, who: &Address) -> bool {
+        self.served.persons().blocked(user, who)
+    }
+
+    async fn block(&self, user: &BareJid, who: &Address, on: bool) -> Result<(), StoreError> {
+        self.served.persons().block(user, who, on).await
+    }
+
+    async fn contacts(&self, user: &BareJid) -> Result<Vec<(ContactId, Option<String>)>, StoreError> {
+        Ok(self.served.persons().contacts(user))
+    }
+
+    fn admins(&self) -> Vec<BareJid> {
+        self.served.access.admins.to_vec()
+    }
+
+    fn persistent(&self, of: &SessionOf) -> bool {
+        self.served.persons().persistent(of)
+    }
+
+    async fn keep(&self, body: Bytes, media: Media) -> Result<BlobId, Refused> {
+        self.core().map_err(later)?.keep(body, media).await
+    }
+
+    async fn blob(&self, id: &BlobId) -> Result<Option<(Bytes, Media)>, StoreError> {
+        self.core()?.blob(id).await
+    }
+
+    async fn fetch(&self, url: &Url, limit: Fetch) -> Result<BlobId, DeliveryError> {
+        let core = self.core().map_err(|_| DeliveryError::temporary(Failure::Unreachable, Text::key("error.storage")))?;
+        core.fetch(url, limit).await
+    }
+
+    async fn link(&self, id: &BlobId) -> Result<Option<Url>, StoreError> {
+        self.core()?.public_link(id).await
+    }
+
+    fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.core()?.seal.seal(&self.purpose("state"), plain).map_err(|e| StoreError::Fault(e.to_string()))
+    }
+
+    fn unseal(&self, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.core()?.seal.unseal(&self.purpose("state"), sealed).map_err(|e| StoreError::Fault(e.to_string()))
+    }
+
+    fn mac(&self, purpose: &str, data: &[u8]) -> [u8; 32] {
+        self.served.seal.mac(&self.purpose(purpose), data)
+    }
+
+    async fn load(&self, space: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.served.persons().load(space, key).await
+    }
+
+    async fn list(&self, space: &str, user: Option<&BareJid>) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.served.persons().list(space, user).await
+    }
+
+    async fn store(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.served.persons().store(changes).await
+    }
+
+    fn now(&self) -> SystemTime {
+        self.core.upgrade().map_or_else(SystemTime::now, |core| core.now())
+    }
+}
+
+impl BridgeHost {
+    /// What is sealed for one bridge opens for no other.
+    fn purpose(&self, purpose: &str) -> String {
+        format!("bridge/{}/{purpose}", self.name_str())
+    }
+}
+
+fn later(e: StoreError) -> Refused {
+    Refused::Later(e.to_string())
+}

@@ -1,0 +1,170 @@
+//! Questions: each family by its namespace, everything else `service-unavailable`.
+
+use std::sync::Arc;
+
+use isthmus_bridge::{Address, BadAddress, Lang, Text};
+
+use super::core::{Core, Served};
+use super::messages::lang;
+use super::receive::Heard;
+use crate::access::Tier;
+use crate::xmpp::errors::StanzaError;
+use crate::xmpp::link::Child;
+use crate::xmpp::xml::Xml;
+use crate::xmpp::{disco, ns, reply};
+
+/// An answer: its payload, or why there is none.
+type Answer = Result<Box<dyn FnOnce(&mut Xml) + Send>, StanzaError>;
+
+/// Words an answer's writer as such.
+fn with(write: impl FnOnce(&mut Xml) + Send + 'static) -> Answer {
+    Ok(Box::new(write))
+}
+
+impl Core {
+    /// One iq stanza. What may take long is answered from a task of its own.
+    pub(super) async fn iq(self: &Arc<Self>, served: &Arc<Served>, heard: Heard) {
+        match heard.stanza.type_() {
+            Some("get" | "set") => {}
+            _ => return self.answers.take(&heard),
+        }
+        let Some(payload) = heard.stanza.children().find(|c| c.ns() != ns::CLIENT) else {
+            return self.answer_error(served, &heard.stanza, &StanzaError::bad_request());
+        };
+        if self.may(served, &heard.from) < Tier::Receive {
+            let error = StanzaError::forbidden().with(Text::key("error.not-allowed-here"));
+            return self.answer_error(served, &heard.stanza, &error);
+        }
+        if matches!(payload.ns(), ns::COMMANDS | ns::REGISTER) && heard.at != Address::Gateway && payload.ns() == ns::REGISTER {
+            return self.answer_error(served, &heard.stanza, &StanzaError::service_unavailable());
+        }
+        if matches!(payload.ns(), ns::COMMANDS | ns::REGISTER) {
+            let (core, served) = (self.clone(), served.clone());
+            self.tasks.spawn(async move {
+                let answer = core.dialogue(&served, &heard).await;
+                core.answer(&served, &heard, answer);
+            });
+            return;
+        }
+        let answer = self.known(served, &heard, &payload).await;
+        self.answer(served, &heard, answer);
+    }
+
+    fn answer(&self, served: &Served, heard: &Heard, answer: Answer) {
+        match answer {
+            Ok(write) => {
+                let mut xml = reply::result(heard.to.full(), heard.from.full(), heard.stanza.id().unwrap_or_default());
+                write(&mut xml);
+                self.send_text(served, &xml.finish());
+            }
+            Err(error) => self.answer_error(served, &heard.stanza, &error),
+        }
+    }
+
+    /// The families that the core answers by itself.
+    async fn known(&self, served: &Arc<Served>, heard: &Heard, payload: &Child<'_>) -> Answer {
+        let get = heard.stanza.type_() == Some("get");
+        match (payload.name(), payload.ns()) {
+            ("ping", ns::PING) if get => with(|_| {}),
+            ("query", ns::DISCO_INFO) if get => self.info(served, heard, payload),
+            ("query", ns::DISCO_ITEMS) if get => self.items(served, heard, payload).await,
+            ("query", ns::VERSION) if get => with(reply::version),
+            ("time", ns::TIME) if get => {
+                let now = self.now();
+                with(move |xml| reply::time(xml, now))
+            }
+            ("query", ns::LAST) if get => {
+                let seconds = if matches!(heard.at, Address::Contact(_)) { 0 } else { self.started.elapsed().as_secs() };
+                with(move |xml| reply::last(xml, seconds))
+            }
+            ("vCard", ns::VCARD) if get => {
+                let (name, address) = (self.name_of(served, heard), served.spoken(&heard.at));
+                let about = served.profile().title.clone();
+                with(move |xml| reply::vcard(xml, &name, address.as_deref(), Some(&about)))
+            }
+            ("query", ns::GATEWAY) if heard.at == Address::Gateway => self.prompt(served, heard, payload, get),
+            ("ping" | "query" | "time" | "vCard", ns::PING | ns::DISCO_INFO | ns::DISCO_ITEMS | ns::VERSION | ns::TIME | ns::VCARD) => {
+                Err(StanzaError::not_allowed())
+            }
+            _ => Err(StanzaError::service_unavailable()),
+        }
+    }
+
+    fn info(&self, served: &Served, heard: &Heard, payload: &Child<'_>) -> Answer {
+        let node = payload.attr("node").map(std::borrow::Cow::into_owned);
+        if let Some(node) = &node {
+            let caps = format!("{}#{}", disco::CAPS_NODE, served.caps(&heard.at));
+            if *node != caps {
+                let element = self.commands_info(served, heard, node).ok_or_else(StanzaError::item_not_found)?;
+                return with(move |xml| {
+                    xml.element(&element);
+                });
+            }
+        }
+        let info = served.info(&heard.at, &self.name_of(served, heard), &self.contact);
+        with(move |xml| disco::write_info(xml, node.as_deref(), &info))
+    }
+
+    async fn items(&self, served: &Arc<Served>, heard: &Heard, payload: &Child<'_>) -> Answer {
+        let node = payload.attr("node").map(std::borrow::Cow::into_owned);
+        match node.as_deref() {
+            None => with(|xml| {
+                xml.empty("query", ns::DISCO_ITEMS);
+            }),
+            Some(node) => {
+                let element = self.commands_items(served, heard, node).ok_or_else(StanzaError::item_not_found)?;
+                with(move |xml| {
+                    xml.element(&element);
+                })
+            }
+        }
+    }
+
+    /// XEP-0100 section 6.3.
+    fn prompt(&self, served: &Served, heard: &Heard, payload: &Child<'_>, get: bool) -> Answer {
+        let lang = lang(&heard.stanza);
+        if get {
+            let description = self.words_or(served, "prompt.description", &lang);
+            let prompt = self.words_or(served, "prompt.prompt", &lang);
+            return with(move |xml| reply::prompt(xml, &description, &prompt));
+        }
+        let element = payload.element().map_err(|_| StanzaError::bad_request())?;
+        let typed = element.get_child("prompt", ns::GATEWAY).map(minidom::Element::text).unwrap_or_default();
+        if typed.trim().is_empty() {
+            return Err(StanzaError::bad_request().with(Text::key("error.prompt-empty")));
+        }
+        let address = served.instance.bridge.addressing().prompt(typed.trim()).map_err(|bad| {
+            let words = match &bad {
+                BadAddress::Malformed(words) | BadAddress::Unknown(words) => words.clone(),
+                _ => bad.to_string(),
+            };
+            StanzaError::not_acceptable().with(words)
+        })?;
+        let jid = served.jid(&address).ok_or_else(StanzaError::not_acceptable)?;
+        with(move |xml| reply::prompted(xml, &jid))
+    }
+
+    /// The bridge's words of this key, else the core's.
+    fn words_or(&self, served: &Served, key: &'static str, lang: &Lang) -> String {
+        self.words(served, &Text::key(key), lang)
+    }
+
+    /// What an address is called.
+    fn name_of(&self, served: &Served, heard: &Heard) -> String {
+        let name = served.persons().contact(&heard.from.bare(), &heard.at).and_then(|c| c.name);
+        name.or_else(|| served.spoken(&heard.at)).unwrap_or_else(|| served.profile().title.clone())
+    }
+
+    /// Commands and registration, which the bridge takes part in.
+    async fn dialogue(&self, served: &Arc<Served>, heard: &Heard) -> Answer {
+        let payload = heard.stanza.children().find(|c| c.ns() != ns::CLIENT).ok_or_else(StanzaError::bad_request)?;
+        let element = payload.element().map_err(|_| StanzaError::bad_request())?;
+        let get = heard.stanza.type_() == Some("get");
+        let answer = self.run_dialogue(served, heard, element, get, &lang(&heard.stanza)).await?;
+        with(move |xml| {
+            if let Some(element) = &answer {
+                xml.element(element);
+            }
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! Answers of live bridges: what is on its way, and the stanza error when it does not arrive. No disk, no task per message.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use isthmus_bridge::{DeliveryError, DeliveryKey, Failure, Lang, Outcome, SessionOf, StoreError, Text, TicketSink};
+use tokio::time::Instant;
+
+use super::core::{Core, Served};
+use crate::xmpp::errors::StanzaError;
+
+/// Who sent a live event, for its error.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    /// The full JID that sent.
+    pub(super) from: String,
+    /// To whom, as written.
+    pub(super) to: String,
+    /// The stanza's id.
+    pub(super) id: Option<String>,
+    /// The element: `message`, `presence`.
+    pub(super) element: &'static str,
+    /// Its type.
+    pub(super) kind: Option<String>,
+    /// The sender's language.
+    pub(super) lang: Lang,
+    /// The session that carries it.
+    pub(super) of: SessionOf,
+}
+
+/// Live events that are not answered yet.
+pub(super) struct Live {
+    core: Weak<Core>,
+    served: Weak<Served>,
+    waiting: Mutex<HashMap<DeliveryKey, (Origin, Instant)>>,
+}
+
+impl Live {
+    pub(super) fn new(core: Weak<Core>, served: Weak<Served>) -> Self {
+        Self { core, served, waiting: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<DeliveryKey, (Origin, Instant)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An event is on its way; without an answer until `deadline` it has failed.
+    pub(super) fn expect(&self, key: DeliveryKey, origin: Origin, deadline: Instant) {
+        self.lock().insert(key, (origin, deadline));
+    }
+
+    /// It is not, after all.
+    pub(super) fn forget(&self, key: &DeliveryKey) -> Option<Origin> {
+        self.lock().remove(key).map(|(origin, _)| origin)
+    }
+
+    /// Fails what has waited too long; its session no longer answers and is ended. Called every second.
+    pub(super) fn expire(&self, now: Instant) {
+        let mut late = Vec::new();
+        self.lock().retain(|_, (origin, deadline)| {
+            let keep = *deadline > now;
+            if !keep {
+                late.push(origin.clone());
+            }
+            keep
+        });
+        for origin in late {
+            if let Some(served) = self.served.upgrade() {
+                served.sessions().end(&origin.of);
+            }
+            self.fail(&origin, &DeliveryError::new(Failure::TimedOut, Text::key("error.no-answer")));
+        }
+    }
+
+    fn fail(&self, origin: &Origin, error: &DeliveryError) {
+        if let (Some(core), Some(served)) = (self.core.upgrade(), self.served.upgrade()) {
+            core.error_to(&served, origin, &StanzaError::from(error));
+        }
+    }
+}
+
+/// How long a live event may take, whatever the profile says.
+pub(super) const LONGEST: Duration = Duration::from_secs(120);
+
+#[async_trait]
+impl TicketSink for Live {
+    async fn starting(&self, _key: &DeliveryKey, _attempt: u32) -> Result<(), StoreError> {
+        Ok(()) // live events are not stored, so there is nothing to commit
+    }
+
+    fn settle(&self, key: DeliveryKey, _attempt: u32, outcome: Outcome) {
+        let Some(origin) = self.forget(&key) else { return };
+        let error = match outcome {
+            Outcome::Legs(legs) => legs.into_iter().find_map(|leg| leg.result.err()),
+            _ => Some(DeliveryError::uncertain(Text::key("error.dropped"))),
+        };
+        if let Some(error) = error {
+            self.fail(&origin, &error);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Messages from XMPP users: to a live bridge at once, to a held one through the outbox, to the gateway itself as a dialogue.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use isthmus_bridge::{
+    Address, Delivery, DeliveryKey, Intent, Lang, Message, MessageKind, Outbound, Recipient, Registration, SessionOf, Text,
+    Ticket, Work,
+};
+use tracing::{debug, warn};
+
+use super::core::{Core, Served};
+use super::live::{LONGEST, Origin};
+use super::receive::{Asked, Heard};
+use crate::access::{Over, Tier};
+use crate::outbox::{Sender, StanzaKind, Withdrawn};
+use crate::router::{self, Party};
+use crate::storage::fresh_id;
+use crate::inbox::Returned;
+use crate::translate::outbound::{self, Said};
+use crate::xmpp::errors::{ErrorType, StanzaError};
+use crate::xmpp::link::Stanza;
+
+impl Core {
+    /// A message to a contact of a live bridge. Does not wait.
+    pub(super) fn live_message(&self, served: &Arc<Served>, heard: &Heard) {
+        let meant = outbound::message(&heard.stanza, served.profile());
+        let intent = match meant {
+            outbound::Heard::Nothing | outbound::Heard::Returned(_) => return, // errors of live bridges are not retried
+            outbound::Heard::Refused(error) => return self.answer_error(served, &heard.stanza, &error),
+            outbound::Heard::Typing(on) => Intent::Typing { on },
+            outbound::Heard::Said(said) => match self.admit(served, heard) {
+                Ok(()) => Intent::Send(Box::new(plain(*said, served))),
+                Err(error) => return self.answer_error(served, &heard.stanza, &error),
+            },
+            // A live bridge that carries these finds the message by its own ids; without a map there is nothing to find.
+            outbound::Heard::Mark(_) | outbound::Heard::React(..) => return,
+            outbound::Heard::Retract(..) => return self.not_withdrawn(served, heard),
+        };
+        let quiet = matches!(intent, Intent::Typing { .. });
+        if quiet && self.may(served, &heard.from) < Tier::User {
+            return;
+        }
+        let user = heard.from.bare();
+        let of = SessionOf::new(user.clone(), served.instance.bridge.addressing().network(&heard.at));
+        let key = DeliveryKey::new(fresh_id());
+        let mut event = Outbound::new(key.clone(), user, heard.at.clone(), intent);
+        event.lang = lang(&heard.stanza);
+        event.at = self.now_millis();
+        let origin = origin(heard, of.clone());
+        let deadline = tokio::time::Instant::now() + served.profile().answer_within.min(LONGEST);
+        if !quiet {
+            served.live().expect(key.clone(), origin, deadline);
+        }
+        let ticket = Ticket::new(key.clone(), 0, served.live().clone());
+        if let Err(back) = served.sessions().push(&of, Work::Deliver(Box::new(Delivery::new(event, ticket)))) {
+            // Forgotten first: dropping the work answers its ticket, and the sender shall get one error, this one.
+            if let Some(origin) = served.live().forget(&key) {
+                let busy = StanzaError::resource_constraint().with(Text::key("error.busy"));
+                self.error_to(served, &origin, &busy);
+            }
+            drop(back);
+        }
+    }
+
+    /// A message to a contact of a held bridge: gives the commit that accepts it, or answers at once.
+    pub(super) fn held_message(self: &Arc<Self>, served: &Arc<Served>, heard: Heard) -> Option<Asked> {
+        let meant = outbound::message(&heard.stanza, served.profile());
+        let (core, served) = (self.clone(), served.clone());
+        match meant {
+            outbound::Heard::Nothing | outbound::Heard::Typing(_) | outbound::Heard::Mark(_) | outbound::Heard::React(..) => None,
+            outbound::Heard::Refused(error) => {
+                self.answer_error(&served, &heard.stanza, &error);
+                None
+            }
+            outbound::Heard::Returned(returned) => {
+                Some(Asked { commit: Box::pin(async move { core.returned(&served, returned).await }), alone: false })
+            }
+            outbound::Heard::Retract(id, _) => {
+                Some(Asked { commit: Box::pin(async move { core.retract(&served, heard, &id).await }), alone: true })
+            }
+            outbound::Heard::Said(said) => {
+                if let Err(error) = self.admit(&served, &heard) {
+                    self.answer_error(&served, &heard.stanza, &error);
+                    return None;
+                }
+                let alone = said.answers.is_some() || said.corrects.is_some();
+                Some(Asked { commit: Box::pin(async move { core.say(&served, heard, *said).await }), alone })
+            }
+        }
+    }
+
+    /// Commits a message to the outbox; a correction of one that still waits changes that one instead.
+    async fn say(&self, served: &Arc<Served>, heard: Heard, said: Said) {
+        let name = &served.instance.name;
+        let sender = sender_of(name, &heard, &said);
+        let user = heard.from.bare();
+        let recipients = match recipients(served, &heard, &said) {
+            Ok(recipients) => recipients,
+            Err(error) => return self.answer_error(served, &heard.stanza, &error),
+        };
+        let Said { mut message, answers, corrects, .. } = said;
+        if let Some(id) = &answers {
+            message.reply_to = self.outbox.by_stanza_id(name, &user, id).await.ok().flatten();
+        }
+        if let Some(id) = &corrects {
+            match self.outbox.replace(name, &user, id, &message).await {
+                Ok(Withdrawn::Queued) => return debug!(bridge = %name, "a queued message was corrected"),
+                Ok(_) => degrade_correction(&mut message, served),
+                Err(e) => return self.answer_error(served, &heard.stanza, &StanzaError::from(&e)),
+            }
+        }
+        if message.reply_to.is_none() && answers.is_some() {
+            quote(&mut message);
+        }
+        let mut event = Outbound::new(DeliveryKey::new(fresh_id()), user, heard.at.clone(), Intent::Send(Box::new(message)));
+        event.to = recipients;
+        event.lang = lang(&heard.stanza);
+        event.at = self.now_millis();
+        if let Err(e) = self.outbox.accept(sender, event).await {
+            warn!(bridge = %name, error = %e, "a message was not accepted");
+            self.answer_error(served, &heard.stanza, &StanzaError::from(&e));
+        }
+    }
+
+    /// XEP-0424: what still waits is cancelled; what is gone stays gone, and its sender is told.
+    async fn retract(&self, served: &Arc<Served>, heard: Heard, id: &str) {
+        match self.outbox.cancel(&served.instance.name, &heard.from.bare(), id).await {
+            Ok(Withdrawn::Queued) => debug!(bridge = %served.instance.name, "a queued message was withdrawn"),
+            Ok(_) => self.not_withdrawn(served, &heard),
+            Err(e) => self.answer_error(served, &heard.stanza, &StanzaError::from(&e)),
+        }
+    }
+
+    fn not_withdrawn(&self, served: &Arc<Served>, heard: &Heard) {
+        let words = self.words(served, &Text::key("note.not-withdrawn"), &lang(&heard.stanza));
+        self.note(served, heard.to.full(), heard.from.full(), &words);
+    }
+
+    /// The server gives one of ours back.
+    async fn returned(&self, served: &Arc<Served>, returned: Returned) {
+        if let Err(e) = self.inbox.returned(&served.instance.name, returned).await {
+            warn!(bridge = %served.instance.name, error = %e, "a bounced message could not be booked");
+        }
+    }
+
+    /// A message to the gateway's own address: a dialogue (help, register, …). Nothing else is read there.
+    pub(super) async fn gateway_message(&self, served: &Arc<Served>, heard: &Heard) {
+        if heard.stanza.type_() == Some("error") {
+            if let Some(id) = heard.stanza.id() {
+                let error = outbound::message(&heard.stanza, served.profile());
+                if let outbound::Heard::Returned(returned) = error {
+                    debug!(bridge = %served.instance.name, id, "a notice came back");
+                    self.returned(served, returned).await;
+                }
+            }
+            return;
+        }
+        // A message that names its recipients by XEP-0033 is addressed to the gateway only as the carrier.
+        let meant = outbound::message(&heard.stanza, served.profile());
+        if let outbound::Heard::Said(said) = meant
+            && !said.addresses.is_empty()
+        {
+            return match self.admit(served, heard) {
+                Ok(()) => self.say_to_many(served, heard, *said).await,
+                Err(error) => self.answer_error(served, &heard.stanza, &error),
+            };
+        }
+        let Some(body) = heard.stanza.body().filter(|b| !b.trim().is_empty()) else { return };
+        if self.may(served, &heard.from) < Tier::User {
+            return self.answer_error(served, &heard.stanza, &forbidden());
+        }
+        for line in self.chat(served, heard.from.full(), &body, &lang(&heard.stanza)).await {
+            self.note(served, &served.instance.domain, heard.from.full(), &line);
+        }
+    }
+
+    async fn say_to_many(&self, served: &Arc<Served>, heard: &Heard, said: Said) {
+        let sender = sender_of(&served.instance.name, heard, &said);
+        let recipients = match recipients(served, heard, &said) {
+            Ok(recipients) => recipients,
+            Err(error) => return self.answer_error(served, &heard.stanza, &error),
+        };
+        let mut event = Outbound::new(
+            DeliveryKey::new(fresh_id()),
+            heard.from.bare(),
+            heard.at.clone(),
+            Intent::Send(Box::new(said.message)),
+        );
+        event.to = recipients;
+        event.lang = lang(&heard.stanza);
+        event.at = self.now_millis();
+        if let Err(e) = self.outbox.accept(sender, event).await {
+            self.answer_error(served, &heard.stanza, &StanzaError::from(&e));
+        }
+    }
+
+    /// Whether this sender may send to this address now: tier, registration, blocks, quota.
+    fn admit(&self, served: &Arc<Served>, heard: &Heard) -> Result<(), StanzaError> {
+        if self.may(served, &heard.from) < Tier::User {
+            return Err(forbidden());
+        }
+        let user = heard.from.bare();
+        if served.profile().registration == Registration::Required && !served.host().registered(&user) {
+            return Err(StanzaError::registration_required()
+                .with(Text::key("error.not-registered").with("gateway", &served.instance.domain)));
+        }
+        if matches!(heard.at, Address::Contact(_)) && served.host().blocked(&user, &heard.at) {
+            // XEP-0191 section 3.3: a message to somebody whom one has blocked.
+            return Err(StanzaError::not_acceptable().with(Text::key("error.blocked-by-you")));
+        }
+        served.limiter.take(&user, 1, Instant::now()).map_err(|over| over_quota(&over))
+    }
+
+    /// What the access rules make of a sender on this bridge.
+    pub(super) fn may(&self, served: &Served, from: &Party) -> Tier {
+        served.access.tier(&from.bare())
+    }
+}
+
+fn forbidden() -> StanzaError {
+    StanzaError::forbidden().with(Text::key("error.not-allowed-here"))
+}
+
+/// A quota is told with the time at which it passes.
+fn over_quota(over: &Over) -> StanzaError {
+    let text = Text::key("error.quota").with("limit", over.limit).with("seconds", over.passes_in.as_secs() + 1);
+    StanzaError::new(ErrorType::Wait, "policy-violation").with(text)
+}
+
+/// The language of a stanza's texts; English where it does not say.
+pub(super) fn lang(stanza: &Stanza) -> Lang {
+    stanza.lang().map_or_else(Lang::default, Lang::from)
+}
+
+fn origin(heard: &Heard, of: SessionOf) -> Origin {
+    Origin {
+        from: heard.from.full().to_owned(),
+        to: heard.to.full().to_owned(),
+        id: heard.stanza.id().map(str::to_owned),
+        element: heard.stanza.kind().name(),
+        kind: heard.stanza.type_().map(str::to_owned),
+        lang: lang(&heard.stanza),
+        of,
+    }
+}
+
+fn sender_of(bridge: &str, heard: &Heard, said: &Said) -> Sender {
+    Sender {
+        bridge: bridge.to_owned(),
+        from_full: heard.from.full().to_owned(),
+        to: heard.to.full().to_owned(),
+        stanza_id: heard.stanza.id().map(str::to_owned),
+        kind: match said.message.kind {
+            MessageKind::Group => StanzaKind::Groupchat,
+            MessageKind::Normal => StanzaKind::Normal,
+            _ => StanzaKind::Chat,
+        },
+        lang: heard.stanza.lang().map(str::to_owned),
+        wants_receipt: said.wants_receipt,
+        wants_marker: said.wants_marker,
+        thread: said.message.thread.clone(),
+    }
+}
+
+/// A live message: ids of other messages are resolved by nobody, so a correction and an answer degrade here.
+fn plain(said: Said, served: &Served) -> Message {
+    let Said { mut message, answers, corrects, .. } = said;
+    if corrects.is_some() {
+        degrade_correction(&mut message, served);
+    }
+    if answers.is_some() {
+        quote(&mut message);
+    }
+    message
+}
+
+/// A network without corrections gets a message that says it is one.
+fn degrade_correction(message: &mut Message, served: &Served) {
+    if !served.profile().corrections {
+        message.body.insert_str(0, served.profile().correction_prefix);
+    }
+}
+
+/// A network without answers gets the answered words as quoted text.
+fn quote(message: &mut Message) {
+    if let Some(quoted) = message.quoted.take() {
+        let lines: String = quoted.lines().map(|l| format!("> {l}\n")).collect();
+        message.body.insert_str(0, &lines);
+    }
+}
+
+/// The address written to, and those of XEP-0033; each of them must be a contact of this bridge.
+fn recipients(served: &Served, heard: &Heard, said: &Said) -> Result<Vec<Recipient>, StanzaError> {
+    let mut all = Vec::with_capacity(1 + said.addresses.len());
+    if heard.at != Address::Gateway {
+        all.push(Recipient::to(heard.at.clone()));
+    }
+    for (kind, jid) in &said.addresses {
+        let elsewhere = || StanzaError::not_acceptable().with(Text::key("error.address-elsewhere").with("address", jid));
+        let party = Party::parse(jid).ok_or_else(|| StanzaError::jid_malformed().with(Text::key("error.not-a-jid").with("jid", jid)))?;
+        if party.domain() != &*served.instance.domain {
+            return Err(elsewhere());
+        }
+        match router::address(served.instance.bridge.addressing(), &party) {
+            Ok(address @ Address::Contact(_)) if !all.iter().any(|r| r.address == address) => all.push(Recipient::new(address, *kind)),
+            Ok(Address::Contact(_)) => {}
+            Ok(_) => return Err(elsewhere()),
+            Err(bad) => return Err(StanzaError::from(&bad)),
+        }
+    }
+    let limit = served.profile().max_recipients;
+    if all.len() > limit {
+        return Err(StanzaError::not_acceptable().with(Text::key("error.too-many-addresses").with("limit", limit)));
+    }
+    Ok(all)
+}

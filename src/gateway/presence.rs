@@ -1,0 +1,216 @@
+//! Subscriptions and presence of the gateway and its contacts (RFC 6121 sections 3 and 4, XEP-0100 section 4).
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use isthmus_bridge::{Address, BareJid, Contacts, DeliveryKey, Intent, Outbound, Registration, SessionOf, Text, Ticket, Work};
+use tracing::warn;
+
+use super::core::{Core, Served};
+use super::messages::lang;
+use super::receive::Heard;
+use crate::access::Tier;
+use crate::inbox::Rendered;
+use crate::router::{self, Party};
+use crate::storage::fresh_id;
+use crate::storage::people::Subscription;
+use crate::xmpp::errors::StanzaError;
+use crate::xmpp::xml::Xml;
+use crate::xmpp::{disco, ns};
+
+/// Full JIDs known to be available, over all bridges. A resource that vanished without a word stays until its server says so; that only makes
+/// a late failure an error stanza instead of a message.
+#[derive(Debug, Default)]
+pub(super) struct Online(Mutex<HashSet<String>>);
+
+impl Online {
+    pub(super) fn set(&self, full: &str, available: bool) {
+        let mut online = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if available {
+            online.insert(full.to_owned());
+        } else {
+            online.remove(full);
+        }
+    }
+
+    pub(super) fn is(&self, full: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(full)
+    }
+}
+
+impl Core {
+    /// One presence stanza.
+    pub(super) async fn presence(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) {
+        let kind = heard.stanza.type_();
+        match kind {
+            None if heard.from.is_full() => self.online.set(heard.from.full(), true),
+            Some("unavailable" | "error") => self.online.set(heard.from.full(), false),
+            _ => {}
+        }
+        let user = heard.from.bare();
+        let done = match kind {
+            Some("subscribe") => self.subscribe(served, heard, &user).await,
+            Some("unsubscribe") => self.unsubscribe(served, heard, &user).await,
+            Some("subscribed") => served.persons().subscribe(&user, &heard.at, None, Some(Subscription::Yes)).await,
+            Some("unsubscribed") => served.persons().subscribe(&user, &heard.at, None, Some(Subscription::None)).await,
+            Some("probe") => {
+                self.probed(served, heard, &user);
+                Ok(())
+            }
+            _ if heard.stanza.child("x", ns::MUC).is_some() && !served.profile().rooms => {
+                let error = StanzaError::service_unavailable().with(Text::key("error.no-rooms"));
+                self.answer_error(served, &heard.stanza, &error);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if let Err(e) = done {
+            warn!(bridge = %served.instance.name, error = %e, "a subscription could not be stored");
+            self.answer_error(served, &heard.stanza, &StanzaError::from(&e));
+        }
+    }
+
+    async fn subscribe(&self, served: &Arc<Served>, heard: &Heard, user: &BareJid) -> Result<(), isthmus_bridge::StoreError> {
+        let refusal = if self.may(served, &heard.from) < Tier::Receive {
+            Some(StanzaError::forbidden().with(Text::key("error.not-allowed-here")))
+        } else if served.profile().registration == Registration::Required && !served.host().registered(user) {
+            Some(
+                StanzaError::registration_required()
+                    .with(Text::key("error.not-registered").with("gateway", &served.instance.domain)),
+            )
+        } else {
+            None
+        };
+        if let Some(error) = refusal {
+            self.answer_error(served, &heard.stanza, &error);
+            return Ok(());
+        }
+        let rule = match &heard.at {
+            Address::Contact(_) => served.profile().contacts.clone(),
+            Address::Gateway | Address::Network(_) => Contacts::AcceptAll,
+            _ => Contacts::Refuse(Text::key("error.no-presence")),
+        };
+        match rule {
+            Contacts::AcceptAll => {
+                served.persons().subscribe(user, &heard.at, Some(Subscription::Yes), None).await?;
+                self.send(served, &simple(&own(served, heard), user.as_str(), "subscribed", None));
+                self.show(served, &heard.at, user.as_str());
+            }
+            Contacts::Ask => {
+                served.persons().subscribe(user, &heard.at, Some(Subscription::Asked), None).await?;
+                self.ask_far_side(served, heard, user);
+            }
+            Contacts::Refuse(why) => {
+                let words = self.words(served, &why, &lang(&heard.stanza));
+                self.send(served, &simple(&own(served, heard), user.as_str(), "unsubscribed", Some(&words)));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The far side decides; its answer comes as an event.
+    fn ask_far_side(&self, served: &Arc<Served>, heard: &Heard, user: &BareJid) {
+        let of = SessionOf::new(user.clone(), served.instance.bridge.addressing().network(&heard.at));
+        let key = DeliveryKey::new(fresh_id());
+        let status = heard.stanza.child("status", ns::CLIENT).map(|s| s.text().into_owned());
+        let event = Outbound::new(key.clone(), user.clone(), heard.at.clone(), Intent::Subscribe { status });
+        let ticket = Ticket::new(key, 0, served.live().clone());
+        if served.sessions().push(&of, Work::Deliver(Box::new(isthmus_bridge::Delivery::new(event, ticket)))).is_err() {
+            self.answer_error(served, &heard.stanza, &StanzaError::resource_constraint().with(Text::key("error.busy")));
+        }
+    }
+
+    async fn unsubscribe(&self, served: &Arc<Served>, heard: &Heard, user: &BareJid) -> Result<(), isthmus_bridge::StoreError> {
+        served.persons().subscribe(user, &heard.at, Some(Subscription::None), None).await?;
+        let from = own(served, heard);
+        self.send(served, &simple(&from, user.as_str(), "unavailable", None));
+        self.send(served, &simple(&from, user.as_str(), "unsubscribed", None));
+        Ok(())
+    }
+
+    /// RFC 6121 section 4.3.2: the presence for who may see it, else the news that they may not.
+    fn probed(&self, served: &Arc<Served>, heard: &Heard, user: &BareJid) {
+        let sees = served.persons().contact(user, &heard.at).is_some_and(|c| c.sees == Subscription::Yes);
+        if sees && self.may(served, &heard.from) >= Tier::Receive {
+            self.show(served, &heard.at, heard.from.full());
+        } else {
+            self.send(served, &simple(&own(served, heard), user.as_str(), "unsubscribed", None));
+        }
+    }
+
+    /// Sends the presence of an address.
+    pub(super) fn show(&self, served: &Served, at: &Address, to: &str) {
+        let Some(from) = served.jid(at) else { return };
+        let user = Party::parse(to).map(|p| p.bare());
+        let known = user.as_ref().and_then(|u| served.shown(u, at));
+        let (available, away, status) = match known {
+            Some(shown) => (shown.available, shown.away, shown.status),
+            None => (true, false, served.profile().contact_status.clone().filter(|_| matches!(at, Address::Contact(_)))),
+        };
+        let mut xml = Xml::stanza("presence");
+        xml.attr("from", &from).attr("to", to);
+        if !available {
+            xml.attr("type", "unavailable");
+        } else if away {
+            xml.leaf("show", "", "away");
+        }
+        if let Some(status) = status {
+            xml.leaf("status", "", &self.words(served, &status, &isthmus_bridge::Lang::default()));
+        }
+        if available {
+            disco::write_caps(&mut xml, served.caps(at));
+        }
+        self.send(served, &Rendered { from, to: to.to_owned(), id: String::new(), xml: xml.finish().into_bytes() });
+    }
+
+    /// On every attach: the presence of the gateway and of all contacts to those who may see it; and a look at who is online.
+    pub(super) async fn on_attached(&self, served: &Served) {
+        for user in served.persons().everybody() {
+            if served.access.tier(&user) < Tier::Receive {
+                continue;
+            }
+            for (at, contact) in served.persons().subscriptions(&user) {
+                if contact.sees == Subscription::Yes {
+                    self.show(served, &at, user.as_str());
+                }
+                if contact.seen == Subscription::Yes
+                    && let Some(from) = served.jid(&at)
+                {
+                    self.send(served, &simple(&from, user.as_str(), "probe", None));
+                }
+            }
+            // A burst of presences gives way to what users are waiting for.
+            served.link().room(super::core::PRESENCE).await;
+        }
+    }
+
+    /// The orderly stop: whoever saw us online sees us leave.
+    pub(super) fn say_goodbye(&self, served: &Served) {
+        for user in served.persons().everybody() {
+            for (at, contact) in served.persons().subscriptions(&user) {
+                if contact.sees == Subscription::Yes
+                    && let Some(from) = served.jid(&at)
+                {
+                    self.send(served, &simple(&from, user.as_str(), "unavailable", None));
+                }
+            }
+        }
+    }
+}
+
+/// The address that a stanza was sent to, as we write it: without a resource that only the sender's client made up.
+fn own(served: &Served, heard: &Heard) -> String {
+    router::jid(served.instance.bridge.addressing(), &served.instance.domain, &heard.at)
+        .unwrap_or_else(|| heard.to.bare().to_string())
+}
+
+/// A presence without content.
+pub(super) fn simple(from: &str, to: &str, kind: &str, status: Option<&str>) -> Rendered {
+    let mut xml = Xml::stanza("presence");
+    xml.attr("from", from).attr("to", to).attr("type", kind);
+    if let Some(status) = status {
+        xml.leaf("status", "", status);
+    }
+    Rendered { from: from.to_owned(), to: to.to_owned(), id: String::new(), xml: xml.finish().into_bytes() }
+}

@@ -1,0 +1,148 @@
+//! What comes from the server, in order per sender.
+//!
+//! The link hands a stanza over from its read loop. A message to a live bridge goes straight to its session. Everything else goes to the
+//! sender's worker, which exists while there is something for it: it commits held messages without waiting for each, and answers nothing
+//! before all that it read earlier from that sender is committed. So an answered ping means that the messages before it are on disk.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use isthmus_bridge::{Address, BareJid, Mode};
+use tracing::{debug, info, warn};
+
+use super::core::{Core, Served};
+use crate::router::{self, Party};
+use crate::xmpp::errors::StanzaError;
+use crate::xmpp::link::{BadStanza, Kind, LinkState, Permit, Receive, Refusal, Stanza};
+
+/// Commits of one sender that may be under way at a time.
+const UNDER_WAY: usize = 128;
+
+/// A stanza whose addresses have been read.
+pub(super) struct Heard {
+    pub(super) stanza: Stanza,
+    pub(super) from: Party,
+    pub(super) to: Party,
+    pub(super) at: Address,
+    /// Held until what the stanza asks for is committed: the link stops reading at 256 of them.
+    _permit: Permit,
+}
+
+/// The receiving end of one bridge's link.
+pub(super) struct Receiver {
+    pub(super) core: Arc<Core>,
+    pub(super) served: Arc<Served>,
+    pub(super) queues: Arc<Queues>,
+}
+
+/// Stanzas waiting behind their sender's worker; an entry exists while the worker runs.
+#[derive(Default)]
+pub(super) struct Queues(Mutex<HashMap<BareJid, VecDeque<Heard>>>);
+
+/// A commit that a stanza asks for.
+pub(super) struct Asked {
+    /// Asks for it when first polled, ends when it is on disk (or the sender has an error).
+    pub(super) commit: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// It refers to earlier messages of the same sender, which must be on disk before.
+    pub(super) alone: bool,
+}
+
+impl Queues {
+    fn lock(&self) -> MutexGuard<'_, HashMap<BareJid, VecDeque<Heard>>> {
+        // Nothing that runs under this lock can panic half-way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Receive for Receiver {
+    fn on_stanza(&self, stanza: Stanza, permit: Permit) {
+        self.served.counters.stanzas_in();
+        let (Some(from), Some(to)) = (stanza.from().and_then(Party::parse), stanza.to().and_then(Party::parse)) else {
+            self.served.refuse(&stanza, Refusal::JidMalformed);
+            return;
+        };
+        let at = match router::address(self.served.instance.bridge.addressing(), &to) {
+            Ok(at) => at,
+            Err(bad) => {
+                self.core.answer_error(&self.served, &stanza, &StanzaError::from(&bad));
+                return;
+            }
+        };
+        let heard = Heard { stanza, from, to, at, _permit: permit };
+        let sender = heard.from.bare();
+        {
+            let mut queues = self.queues.lock();
+            if let Some(waiting) = queues.get_mut(&sender) {
+                waiting.push_back(heard);
+                return;
+            }
+            if !(heard.stanza.kind() == Kind::Message && self.served.profile().mode == Mode::Live && heard.at != Address::Gateway) {
+                queues.insert(sender.clone(), VecDeque::from([heard]));
+                let (core, served, queues) = (self.core.clone(), self.served.clone(), self.queues.clone());
+                self.core.tasks.spawn(worker(core, served, queues, sender));
+                return;
+            }
+        }
+        self.core.live_message(&self.served, &heard);
+    }
+
+    fn on_malformed(&self, stanza: BadStanza) {
+        self.served.counters.refused();
+        debug!(bridge = %self.served.instance.name, stanza = ?stanza, "refused a malformed stanza");
+    }
+
+    fn on_state(&self, state: &LinkState) {
+        match state {
+            LinkState::Attached { epoch } => {
+                info!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, epoch, "attached to the XMPP server");
+                let (core, served) = (self.core.clone(), self.served.clone());
+                self.core.tasks.spawn(async move { core.on_attached(&served).await });
+            }
+            LinkState::Down { reason, retry_at: Some(_) } => {
+                warn!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, %reason, "not attached; trying again");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Works through one sender's stanzas, and ends when there are none.
+async fn worker(core: Arc<Core>, served: Arc<Served>, queues: Arc<Queues>, sender: BareJid) {
+    let mut commits: FuturesOrdered<Pin<Box<dyn Future<Output = ()> + Send>>> = FuturesOrdered::new();
+    loop {
+        let next = queues.lock().get_mut(&sender).and_then(VecDeque::pop_front);
+        let Some(heard) = next else {
+            while commits.next().await.is_some() {}
+            let mut queues = queues.lock();
+            if queues.get(&sender).is_none_or(VecDeque::is_empty) {
+                queues.remove(&sender);
+                return;
+            }
+            continue;
+        };
+        if heard.stanza.kind() == Kind::Message && heard.at != Address::Gateway && served.profile().mode == Mode::Held {
+            let Some(Asked { commit, alone }) = core.held_message(&served, heard) else { continue };
+            if alone {
+                while commits.next().await.is_some() {}
+                commit.await;
+                continue;
+            }
+            commits.push_back(commit);
+            // Polled at once, so that commits are asked for in the order of the stanzas.
+            let _ = futures_util::poll!(commits.next());
+            while commits.len() >= UNDER_WAY && commits.next().await.is_some() {}
+            continue;
+        }
+        while commits.next().await.is_some() {}
+        match heard.stanza.kind() {
+            Kind::Message if heard.at == Address::Gateway => core.gateway_message(&served, &heard).await,
+            Kind::Message => core.live_message(&served, &heard),
+            Kind::Presence => core.presence(&served, &heard).await,
+            Kind::Iq => core.iq(&served, heard).await,
+        }
+    }
+}

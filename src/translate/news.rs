@@ -1,0 +1,149 @@
+//! What became of a held message, as stanzas for its sender: errors, notes, receipts, markers.
+
+use isthmus_bridge::{ContactId, DeliveryError, Lang, Text};
+
+use super::stamp::stamp;
+use crate::inbox::Rendered;
+use crate::outbox::{News, StanzaKind, Telling};
+use crate::xmpp::errors::{ErrorType, StanzaError};
+use crate::xmpp::{ns, xml::Xml};
+
+/// The stanzas that tell it. `domain` is the gateway's, `words` puts texts into the sender's language.
+pub fn stanzas(about: &Telling<'_>, domain: &str, words: &dyn Fn(&Text, &Lang) -> String) -> Vec<Rendered> {
+    let lang = about.sender.lang.as_deref().map_or_else(Lang::default, Lang::from);
+    let words = |text: &Text| words(text, &lang);
+    let voice = Voice { about, domain, words: &words };
+    match about.news {
+        News::Failed { leg, error } => voice.failed(leg.as_ref(), error),
+        News::MaybeSent { leg } => voice.uncertain(leg.as_ref()),
+        News::Quarantined => voice.broken(),
+        News::StillTrying { error, until } => {
+            let until =
+                std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(*until).unwrap_or_default());
+            let text = Text::key("news.still-trying").with("reason", words(&error.text)).with("until", stamp(until));
+            vec![voice.note(&text)]
+        }
+        News::Delayed { reason, .. } => vec![voice.note(&Text::key("news.delayed").with("reason", words(reason)))],
+        News::Delivered { all, .. } => voice.receipt(*all),
+        News::Displayed { all, .. } => voice.displayed(*all),
+        _ => Vec::new(),
+    }
+}
+
+struct Voice<'a> {
+    about: &'a Telling<'a>,
+    domain: &'a str,
+    words: &'a dyn Fn(&Text) -> String,
+}
+
+impl Voice<'_> {
+    fn failed(&self, leg: Option<&ContactId>, error: &DeliveryError) -> Vec<Rendered> {
+        let mut reason = (self.words)(&error.text);
+        if let Some(code) = error.code.as_deref().filter(|code| !reason.contains(*code)) {
+            reason.push_str(&format!(" ({code})"));
+        }
+        let text = match leg {
+            Some(leg) => Text::key("news.failed-leg").with("to", leg).with("reason", &reason),
+            None => Text::key("news.failed").with("reason", &reason),
+        };
+        if self.about.by_error() {
+            let words = if leg.is_some() { (self.words)(&text) } else { reason };
+            return vec![self.error(StanzaError::from(error).with(words))];
+        }
+        vec![self.note(&text)]
+    }
+
+    fn uncertain(&self, leg: Option<&ContactId>) -> Vec<Rendered> {
+        let text = match leg {
+            Some(leg) => Text::key("news.maybe-sent-leg").with("to", leg),
+            None => Text::key("news.maybe-sent"),
+        };
+        self.error_or_note(ErrorType::Cancel, "undefined-condition", &text)
+    }
+
+    fn broken(&self) -> Vec<Rendered> {
+        self.error_or_note(ErrorType::Cancel, "internal-server-error", &Text::key("news.quarantined"))
+    }
+
+    fn error_or_note(&self, kind: ErrorType, condition: &'static str, text: &Text) -> Vec<Rendered> {
+        if self.about.by_error() {
+            return vec![self.error(StanzaError::new(kind, condition).with((self.words)(text)))];
+        }
+        vec![self.note(text)]
+    }
+
+    /// A stanza error to the resource that sent, under the id of its stanza.
+    fn error(&self, error: StanzaError) -> Rendered {
+        let sender = self.about.sender;
+        let mut xml = Xml::stanza("message");
+        xml.attr("from", &sender.to)
+            .attr("to", &sender.from_full)
+            .attr("type", "error")
+            .attr_opt("id", sender.stanza_id.as_deref());
+        error.write(&mut xml, |text| (self.words)(text));
+        self.rendered(&sender.from_full, xml)
+    }
+
+    /// A message to the bare JID, which servers keep for who is away (XEP-0334 `store`), about the message it names (XEP-0461).
+    fn note(&self, text: &Text) -> Rendered {
+        let sender = self.about.sender;
+        let to = bare(&sender.from_full);
+        let mut xml = self.message(to);
+        xml.leaf("body", "", &(self.words)(text));
+        if let Some(thread) = &sender.thread {
+            xml.leaf("thread", "", thread);
+        }
+        if let Some(id) = &sender.stanza_id {
+            xml.open("reply", ns::REPLY).attr("to", &sender.from_full).attr("id", id).close();
+        }
+        xml.empty("store", ns::HINTS);
+        self.rendered(to, xml)
+    }
+
+    /// XEP-0184: only when it arrived, and for several recipients only when it arrived at all of them.
+    fn receipt(&self, all: bool) -> Vec<Rendered> {
+        let sender = self.about.sender;
+        let Some(id) = sender.stanza_id.as_deref().filter(|_| all && sender.wants_receipt) else { return Vec::new() };
+        let to = bare(&sender.from_full);
+        let mut xml = self.message(to);
+        xml.open("received", ns::RECEIPTS).attr("id", id).close().empty("store", ns::HINTS);
+        vec![self.rendered(to, xml)]
+    }
+
+    /// XEP-0333.
+    fn displayed(&self, all: bool) -> Vec<Rendered> {
+        let sender = self.about.sender;
+        let Some(id) = sender.stanza_id.as_deref().filter(|_| all && sender.wants_marker) else { return Vec::new() };
+        let to = bare(&sender.from_full);
+        let mut xml = self.message(to);
+        xml.open("displayed", ns::MARKERS).attr("id", id).close().empty("store", ns::HINTS);
+        vec![self.rendered(to, xml)]
+    }
+
+    fn message(&self, to: &str) -> Xml {
+        let kind = if self.about.sender.kind == StanzaKind::Groupchat { "groupchat" } else { "chat" };
+        let mut xml = Xml::stanza("message");
+        xml.attr("from", self.from()).attr("to", to).attr("type", kind).attr("id", self.about.id);
+        xml
+    }
+
+    /// The contact that it was sent to, without a resource; the gateway itself for a message to several.
+    fn from(&self) -> &str {
+        let to = bare(&self.about.sender.to);
+        if to.is_empty() { self.domain } else { to }
+    }
+
+    fn rendered(&self, to: &str, xml: Xml) -> Rendered {
+        Rendered {
+            from: self.from().to_owned(),
+            to: to.to_owned(),
+            id: self.about.id.to_owned(),
+            xml: xml.finish().into_bytes(),
+        }
+    }
+}
+
+/// A JID without its resource.
+fn bare(jid: &str) -> &str {
+    jid.split_once('/').map_or(jid, |(bare, _)| bare)
+}

@@ -1,0 +1,68 @@
+//! Answers that need nothing but the question: ping, version, time, last activity, vCard, the gateway prompt.
+
+use std::time::SystemTime;
+
+use super::{ns, xml::Xml};
+use crate::translate::stamp::stamp;
+
+/// Starts an answer to an iq: `type='result'`, addresses swapped, the same id.
+pub fn result(from: &str, to: &str, id: &str) -> Xml {
+    let mut xml = Xml::stanza("iq");
+    xml.attr("type", "result").attr("from", from).attr("to", to).attr("id", id);
+    xml
+}
+
+/// XEP-0092. The operating system stays untold: it helps nobody but attackers.
+pub fn version(xml: &mut Xml) {
+    xml.open("query", ns::VERSION);
+    xml.leaf("name", "", "Isthmus").leaf("version", "", env!("CARGO_PKG_VERSION")).close();
+}
+
+/// XEP-0202.
+pub fn time(xml: &mut Xml, now: SystemTime) {
+    xml.open("time", ns::TIME).leaf("tzo", "", "+00:00").leaf("utc", "", &stamp(now)).close();
+}
+
+/// XEP-0012: for a gateway the seconds since its start.
+pub fn last(xml: &mut Xml, seconds: u64) {
+    xml.open("query", ns::LAST).attr("seconds", &seconds.to_string()).close();
+}
+
+/// XEP-0054.
+pub fn vcard(xml: &mut Xml, name: &str, address: Option<&str>, description: Option<&str>) {
+    xml.open("vCard", ns::VCARD).leaf("FN", "", name);
+    if let Some(description) = description {
+        xml.leaf("DESC", "", description);
+    }
+    if let Some(address) = address {
+        xml.leaf("JABBERID", "", address);
+    }
+    xml.close();
+}
+
+/// XEP-0100 section 6.3: what to type.
+pub fn prompt(xml: &mut Xml, description: &str, prompt: &str) {
+    xml.open("query", ns::GATEWAY).leaf("desc", "", description).leaf("prompt", "", prompt).close();
+}
+
+/// XEP-0100 section 6.3: the JID of what was typed.
+pub fn prompted(xml: &mut Xml, jid: &str) {
+    xml.open("query", ns::GATEWAY).leaf("jid", "", jid).close();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_as_the_specifications_show() {
+        let mut xml = result("gw.example", "juliet@capulet.lit/balcony", "s2c1");
+        assert_eq!(xml.finish(), "<iq type='result' from='gw.example' to='juliet@capulet.lit/balcony' id='s2c1'/>");
+        xml = result("a", "b", "c");
+        time(&mut xml, SystemTime::UNIX_EPOCH);
+        assert!(
+            xml.finish()
+                .contains("<time xmlns='urn:xmpp:time'><tzo>+00:00</tzo><utc>1970-01-01T00:00:00Z</utc></time>")
+        );
+    }
+}
