@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use isthmus_bridge::{
     Address, Addressing, BadAddress, Bridge, BridgeError, ConfigError, ContactId, Delivery, DeliveryError, Event,
-    Failure, ForeignMessageId, Full, Host, Inbound, Inbox, Intent, Kind, Lang, Message, Mode, NetworkId, OnceKey,
-    Outbound, Parts, Profile, Recipient, Refused, Section, SessionOf, Text, Work,
+    Failure, ForeignMessageId, Host, Inbound, Inbox, Intent, Kind, Lang, Message, Mode, NetworkId, Outbound, Parts,
+    Profile, Recipient, Refused, Section, SessionOf, Text, Work,
 };
 
 /// `kind = "echo"`: what the registry of the core lists.
@@ -28,9 +28,8 @@ impl Kind for EchoKind {
         }
         // What the profile does not promise, the core degrades or refuses before it reaches the bridge.
         let mut profile = if held { Profile::held("echo", "Echo") } else { Profile::live("echo", "Echo") };
-        profile.idempotent = held; // the OnceKey below makes a second try harmless
-        let texts = [(Lang::new("en"), include_str!("../texts/en.txt"))];
-        Ok(Arc::new(Echo { profile, prefix, texts }))
+        profile.idempotent = held; // `once` below makes a second try harmless
+        Ok(Arc::new(Echo { profile, prefix, texts: [(Lang::new("en"), include_str!("../texts/en.txt"))] }))
     }
 }
 
@@ -91,40 +90,40 @@ impl Echo {
     async fn carry(&self, Delivery { event, ticket, .. }: Delivery, host: &Host) {
         // Before the first byte that could reach anybody. On an error another attempt owns the event: send nothing.
         let Ok(()) = ticket.starting().await else { return };
-        let carried = async { self.hand_over(self.answer(&event, host)?, host).await };
+        let carried = async { self.hand_over(self.answer(&event)?, host).await };
         match carried.await {
             Ok(()) => ticket.sent(Some(ForeignMessageId::from(event.key.as_str()))),
             Err(error) => ticket.failed(error),
         }
     }
 
-    /// What the contact says to it; pure but for the clock.
-    fn answer(&self, event: &Outbound, host: &Host) -> Result<Inbound, DeliveryError> {
-        let (Intent::Send(told), [Recipient { address: from @ Address::Contact(_), .. }]) =
-            (&event.intent, &event.to[..])
+    /// What the contact says to it.
+    fn answer(&self, sent: &Outbound) -> Result<Inbound, DeliveryError> {
+        let (Intent::Send(told), [Recipient { address: to @ Address::Contact(_), .. }]) = (&sent.intent, &sent.to[..])
         else {
             return Err(DeliveryError::new(Failure::Unsupported, Text::key("only-messages")));
         };
         let mut said = Message::chat(format!("{}{}", self.prefix, told.body));
         (said.kind, said.subject, said.thread) = (told.kind, told.subject.clone(), told.thread.clone());
-        let mut reply = Inbound::new(event.user.clone(), from.clone(), Event::Message(Box::new(said)));
-        reply.at = host.now();
-        reply.id = Some(ForeignMessageId::from(event.key.as_str()));
-        reply.once = Some(OnceKey::from(event.key.as_str())); // the same event tried twice is delivered once
+        let mut reply = Inbound::new(sent.user.clone(), to.clone(), Event::Message(Box::new(said)));
+        // The same event tried twice is the same answer, which the core delivers once.
+        (reply.id, reply.once) = (Some(sent.key.as_str().into()), Some(sent.key.as_str().into()));
         Ok(reply)
     }
 
     /// Live: `emit` never waits; when the link is full the session stops reading until there is room. Held: `accept` has committed when it returns.
     async fn hand_over(&self, reply: Inbound, host: &Host) -> Result<(), DeliveryError> {
-        while self.profile.mode == Mode::Live {
-            let Err(Full) = host.emit(reply.clone()) else { return Ok(()) };
+        if self.profile.mode == Mode::Held {
+            return match host.accept(vec![reply]).await.pop() {
+                Some(Ok(())) => Ok(()),
+                Some(Err(Refused::Never(error))) => Err(error),
+                _ => Err(DeliveryError::temporary(Failure::Unreachable, Text::key("store-away"))),
+            };
+        }
+        while host.emit(reply.clone()).is_err() {
             host.ready().await;
         }
-        match host.accept(vec![reply]).await.pop() {
-            Some(Ok(())) => Ok(()),
-            Some(Err(Refused::Never(error))) => Err(error),
-            _ => Err(DeliveryError::temporary(Failure::Unreachable, Text::key("store-away"))),
-        }
+        Ok(())
     }
 }
 
