@@ -87,6 +87,15 @@ pub(crate) enum Bind {
     Unix(PathBuf),
 }
 
+impl std::fmt::Display for Bind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(at) => f.write_str(at),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// Where inbound mail is taken.
 #[derive(Debug, Clone)]
 pub(crate) struct Listen {

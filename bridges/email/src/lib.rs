@@ -23,6 +23,7 @@ mod commands;
 mod config;
 mod dkim;
 mod envelope;
+mod intake;
 mod listen;
 mod notice;
 mod proto;

@@ -66,7 +66,11 @@ pub(crate) fn read(raw: &[u8]) -> Option<Report> {
         children(part.body, boundary.as_bytes()).into_iter().take(MAX_PARTS).map(Part::read).collect();
     let of_type = |types: &[&str]| parts.iter().find(|p| types.contains(&p.media_type().as_str()));
     let returned = of_type(&["message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers"]);
-    let message_id = returned.and_then(|p| Part::read(&p.decoded()).ids("Message-ID").into_iter().next());
+    let message_id = returned.and_then(|p| {
+        // A header alone may lack the end of its last line.
+        let header = [&p.decoded(), &b"\r\n\r\n"[..]].concat();
+        Part::read(&header).ids("Message-ID").into_iter().next()
+    });
     if let Some(status) = of_type(&["message/delivery-status", "message/global-delivery-status"]) {
         return Some(Report::Delivery(delivery(&status.decoded(), message_id)));
     }

@@ -25,6 +25,11 @@ impl Body {
         Self { kept: Vec::new(), limit, over: false, dots: Dots::LineStart }
     }
 
+    /// Octets kept so far.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     /// Takes octets as they are (BDAT).
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         if self.over {

@@ -142,6 +142,14 @@ impl<R> Server<R> {
         matches!(self.state, State::Data(_) | State::Chunk { .. } | State::Chunks(_))
     }
 
+    /// Octets of an unfinished mail that are kept.
+    pub(crate) fn held(&self) -> usize {
+        match &self.state {
+            State::Data(body) | State::Chunks(body) | State::Chunk { body: Some(body), .. } => body.len(),
+            _ => 0,
+        }
+    }
+
     /// Works on what was read until something is needed.
     pub(crate) fn turn(&mut self, input: &mut BytesMut) -> Turn<R> {
         loop {

@@ -93,6 +93,8 @@ pub(crate) struct Mail {
     pub list_id: Option<String>,
     /// List-Unsubscribe, where RFC 8058 allows one click: the https address.
     pub unsubscribe: Option<String>,
+    /// List-Unsubscribe by mail: to whom, and with which subject.
+    pub unsubscribe_mail: Option<(Mailbox, String)>,
     /// SHA-256 over what its author sent, without the traces of its way.
     pub digest: [u8; 32],
 }
@@ -121,6 +123,7 @@ pub(crate) fn read(raw: &[u8]) -> Mail {
         references: part.ids("References"),
         hops: part.count(&HeaderName::Received),
         unsubscribe: unsubscribe(&part),
+        unsubscribe_mail: unsubscribe_mail(&part),
         digest: digest(&part),
         list_id,
         automatic,
@@ -200,6 +203,20 @@ fn unsubscribe(part: &Part<'_>) -> Option<String> {
         .map(str::trim)
         .find(|u| u.len() <= 2000 && u.starts_with("https://") && !u.contains(char::is_whitespace))
         .map(str::to_owned)
+}
+
+fn unsubscribe_mail(part: &Part<'_>) -> Option<(Mailbox, String)> {
+    let header = part.all("List-Unsubscribe").join(",");
+    let link = header.split(['<', '>']).map(str::trim).find_map(|u| u.strip_prefix("mailto:"))?;
+    let (address, query) = link.split_once('?').unwrap_or((link, ""));
+    let decoded = |text: &str| {
+        url::form_urlencoded::parse(text.replace('+', "%2B").as_bytes()).next().map(|(k, _)| k.into_owned())
+    };
+    let query = query.replace('+', "%2B");
+    let subject = url::form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k.eq_ignore_ascii_case("subject"));
+    let subject =
+        subject.map_or_else(|| "unsubscribe".to_owned(), |(_, v)| truncated(&mime::one_line(&v), 500).to_owned());
+    Some((Mailbox::parse(&decoded(address)?).ok()?, subject))
 }
 
 /// What makes two copies the same mail: its author's headers and its body. Trace headers differ from one try to the next.

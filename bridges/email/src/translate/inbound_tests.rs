@@ -126,7 +126,10 @@ fn one_click_unsubscription_needs_both_headers() {
     let both =
         "List-Unsubscribe: <mailto:u@x>, <https://x.test/u?1>\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\n\nx";
     assert_eq!(mail(both).unsubscribe.as_deref(), Some("https://x.test/u?1"));
-    assert_eq!(mail("List-Unsubscribe: <https://x.test/u?1>\n\nx").unsubscribe, None);
+    let only = mail("List-Unsubscribe: <https://x.test/u?1>, <mailto:u%2Bx@x.test?subject=off%0D%0ABcc:%20z>\n\nx");
+    assert_eq!(only.unsubscribe, None);
+    let (to, subject) = only.unsubscribe_mail.unwrap();
+    assert_eq!((to.to_string().as_str(), subject.as_str()), ("u+x@x.test", "off Bcc: z"));
 }
 
 #[test]
