@@ -207,7 +207,7 @@ pub trait Gateway: Send + Sync {
     /// An outcome for a message that is not known yet waits 24 h for it.
     async fn outcome(&self, of: MessageRef, leg: Option<ContactId>, what: Late) -> Result<(), Refused>;
 
-    /// What the message map knows.
+    /// What the message map knows. In a room several users know one message under one id: then the entry of who sent it comes first.
     async fn find(&self, of: &MessageRef) -> Result<Option<Known>, StoreError>;
 
     /// The last message exchanged between a user and an address, in either direction (of that thread, where one is given).

@@ -71,11 +71,12 @@ impl Gateway for FakeHost {
 
     async fn find(&self, of: &MessageRef) -> Result<Option<Known>, StoreError> {
         self.durable(|s| {
-            let found = s.known.iter().rev().find(|(on, known)| match of {
+            let fits = |on: &crate::NetworkId, known: &Known| match of {
                 MessageRef::Key(key) => known.key.as_ref() == Some(key),
                 MessageRef::Foreign { network, id } => on == network && known.ids.contains(id),
-            });
-            found.map(|(_, known)| known.clone())
+            };
+            let found: Vec<_> = s.known.iter().rev().filter(|(on, k)| fits(on, k)).map(|(_, known)| known).collect();
+            found.iter().find(|k| k.key.is_some()).or(found.first()).map(|known| (*known).clone())
         })
     }
 
