@@ -74,8 +74,10 @@ pub(crate) struct Relay {
     pub hello: String,
     /// Connections at once.
     pub connections: usize,
-    /// Time for connecting and for each answer.
+    /// Time for connecting and for each answer but the last.
     pub timeout: Duration,
+    /// Time for the answer to the final dot (RFC 5321, 4.5.3.2.6, says 10 minutes): giving up earlier makes an uncertain delivery.
+    pub final_timeout: Duration,
 }
 
 /// Where something listens.
@@ -247,6 +249,7 @@ fn read_relay(table: &mut Table, folder: &Path, mail_domain: &str) -> Option<Rel
         hello: read_domain(&mut smtp, "hello").unwrap_or_else(|| mail_domain.to_owned()),
         connections: count(&mut smtp, "connections", 4, 100),
         timeout: seconds(&mut smtp, "timeout_seconds", 60),
+        final_timeout: seconds(&mut smtp, "final_timeout_seconds", 600),
     };
     table.close(smtp);
     host.map(|_| relay)

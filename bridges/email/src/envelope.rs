@@ -11,10 +11,10 @@ use crate::address::Mailbox;
 pub(crate) const BOUNCE: &str = "bounce";
 /// Purpose of the keyed hash.
 const PURPOSE: &str = "email bounce address";
-/// Bytes of the MAC that are kept: 80 bits. The local part stays below the 64 octets of RFC 5321.
-const MAC_BYTES: usize = 10;
+/// Bytes of the MAC that are kept. With a key of up to 34 characters the local part stays within the 64 octets of RFC 5321.
+const MAC_BYTES: usize = 8;
 /// Bytes of the hash that names the recipient.
-const LEG_BYTES: usize = 4;
+const LEG_BYTES: usize = 3;
 
 /// Whose bounce it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,4 +6,6 @@ pub(crate) mod inbound;
 pub(crate) mod mime;
 pub(crate) mod outbound;
 pub(crate) mod quotes;
+mod styling;
 pub(crate) mod text;
+mod wrap;
