@@ -6,7 +6,7 @@
 //! | [`address`] | mail addresses, contacts, JIDs |
 //! | [`settings`], [`commands`] | what users can set and do |
 //! | [`state`] | conversations, spellings, kept and held mails, usage |
-//! | [`session`] | one user: deliveries, limits, what comes back |
+//! | [`session`], [`outgoing`], [`talk`], [`meter`] | one user: deliveries, conversations, limits, what comes back |
 //! | [`translate`] | pure: `outbound` (message → RFC 5322), `inbound` (RFC 5322 → message) |
 //! | [`smtp`] | hands mail to the relay, one envelope per recipient |
 //! | [`dkim`] | signs |
@@ -25,13 +25,16 @@ mod dkim;
 mod envelope;
 mod intake;
 mod listen;
+mod meter;
 mod notice;
+mod outgoing;
 mod proto;
 mod report;
 mod session;
 mod settings;
 mod smtp;
 mod state;
+mod talk;
 mod translate;
 
 use std::sync::Arc;
@@ -85,11 +88,26 @@ impl Mail {
             settings: settings::all(),
             commands: commands::all(),
             texts: vec![
-                (Lang::new("en"), include_str!("texts/en.txt")),
-                (Lang::new("fr"), include_str!("texts/fr.txt")),
+                (Lang::new("en"), include_str!("../texts/en.txt")),
+                (Lang::new("fr"), include_str!("../texts/fr.txt")),
             ],
             config,
         }
+    }
+}
+
+impl Mail {
+    /// The mail with the signatures of all keys before it.
+    pub(crate) fn signed(&self, mail: Vec<u8>) -> Vec<u8> {
+        let mut signed = Vec::with_capacity(mail.len() + 1024);
+        for signer in &self.config.dkim {
+            match signer.sign(&mail) {
+                Ok(field) => signed.extend_from_slice(field.as_bytes()),
+                Err(error) => tracing::error!(?signer, %error, "a mail goes out without this signature"),
+            }
+        }
+        signed.extend_from_slice(&mail);
+        signed
     }
 }
 

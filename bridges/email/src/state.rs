@@ -190,6 +190,16 @@ pub(crate) async fn return_path(host: &dyn Gateway, once: &str) -> Result<Option
     load(host, "return", once).await
 }
 
+/// Everybody whom an outbound mail names, for later tries of which only some recipients are left. Key: the delivery key.
+pub(crate) async fn named(host: &dyn Gateway, key: &str) -> Result<Option<(Vec<Mailbox>, Vec<Mailbox>)>, StoreError> {
+    load(host, "named", key).await
+}
+
+/// Remembers To and Cc of an outbound mail while it is tried.
+pub(crate) fn name(now: SystemTime, key: &str, to: &[Mailbox], cc: &[Mailbox]) -> Change {
+    put("named", key, &(to, cc)).until(now + RETURN_LIFE)
+}
+
 /// What a user has sent on one day (UTC). Key: user and day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Usage {
@@ -199,6 +209,26 @@ pub(crate) struct Usage {
     pub recipients: u64,
     /// Bytes over all envelopes.
     pub bytes: u64,
+}
+
+impl Usage {
+    /// Both.
+    pub(crate) fn plus(&self, more: &Self) -> Self {
+        Self {
+            messages: self.messages.saturating_add(more.messages),
+            recipients: self.recipients.saturating_add(more.recipients),
+            bytes: self.bytes.saturating_add(more.bytes),
+        }
+    }
+
+    /// The one without the other.
+    pub(crate) fn minus(&self, less: &Self) -> Self {
+        Self {
+            messages: self.messages.saturating_sub(less.messages),
+            recipients: self.recipients.saturating_sub(less.recipients),
+            bytes: self.bytes.saturating_sub(less.bytes),
+        }
+    }
 }
 
 /// What the user has sent today.
@@ -212,7 +242,7 @@ pub(crate) fn used(now: SystemTime, user: &BareJid, usage: &Usage) -> Change {
 }
 
 /// Days since the epoch.
-fn day(at: SystemTime) -> u64 {
+pub(crate) fn day(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / DAY.as_secs()
 }
 

@@ -40,17 +40,24 @@ pub(crate) struct Envelope {
 /// The moment before the first byte that can deliver, told to the core once per delivery.
 pub(crate) struct Start<'t> {
     ticket: Option<&'t Ticket>,
+    lost: bool,
 }
 
 impl<'t> Start<'t> {
     /// Of this delivery.
     pub(crate) fn of(ticket: &'t Ticket) -> Self {
-        Self { ticket: Some(ticket) }
+        Self { ticket: Some(ticket), lost: false }
+    }
+
+    /// The core did not let it start: nothing was sent, and the ticket is to be dropped.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
     }
 
     async fn now(&mut self) -> Result<(), DeliveryError> {
         let Some(ticket) = self.ticket else { return Ok(()) };
         if ticket.starting().await.is_err() {
+            self.lost = true;
             return Err(DeliveryError::temporary(Failure::Unreachable, Text::key("store-away")));
         }
         self.ticket = None;

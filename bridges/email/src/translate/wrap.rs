@@ -88,7 +88,7 @@ mod tests {
     fn what_must_be_stuffed_is() {
         assert_eq!(
             flowed("From me\n indented\n> a quote\n>> deep\n> > deep\n-- \nme"),
-            " From me\n  indented\n> a quote\n>> deep\n>> deep\n-- \nme\n"
+            " From me\n  indented\n> a quote\n>> deep\n>> deep\n-- \nme"
         );
         assert_eq!(flowed("ends in spaces   \nnext"), "ends in spaces\nnext");
     }
