@@ -10,6 +10,8 @@
 //! | [`translate`] | pure: `outbound` (message → RFC 5322), `inbound` (RFC 5322 → message) |
 //! | [`smtp`] | hands mail to the relay, one envelope per recipient |
 //! | [`dkim`] | signs |
+//! | [`alias`] | which local parts a user may have |
+//! | [`unsubscribe`] | leaves a list by one click |
 //! | [`envelope`] | bounce addresses that nobody else can make |
 //! | [`notice`] | mails of the gateway's own: DSNs |
 //! | [`listen`], `proto` | takes mail by LMTP and SMTP |
@@ -17,6 +19,7 @@
 //! | [`report`] | reads DSNs (RFC 3464) and MDNs (RFC 8098) |
 
 mod address;
+mod alias;
 mod auth;
 mod auth_results;
 mod commands;
@@ -36,6 +39,7 @@ mod smtp;
 mod state;
 mod talk;
 mod translate;
+mod unsubscribe;
 
 use std::sync::Arc;
 use std::time::Duration;

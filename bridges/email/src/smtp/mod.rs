@@ -49,6 +49,11 @@ impl<'t> Start<'t> {
         Self { ticket: Some(ticket), lost: false }
     }
 
+    /// A mail that the core does not know of.
+    pub(crate) fn unasked() -> Self {
+        Self { ticket: None, lost: false }
+    }
+
     /// The core did not let it start: nothing was sent, and the ticket is to be dropped.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost
