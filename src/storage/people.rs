@@ -143,6 +143,16 @@ impl Persons {
         self.mirror.resolved(user, &network, &narrowest, |person| self.resolve(user, person, &network, &keys))
     }
 
+    /// What would be in force at an address without the user's choices at exactly this address; not cached.
+    pub fn without(&self, user: &BareJid, at: &Address) -> Resolved {
+        let network = self.bridge.addressing().network(at);
+        let mut levels = settings::levels(at, &network);
+        levels.pop();
+        let keys: Vec<String> = levels.iter().map(key).collect();
+        let chosen = self.mirror.with(user, |person| self.resolve(user, Some(person), &network, &keys));
+        chosen.unwrap_or_else(|| self.resolve(user, None, &network, &[]))
+    }
+
     fn resolve(
         &self,
         user: &BareJid,

@@ -38,12 +38,21 @@ pub struct StanzaError {
     pub condition: &'static str,
     /// One sentence.
     pub text: Option<Text>,
+    /// An application-specific condition (RFC 6120 section 8.3.4) and its namespace, such as XEP-0050's `bad-action`.
+    pub specific: Option<(&'static str, &'static str)>,
 }
 
 impl StanzaError {
     /// An error without words.
     pub const fn new(kind: ErrorType, condition: &'static str) -> Self {
-        Self { kind, condition, text: None }
+        Self { kind, condition, text: None, specific: None }
+    }
+
+    /// With an application-specific condition of this namespace.
+    #[must_use]
+    pub const fn specific(mut self, condition: &'static str, ns: &'static str) -> Self {
+        self.specific = Some((condition, ns));
+        self
     }
 
     /// With one sentence.
@@ -104,6 +113,9 @@ impl StanzaError {
         if let Some(text) = &self.text {
             xml.leaf("text", ns::STANZAS, &words(text));
         }
+        if let Some((condition, ns)) = self.specific {
+            xml.empty(condition, ns);
+        }
         xml.close();
     }
 }
@@ -114,7 +126,7 @@ impl From<&DeliveryError> for StanzaError {
         // A condition that is gone for good must not read as "try again": clients would.
         let kind =
             if kind == ErrorType::Wait && error.sent == isthmus_bridge::Sent::Maybe { ErrorType::Cancel } else { kind };
-        Self { kind, condition, text: Some(error.text.clone()) }
+        Self { kind, condition, text: Some(error.text.clone()), specific: None }
     }
 }
 

@@ -220,7 +220,7 @@ fn settings_bool(value: &str) -> Option<&'static str> {
 }
 
 /// Without what XML 1.0 cannot carry, and without other control characters than tab and line ends.
-fn printable(words: &str) -> String {
+pub(crate) fn printable(words: &str) -> String {
     words
         .chars()
         .filter(|c| matches!(c, '\t' | '\n' | '\r') || !(c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}')))

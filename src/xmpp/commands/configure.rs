@@ -1,0 +1,95 @@
+//! The settings of an address as a form.
+
+use isthmus_bridge::{
+    Action, Address, Call, Field, FieldKind, Form, Note, Setting, SettingKind, Step, StoreError, Text, Values,
+};
+
+use super::own::{Answer, done};
+use super::{BridgeRef, Caller, Desk, Effect};
+use crate::settings;
+use crate::storage::people::Persons;
+
+/// What empties a secret; an empty answer leaves it as it is.
+const CLEAR: &str = "-";
+
+/// Whether anything can be set at the caller's address.
+pub(super) fn has_settings(desk: &Desk, bridge: &BridgeRef, caller: &Caller) -> bool {
+    let admin = desk.office.is_admin(&caller.by);
+    desk.persons(bridge).is_some_and(|p| p.scheme().at(settings::scope(&caller.at), admin).next().is_some())
+}
+
+/// Shows what is in force, or records what was changed.
+pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result<Answer, StoreError> {
+    let Some(persons) = desk.persons(bridge) else { return Ok(done(Text::key("configure.none"), Vec::new())) };
+    let offered: Vec<&Setting> =
+        persons.scheme().at(settings::scope(&call.at), desk.office.is_admin(&call.by)).collect();
+    if offered.is_empty() {
+        return Ok(done(Text::key("configure.none"), Vec::new()));
+    }
+    if call.action == Action::Start {
+        let form = Form::new(Text::key("command.configure"), offered.iter().map(|s| field(persons, call, s)).collect());
+        let words =
+            if call.at == Address::Gateway { Text::key("configure.gateway") } else { Text::key("configure.address") };
+        return Ok(Step::Ask { form: form.with_instructions(words), state: serde_json::Value::Null, last: true }.into());
+    }
+    let changes = changes(persons, call, &offered);
+    if changes.is_empty() {
+        return Ok(done(Text::key("configure.same"), Vec::new()));
+    }
+    let keys: Vec<String> = changes.iter().map(|(key, _)| key.clone()).collect();
+    persons.set(&call.user, &call.at, changes).await?;
+    super::admin::audit_for_other(desk, bridge, call, &format!("configure {}", keys.join(" "))).await?;
+    let effect = Effect::SettingsChanged(call.user.clone(), call.at.clone());
+    Ok(Answer::Step(Step::Done { notes: vec![Note::Info(Text::key("configure.done"))], table: None }, vec![effect]))
+}
+
+fn field(persons: &Persons, call: &Call, setting: &Setting) -> Field {
+    let kind = match &setting.kind {
+        SettingKind::Bool => FieldKind::Bool,
+        SettingKind::Number { min, max } => FieldKind::Number { min: *min, max: *max },
+        SettingKind::Lines => FieldKind::Lines,
+        SettingKind::Choice(choices) => {
+            let choices = choices.iter().map(|(value, label)| ((*value).to_owned(), Text::plain(*label))).collect();
+            FieldKind::Choice(choices)
+        }
+        SettingKind::Secret => FieldKind::Secret,
+        _ => FieldKind::Line,
+    };
+    let field = Field::new(setting.key, kind).with_label(setting.label.clone());
+    let resolved = persons.resolved(&call.user, &call.at);
+    match resolved.get(setting.key) {
+        Some(value) if setting.kind != SettingKind::Secret => field.with_value(value),
+        _ => field,
+    }
+}
+
+/// What differs from what is in force. A value that would hold anyway without the user's own goes back to the default.
+fn changes(persons: &Persons, call: &Call, offered: &[&Setting]) -> Vec<(String, Option<String>)> {
+    let resolved = persons.resolved(&call.user, &call.at);
+    let own = persons.chosen(&call.user, &call.at);
+    let wider = wider(persons, call);
+    let mut changes = Vec::new();
+    for setting in offered {
+        let key = setting.key;
+        let Some(answer) = answer(&call.values, key) else { continue };
+        if setting.kind == SettingKind::Secret {
+            changes.push((key.to_owned(), Some(answer).filter(|a| a != CLEAR)));
+        } else if answer == wider.str(key) {
+            if own.contains_key(key) {
+                changes.push((key.to_owned(), None));
+            }
+        } else if answer != resolved.str(key) {
+            changes.push((key.to_owned(), Some(answer)));
+        }
+    }
+    changes
+}
+
+fn answer(values: &Values, key: &str) -> Option<String> {
+    values.get(key).map(str::to_owned)
+}
+
+/// What would be in force without the user's choices at exactly this address.
+fn wider(persons: &Persons, call: &Call) -> isthmus_bridge::Resolved {
+    persons.without(&call.user, &call.at)
+}

@@ -1,0 +1,74 @@
+//! What the rest of the core does for commands: queues, links, operation. Implemented by the gateway.
+
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use isthmus_bridge::{BareJid, DeliveryKey, StoreError, Text};
+
+/// An outbound event that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its name.
+    pub key: DeliveryKey,
+    /// Whose.
+    pub user: BareJid,
+    /// To whom, as people read it.
+    pub to: String,
+    /// Since when.
+    pub since: SystemTime,
+    /// Tries so far.
+    pub tries: u32,
+    /// Why it still waits, if there was a try.
+    pub reason: Option<Text>,
+    /// When it is tried next.
+    pub next: Option<SystemTime>,
+}
+
+/// The state of a link, for administrators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Of what: the server, or a user's session.
+    pub of: String,
+    /// Its state.
+    pub state: Text,
+}
+
+/// The rest of the core, as commands see it.
+#[async_trait]
+pub trait Office: Send + Sync {
+    /// Whether this user is an administrator. From memory.
+    fn is_admin(&self, user: &BareJid) -> bool;
+
+    /// What waits in the outbox: a user's, or everybody's. The oldest first, at most 100.
+    async fn waiting(&self, bridge: &str, user: Option<&BareJid>) -> Result<Vec<Waiting>, StoreError>;
+
+    /// Takes an event out of the outbox; `false` where it is under way or gone. With a user: only if it is theirs.
+    async fn cancel(&self, bridge: &str, user: Option<&BareJid>, key: &DeliveryKey) -> Result<bool, StoreError>;
+
+    /// Tries an event now; `false` where it is under way or gone. With a user: only if it is theirs.
+    async fn retry(&self, bridge: &str, user: Option<&BareJid>, key: &DeliveryKey) -> Result<bool, StoreError>;
+
+    /// What a user has used of which limits: what, and how much of how much.
+    async fn usage(&self, bridge: &str, user: &BareJid) -> Result<Vec<(Text, String)>, StoreError>;
+
+    /// Removes what the core's queues and message map hold of a user.
+    async fn forget(&self, bridge: &str, user: &BareJid) -> Result<(), StoreError>;
+
+    /// The link to the server and the sessions.
+    async fn links(&self, bridge: &str) -> Vec<Link>;
+
+    /// Sends a message from the gateway to these users; returns how many it went out to.
+    async fn announce(&self, bridge: &str, to: &[BareJid], words: &str) -> Result<usize, StoreError>;
+
+    /// The log's filter now.
+    fn log_level(&self) -> String;
+
+    /// Sets the log's filter; `Err` says what is wrong with it.
+    fn set_log_level(&self, filter: &str) -> Result<(), String>;
+
+    /// The program's version.
+    fn version(&self) -> String;
+
+    /// Reads the configuration again; `Ok` says what changed, `Err` what is wrong.
+    async fn reload(&self) -> Result<String, String>;
+}

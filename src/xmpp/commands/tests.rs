@@ -1,0 +1,1 @@
+//! XEP-0050 by table and by flow.
