@@ -44,6 +44,7 @@ pub struct Verb {
 
 /// How a bridge carries outbound events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Mode {
     /// Carries at once or fails at once (IRC).
@@ -54,6 +55,7 @@ pub enum Mode {
 
 /// The answer to a user's wish to see a contact's presence.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Contacts {
     /// Accepted at once.
@@ -66,6 +68,7 @@ pub enum Contacts {
 
 /// Whether a user has to register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Registration {
     /// There is nothing to register.
@@ -179,6 +182,7 @@ impl Profile {
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Severity {
     /// In order.
@@ -191,6 +195,7 @@ pub enum Severity {
 
 /// What `isthmus check` found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Finding {
     /// How bad.

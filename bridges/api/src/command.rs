@@ -6,6 +6,7 @@ use crate::text::{Lang, Text};
 
 /// Who may run a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Audience {
     /// Whoever may use the bridge, registered or not.
@@ -18,6 +19,7 @@ pub enum Audience {
 
 /// On what kind of address a command is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Place {
     /// On the gateway's own address.

@@ -140,6 +140,7 @@ pub enum BridgeError {
 /// `emit` while the session's share of the link is full: stop reading the network until [`Gateway::ready`](crate::Gateway::ready).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the link is full; wait for ready()")]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Full;
 
 /// Why the core did not take a held event.
@@ -157,6 +158,7 @@ pub enum Refused {
 
 /// The own identity belongs to somebody else, or once did.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Taken {
     /// Somebody else has it or had it; identities are never re-assigned.
@@ -169,6 +171,7 @@ pub enum Taken {
 
 /// The store could not answer. What it would have held is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum StoreError {
     /// Try again: locked, restarting, disk full.

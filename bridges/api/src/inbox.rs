@@ -240,3 +240,7 @@ fn text_of(intent: &Intent) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+#[path = "inbox_tests.rs"]
+mod tests;

@@ -20,8 +20,79 @@
 //! | [`room`] | [`People`](room::People) and [`RoomView`](room::RoomView) |
 //! | [`section`] | a bridge's part of the configuration, read with named errors |
 //! | [`text`] | words for people, in their language |
+//! | `suite` (feature) | a host in memory, the contract as tests, and a network that exercises every capability |
+//!
+//! # A bridge
+//!
+//! The smallest one: every local part is a contact, and whatever it is told it swallows. `bridges/echo` is the smallest that answers.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use isthmus_bridge::*;
+//!
+//! struct Void(Profile);
+//!
+//! impl Addressing for Void {
+//!     fn parse(&self, local: Option<&str>, _resource: Option<&str>) -> Result<Address, BadAddress> {
+//!         match local {
+//!             Some("") => Err(BadAddress::Malformed("a name is expected".to_owned())),
+//!             local => Ok(local.map_or(Address::Gateway, |name| Address::Contact(name.into()))),
+//!         }
+//!     }
+//!     fn format(&self, address: &Address) -> Parts {
+//!         let Address::Contact(name) = address else { return Parts::gateway() };
+//!         Parts::local(name.as_str())
+//!     }
+//!     fn network(&self, _address: &Address) -> NetworkId {
+//!         "void".into()
+//!     }
+//! }
+//!
+//! #[async_trait::async_trait]
+//! impl Bridge for Void {
+//!     fn profile(&self) -> &Profile {
+//!         &self.0
+//!     }
+//!     fn addressing(&self) -> &dyn Addressing {
+//!         self
+//!     }
+//!     async fn session(&self, _of: SessionOf, mut inbox: Inbox, _host: Host) -> Result<(), BridgeError> {
+//!         while let Some(work) = inbox.recv().await {
+//!             if let Work::Deliver(delivery) = work {
+//!                 let Ok(()) = delivery.ticket.starting().await else { continue };
+//!                 delivery.ticket.sent(None);
+//!             }
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! struct VoidKind;
+//!
+//! impl Kind for VoidKind {
+//!     fn name(&self) -> &str {
+//!         "void"
+//!     }
+//!     fn build(&self, config: Section<'_>) -> Result<Arc<dyn Bridge>, Vec<ConfigError>> {
+//!         let faults = config.table.finish();
+//!         if faults.is_empty() { Ok(Arc::new(Void(Profile::live("void", "The void")))) } else { Err(faults) }
+//!     }
+//! }
+//!
+//! # #[cfg(feature = "suite")]
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(async {
+//! use isthmus_bridge::suite::{FakeHost, Session, build};
+//!
+//! let bridge = build(&VoidKind, serde_json::json!({})).expect("no keys, no faults");
+//! let host = FakeHost::of(&bridge);
+//! let session = Session::start(&bridge, &host, "romeo@example.org", &Address::Gateway);
+//! session.say(Address::Contact("anybody".into()), "hello?").await.expect("swallowed");
+//! session.stop().await.expect("stops");
+//! # });
+//! ```
 //!
 //! All data types are owned, `#[non_exhaustive]` and (feature `serde`) serialisable: the same contract will be spoken with bridges in other processes.
+//! What a bridge declares once ([`Profile`], [`Setting`], [`Command`]) is borrowed from the program and stays in it.
 
 pub mod address;
 pub mod bridge;

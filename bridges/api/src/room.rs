@@ -161,6 +161,7 @@ fn agrees(known: &Person, nick: &str, host: Option<&str>, account: Option<&str>)
 
 /// What somebody may do in a room, and whether they are away: a set of flags. Several ranks may be held at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rank(u16);
 
 impl Rank {
@@ -229,6 +230,7 @@ impl Member {
 
 /// Where a session stands towards a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Standing {
     /// Outside.
@@ -242,6 +244,7 @@ pub enum Standing {
 
 /// A room's subject.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Subject {
     /// The words; empty for none.

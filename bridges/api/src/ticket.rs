@@ -116,3 +116,7 @@ impl fmt::Debug for Ticket {
         f.debug_struct("Ticket").field("key", &self.key).field("attempt", &self.attempt).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "ticket_tests.rs"]
+mod tests;
