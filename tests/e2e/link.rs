@@ -1,5 +1,4 @@
 //! The link against real Prosody and real ejabberd.
-#![allow(missing_docs)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,8 +84,10 @@ impl Link {
 
     async fn stanza(&mut self) -> Result<Stanza> {
         loop {
-            if let Event::Stanza(stanza) = self.event().await? {
-                return Ok(stanza);
+            match self.event().await? {
+                Event::Stanza(stanza) => return Ok(stanza),
+                Event::State(LinkState::Down { reason, .. }) => bail!("the stream ended: {reason}"),
+                _ => {}
             }
         }
     }
@@ -123,9 +124,12 @@ async fn refused_at_start(flavour: Flavour) -> Result<()> {
     };
     ensure!(reason.to_string().contains(&port) && reason.to_string().contains(ECHO), "{reason}");
     let link = Link::start(&server, "nobody.localhost", "any");
-    let LinkEnd::Fatal(reason @ LinkError::HostUnknown { .. }) = link.end().await? else {
-        bail!("an unknown host must end the link");
-    };
+    let LinkEnd::Fatal(reason) = link.end().await? else { bail!("an unknown host must end the link") };
+    match flavour {
+        Flavour::Prosody => ensure!(matches!(reason, LinkError::HostUnknown { .. }), "{reason}"),
+        // It says the same as of a wrong secret, so our text names both.
+        Flavour::Ejabberd => ensure!(reason.to_string().contains("does not know the host"), "{reason}"),
+    }
     ensure!(reason.to_string().contains("nobody.localhost"), "{reason}");
     Ok(())
 }
@@ -216,7 +220,7 @@ async fn nobody_knocks_it_over(flavour: Flavour) -> Result<()> {
             b"<message from='foe@email.localhost/r' to='x@echo.localhost' id='after'><body>after</body></message>",
         )?;
         loop {
-            let stanza = link.stanza().await?;
+            let stanza = link.stanza().await.with_context(|| format!("after {stanza:.90}"))?;
             if stanza.id() == Some("after") {
                 break;
             }
@@ -230,8 +234,7 @@ async fn nobody_knocks_it_over(flavour: Flavour) -> Result<()> {
     match flavour {
         Flavour::Prosody => {
             assert_eq!(link.malformed().await?.refusal, Refusal::BadRequest);
-            let answer = foe.stanza().await?;
-            assert_eq!(answer.type_(), Some("error"));
+            while foe.stanza().await?.type_() != Some("error") {}
         }
         // ejabberd reads stanzas typed and lets none of these through.
         Flavour::Ejabberd => {}
