@@ -36,13 +36,13 @@ fn stanzas_are_written_escaped_and_closed() {
     });
     handle
         .write(Lane(1), |w| {
-            w.message("#rust%irc@gw.localhost/o'hara", "a@b/c", Some("groupchat"), Some("1")).fragment(&line);
+            w.message("#rust%net@gw.localhost/o'hara", "a@b/c", Some("groupchat"), Some("1")).fragment(&line);
             w.presence("n@gw.localhost", "a@b/c", None, None).leaf("show", None, "away").open("status", None);
         })
         .expect("written");
     assert_eq!(
         written(&handle),
-        "<message from='#rust%irc@gw.localhost/o&apos;hara' to='a@b/c' id='1' type='groupchat'>\
+        "<message from='#rust%net@gw.localhost/o&apos;hara' to='a@b/c' id='1' type='groupchat'>\
          <body>1 &lt; 2 \u{FFFD}</body><x xmlns='urn:x' a='&apos;&#10;'><y>&amp;</y></x></message>\
          <presence from='n@gw.localhost' to='a@b/c'><show>away</show><status/></presence>"
     );
