@@ -16,7 +16,7 @@ use crate::bridge::{Bridge, Kind};
 /// Makes one test of each clause of the contract. Takes an expression that gives a [`Contract`]; it is evaluated in each test, inside a runtime,
 /// and may `.await` (to start a server of the far side, say).
 ///
-/// ```ignore
+/// ```text
 /// #[cfg(test)]
 /// mod contract {
 ///     isthmus_bridge::contract_suite!(Contract::of(super::EchoKind, serde_json::json!({}), "alice"));
