@@ -11,6 +11,9 @@ use super::control::ClaimError;
 use crate::config::Config;
 use crate::xmpp::link::LinkError;
 
+/// Changes what is logged (`log.level`), or says why not.
+pub type SetLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
 /// Signals, service manager, logs: all that [`gateway::run`](crate::gateway::run) does not do itself.
 #[derive(Clone)]
 pub struct Outside {
@@ -21,7 +24,7 @@ pub struct Outside {
     /// Reads the configuration from where it was read at the start.
     pub load: Arc<dyn Fn() -> Result<Config, Vec<ConfigError>> + Send + Sync>,
     /// Changes what is logged (`log.level`).
-    pub level: Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    pub level: SetLevel,
     /// To be called once, when every bridge has been started: tells the service manager.
     pub ready: Arc<dyn Fn() + Send + Sync>,
 }

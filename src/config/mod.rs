@@ -279,6 +279,14 @@ pub fn environment() -> io::Result<Vec<(String, String)>> {
     Ok(ours)
 }
 
+/// The normalised domain of a JID, without local part, resource and port; `None` where it is none.
+pub fn jid_domain(written: &str) -> Option<String> {
+    if written.contains(['@', '/', ':', ' ']) || written.is_empty() {
+        return None;
+    }
+    jid::DomainPart::new(written).ok().map(|d| d.as_str().to_lowercase())
+}
+
 /// Whether this is a level (or filter) of the log, else what is wrong and what is expected.
 pub fn check_level(level: &str) -> Result<(), String> {
     let expected =

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use isthmus_bridge::section::Table;
 use isthmus_bridge::{BareJid, Bridge, ConfigError, Kind, Section};
-use jid::{DomainPart, NodePart};
+use jid::NodePart;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::jid_domain;
 use super::places::Places;
 use super::sources::Tree;
 use super::{BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Seal, Server, Tls, units};
@@ -446,14 +447,6 @@ fn in_table<T>(table: &mut Table, key: &str, read: impl FnOnce(&mut Table) -> T)
     let made = read(&mut inner);
     table.close(inner);
     made
-}
-
-/// The normalised domain of a JID; no local part, no resource, no port.
-fn jid_domain(written: &str) -> Option<String> {
-    if written.contains(['@', '/', ':', ' ']) || written.is_empty() {
-        return None;
-    }
-    DomainPart::new(written).ok().map(|d| d.as_str().to_lowercase())
 }
 
 /// A normalised bare JID with a local part.

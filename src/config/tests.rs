@@ -334,3 +334,75 @@ fn a_changed_part_is_seen() {
         assert!(!before.bridges[0].same(&load(&changed).bridges[0]), "{changed}");
     }
 }
+
+/// `config/` as it is shipped: bridges of every kind of this build.
+#[test]
+fn the_shipped_files_are_in_order() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let kinds = crate::registry::kinds();
+    let config = Config::load(&shipped, [], &kinds).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let names: Vec<&str> = config.bridges.iter().map(|b| b.name.as_str()).collect();
+    assert_eq!(names, ["echo", "email"]);
+}
+
+/// What a shipped file shows as the default, or as an example, must be read too: every commented key, one by one.
+#[test]
+fn every_commented_key_of_the_shipped_files_is_read() {
+    let kinds = crate::registry::kinds();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    for file in ["isthmus.toml", "bridges/echo.toml", "bridges/email.toml"] {
+        let text = std::fs::read_to_string(shipped.join(file)).expect("shipped");
+        // A commented table is one step with the keys below it.
+        let mut step = 0;
+        let mut in_table = false;
+        let steps: Vec<usize> = text
+            .lines()
+            .map(|line| {
+                let commented = line.starts_with('#') && !line.starts_with("# ");
+                let goes_on = commented && in_table;
+                in_table = commented && (in_table || line.starts_with("#["));
+                step += usize::from(commented && !goes_on);
+                if commented { step } else { 0 }
+            })
+            .collect();
+        for i in 1..=step {
+            let lines = text.lines().zip(&steps).map(|(line, s)| if *s == i { &line[1..] } else { line });
+            let changed: String = lines.flat_map(|l| [l, "\n"]).collect();
+            let (core, bridge) =
+                if file == "isthmus.toml" { (changed.as_str(), ECHO) } else { (CORE, changed.as_str()) };
+            let folder = Folder::with(&[("isthmus.toml", core), ("bridges/b.toml", bridge)]);
+            let Err(faults) = Config::load(folder.path(), [], &kinds) else { continue };
+            for fault in faults {
+                assert!(!fault.what.contains("unknown key"), "commented key {i} of {file}: {fault}");
+                assert!(!fault.what.contains(", found"), "commented key {i} of {file}: {fault}");
+            }
+        }
+    }
+}
+
+/// An unknown key in each table is answered with the keys that are known: all of them stand in the shipped file.
+#[test]
+fn the_shipped_files_show_every_key() {
+    let kinds = crate::registry::kinds();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut looked = 0;
+    for file in ["isthmus.toml", "bridges/echo.toml", "bridges/email.toml"] {
+        let text = std::fs::read_to_string(shipped.join(file)).expect("shipped");
+        let mut changed = format!("bogus-0 = 1\n{text}");
+        for (i, header) in text.lines().filter(|l| l.starts_with('[')).enumerate() {
+            changed = changed.replace(header, &format!("{header}\nbogus-{} = 1", i + 1));
+        }
+        let (core, bridge) = if file == "isthmus.toml" { (changed.as_str(), ECHO) } else { (CORE, changed.as_str()) };
+        let folder = Folder::with(&[("isthmus.toml", core), ("bridges/b.toml", bridge)]);
+        for fault in Config::load(folder.path(), [], &kinds).expect_err("unknown keys") {
+            let known = fault.what.strip_prefix("unknown key: expected one of ").unwrap_or_else(|| panic!("{fault}"));
+            for key in known.split("; did you").next().unwrap_or_default().split(", ") {
+                // A secret's inline form is not shown everywhere, its file is.
+                let shown = text.contains(&format!("{key} =")) || text.contains(&format!("[{key}]"));
+                assert!(shown || key == "bridges" || key == "key", "{file} does not show {key}: {fault}");
+                looked += 1;
+            }
+        }
+    }
+    assert!(looked > 70, "only {looked} keys were looked at");
+}

@@ -1,6 +1,7 @@
 //! Bridges built from configuration; supervisor of sessions. The only module that names networks.
 
 pub mod sessions;
+pub mod templates;
 
 use std::fmt;
 use std::sync::Arc;

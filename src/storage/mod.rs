@@ -35,6 +35,7 @@
 
 mod clock;
 mod engine;
+mod look;
 pub mod migrations;
 mod open;
 pub mod people;
@@ -44,6 +45,7 @@ mod writer;
 pub use clock::Clock;
 pub use engine::{Arg, Row, Tx};
 pub use isthmus_bridge::StoreError;
+pub use look::Look;
 pub use open::{Open, OpenError};
 pub use seal::Seal;
 

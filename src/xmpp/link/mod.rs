@@ -27,7 +27,6 @@ mod handle;
 mod lanes;
 mod outline;
 mod permit;
-pub mod raw;
 mod render;
 mod run;
 mod scan;
