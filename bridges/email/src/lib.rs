@@ -15,6 +15,7 @@
 //! | [`envelope`] | bounce addresses that nobody else can make |
 //! | [`notice`] | mails of the gateway's own: DSNs |
 //! | [`listen`], `proto` | takes mail by LMTP and SMTP |
+//! | [`intake`] | whom a mail is for, what each of them gets |
 //! | [`auth`] | who a mail is really from: SPF, DKIM, DMARC, ARC, Authentication-Results |
 //! | [`report`] | reads DSNs (RFC 3464) and MDNs (RFC 8098) |
 
@@ -26,6 +27,8 @@ mod commands;
 mod config;
 mod dkim;
 mod envelope;
+#[doc(hidden)]
+pub mod fuzzing;
 mod intake;
 mod listen;
 mod meter;
