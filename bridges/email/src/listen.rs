@@ -433,3 +433,7 @@ fn one_for_all(replies: Vec<Reply>) -> Reply {
 #[cfg(test)]
 #[path = "listen_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "listen_e2e.rs"]
+mod e2e;

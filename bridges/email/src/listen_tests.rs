@@ -9,20 +9,21 @@ use tokio::io::DuplexStream;
 use super::*;
 use crate::EmailBridge;
 
-const JULIET: &str = "juliet@capulet.lit";
+pub(super) const JULIET: &str = "juliet@capulet.lit";
 
 /// The gateway behind one connection.
-struct World {
+pub(super) struct World {
     door: Arc<Door>,
-    host: Arc<FakeHost>,
+    pub(super) mail: Arc<Mail>,
+    pub(super) host: Arc<FakeHost>,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::with(json!({})).await
     }
 
-    async fn with(more: serde_json::Value) -> Self {
+    pub(super) async fn with(more: serde_json::Value) -> Self {
         let mut keys = json!({"mail_domain": "gw.test", "smtp": {"host": "127.0.0.1"}, "auth": {"check": false, "authserv_ids": ["mx.test"]}});
         for (key, value) in more.as_object().unwrap() {
             keys[key] = value.clone();
@@ -35,7 +36,7 @@ impl World {
             host.claim(&BareJid::new(user), &ContactId::new(format!("{alias}@gw.test"))).await.unwrap();
         }
         let intake = Intake::new(mail.clone(), host.host()).unwrap();
-        Self { door: Arc::new(Door::new(&mail, intake, None)), host }
+        Self { door: Arc::new(Door::new(&mail, intake, None)), mail, host }
     }
 
     fn connect(&self, dialect: Dialect) -> DuplexStream {
@@ -65,11 +66,11 @@ impl World {
     }
 
     /// One mail by LMTP; the answers after the final dot.
-    async fn lmtp(&self, from: &str, to: &[&str], mail: &str) -> Vec<String> {
+    pub(super) async fn lmtp(&self, from: &str, to: &[&str], mail: &str) -> Vec<String> {
         self.deliver(Dialect::Lmtp, from, to, mail).await
     }
 
-    async fn deliver(&self, dialect: Dialect, from: &str, to: &[&str], mail: &str) -> Vec<String> {
+    pub(super) async fn deliver(&self, dialect: Dialect, from: &str, to: &[&str], mail: &str) -> Vec<String> {
         let hello = if dialect == Dialect::Lmtp { "LHLO" } else { "EHLO" };
         let mut script = format!("{hello} mx.test\r\nMAIL FROM:<{from}>\r\n");
         for to in to {
@@ -83,7 +84,7 @@ impl World {
         lines[at + 1..lines.len() - 1].to_vec()
     }
 
-    fn messages(&self) -> Vec<(Inbound, Message)> {
+    pub(super) fn messages(&self) -> Vec<(Inbound, Message)> {
         let message = |i: Inbound| match &i.event {
             Event::Message(m) => Some((i.clone(), (**m).clone())),
             _ => None,
@@ -91,14 +92,14 @@ impl World {
         self.host.accepts().into_iter().filter_map(message).collect()
     }
 
-    fn only_message(&self) -> (Inbound, Message) {
+    pub(super) fn only_message(&self) -> (Inbound, Message) {
         let mut all = self.messages();
         assert_eq!(all.len(), 1, "{all:#?}");
         all.remove(0)
     }
 
     /// A message that juliet has sent to this address.
-    async fn sent(&self, to: &str) -> DeliveryKey {
+    pub(super) async fn sent(&self, to: &str) -> DeliveryKey {
         let to = Address::Contact(ContactId::new(to));
         let event = self.host.outbound(&BareJid::new(JULIET), to, Intent::Send(Box::new(Message::chat("hi"))));
         let key = event.key.clone();

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // helpers of tests are not tests to clippy
 //! Mails of every MIME shape, and damaged real ones, through everything that reads mail: no panic, and its laws hold.
 
 use std::fmt::Write as _;
