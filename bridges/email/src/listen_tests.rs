@@ -422,6 +422,29 @@ async fn everybody_else_is_passed_on() {
     assert_eq!(chain.others.len(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn mail_of_a_list_is_seen_from_the_list_if_the_user_wishes() {
+    let world = World::new().await;
+    let mail = "From: alice@example.net\nList-Id: <l.example.net>\nList-Post: <mailto:list@example.net>\n\nhi";
+    world.lmtp("l-bounces@example.net", &["juliet@gw.test"], mail).await;
+    world.host.set_default("lists", "list");
+    world.lmtp("l-bounces@example.net", &["romeo@gw.test"], mail).await;
+    let from: Vec<_> = world.messages().into_iter().map(|(event, _)| event.from).collect();
+    assert_eq!(from, ["alice@example.net", "list@example.net"].map(|c| Address::Contact(ContactId::new(c))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_sender_gets_through_so_often_an_hour() {
+    let world = World::with(json!({"limits": {"contact_per_hour": 3}})).await;
+    let mut answers = Vec::new();
+    for n in 0..5 {
+        answers.extend(world.lmtp("a@x.test", &["juliet@gw.test"], &format!("From: a@x.test\n\nmail {n}")).await);
+    }
+    assert_eq!(answers.iter().filter(|a| a.starts_with("250")).count(), 3);
+    assert!(answers[4].starts_with("452 4.2.2"), "{answers:?}");
+    assert_eq!(world.lmtp("b@x.test", &["juliet@gw.test"], "From: b@x.test\n\nhi").await, ["250 2.0.0 taken"]);
+}
+
 fn report(to: &str, id: &str, action: &str, status: &str) -> String {
     format!(
         "From: MAILER-DAEMON@mx.test\nAuto-Submitted: auto-replied\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\n\n--b\n\nsorry\n--b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.test\n\nFinal-Recipient: rfc822; {to}\nAction: {action}\nStatus: {status}\nDiagnostic-Code: smtp; 550 no\n--b\nContent-Type: text/rfc822-headers\n\nMessage-ID: <{id}>\n--b--"

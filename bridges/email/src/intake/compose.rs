@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::{
-    Address, BareJid, Event, File, ForeignMessageId, Inbound, Message, MessageRef, OnceKey, RecipientKind, Resolved,
-    StoreError, Text, Values,
+    Address, BareJid, ContactId, Event, File, ForeignMessageId, Inbound, Message, MessageRef, OnceKey, RecipientKind,
+    Resolved, StoreError, Text, Values,
 };
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
@@ -53,23 +53,28 @@ struct Place {
 
 impl Intake {
     /// Whether this user takes mail from this sender.
-    pub(super) async fn admit(&self, letter: &Letter, user: &BareJid) -> Result<Gate, Fate> {
-        let at = letter.address();
+    pub(super) async fn admit(&self, letter: &Letter, user: &BareJid) -> Result<(ContactId, Gate), Fate> {
+        let from = self.seen_from(letter, user);
+        let at = Address::Contact(from.clone());
         if self.host.blocked(user, &at) {
             return Err(Fate::Stopped(Reply::new(550, "5.7.1", "this person does not take mail from you")));
         }
         if letter.quarantined {
             info!(from = %letter.from.mailbox, verdict = %letter.verdict.words, "mail that failed DMARC was quarantined");
-            return Ok(Gate::Held { notice: false });
+            return Ok((from, Gate::Held { notice: false }));
+        }
+        if !self.pace.allows(user, &from) {
+            info!(%from, "too many mails of one sender within the hour; they are put off");
+            return Err(Fate::Refused(Reply::new(452, "4.2.2", "too many mails within the hour, try again later")));
         }
         let settings = self.host.resolved(user, &at);
         let wish = settings.str(settings::STRANGERS);
         if wish != settings::HOLD && wish != settings::REFUSE {
-            return Ok(Gate::Open);
+            return Ok((from, Gate::Open));
         }
-        match self.knows(user, letter).await {
-            Ok(true) => Ok(Gate::Open),
-            Ok(false) if wish == settings::HOLD => Ok(Gate::Held { notice: true }),
+        match self.knows(user, &from).await {
+            Ok(true) => Ok((from, Gate::Open)),
+            Ok(false) if wish == settings::HOLD => Ok((from, Gate::Held { notice: true })),
             Ok(false) => {
                 Err(Fate::Stopped(Reply::new(550, "5.7.1", "this person takes no mail from people they do not know")))
             }
@@ -77,12 +82,23 @@ impl Intake {
         }
     }
 
-    async fn knows(&self, user: &BareJid, letter: &Letter) -> Result<bool, StoreError> {
-        let contact = letter.from.mailbox.contact();
-        // Another gateway user, an administrator's notice and an answer to what the user wrote are no strangers' mail.
-        Ok(state::accepted(self.host.as_ref(), user, &contact).await?
-            || self.host.latest(user, &letter.address(), None).await?.is_some()
-            || self.host.contacts(user).await?.iter().any(|(c, _)| *c == contact))
+    /// Whom the user sees it from: the author, or for mail of a list the list's address, as they wish.
+    fn seen_from(&self, letter: &Letter, user: &BareJid) -> ContactId {
+        if let Some(list) = &letter.mail.list_post {
+            let contact = list.contact();
+            let settings = self.host.resolved(user, &Address::Contact(contact.clone()));
+            if settings.str(settings::LISTS) == settings::LIST {
+                return contact;
+            }
+        }
+        letter.from.mailbox.contact()
+    }
+
+    /// Who was written to, added or accepted is no stranger.
+    async fn knows(&self, user: &BareJid, contact: &ContactId) -> Result<bool, StoreError> {
+        Ok(state::accepted(self.host.as_ref(), user, contact).await?
+            || self.host.latest(user, &Address::Contact(contact.clone()), None).await?.is_some()
+            || self.host.contacts(user).await?.iter().any(|(c, _)| c == contact))
     }
 
     /// What the user gets, and what is remembered.
@@ -92,24 +108,32 @@ impl Intake {
         user: &BareJid,
         to: &Mailbox,
         files: &[File],
+        from: ContactId,
         gate: Gate,
     ) -> Result<Plan, Fate> {
+        let at = Address::Contact(from.clone());
         let place = self.place(letter, user).await.map_err(|fault| away(&fault))?;
-        let settings = self.host.resolved(user, &letter.address());
+        let settings = self.host.resolved(user, &at);
         let once = once(letter, user);
-        let id = &once.as_str()[..24];
+        let id = short(&once);
         let (message, left) = self.message(letter, to, files, &place, &settings);
-        let mut event = Inbound::new(user.clone(), letter.address(), Event::Message(Box::new(message)));
+        let mut event = Inbound::new(user.clone(), at.clone(), Event::Message(Box::new(message)));
         event.at = self.date(letter);
         event.id = letter.mail.id.as_deref().map(ForeignMessageId::new);
         event.once = Some(once.clone());
         let mut plan = Plan { events: vec![event], ..Plan::default() };
         if left > 0 {
-            plan.events.push(self.rest_notice(letter, user, &once, id, left));
+            let text = Text::key("mail-cut").with("characters", left);
+            let show = (commands::FULL.to_owned(), Text::key("command.full"), Values::new().with(commands::MAIL, id));
+            plan.events.push(self.note(letter, user, &at, text, vec![show], format!("{once}-rest")));
         }
-        self.remember(letter, user, to, &once, id, place, &mut plan);
+        if letter.mail.cut {
+            let text = Text::key("parts-left-out");
+            plan.events.push(self.note(letter, user, &at, text, Vec::new(), format!("{once}-parts")));
+        }
+        self.remember(letter, user, to, &once, &from, place, &mut plan);
         if let Gate::Held { notice } = gate {
-            self.hold(letter, user, id, notice, &mut plan).await?;
+            self.hold(letter, user, &once, &from, notice, &mut plan).await?;
         }
         Ok(plan)
     }
@@ -194,19 +218,22 @@ impl Intake {
         letter.mail.date.filter(|at| (oldest..=now).contains(at)).unwrap_or(now)
     }
 
-    /// Tells that there is more, with the command that shows it.
-    fn rest_notice(&self, letter: &Letter, user: &BareJid, once: &OnceKey, id: &str, left: usize) -> Inbound {
-        let text = Text::key("mail-cut").with("characters", left);
-        let actions =
-            vec![(commands::FULL.to_owned(), Text::key("command.full"), Values::new().with(commands::MAIL, id))];
-        let about =
-            letter.mail.id.as_deref().map(|id| {
-                MessageRef::foreign(self.bridge.addressing.only_network().clone(), ForeignMessageId::new(id))
-            });
-        let mut notice = Inbound::new(user.clone(), letter.address(), Event::Notice { text, about, actions });
-        notice.at = self.host.now();
-        notice.once = Some(OnceKey::new(format!("{once}-rest")));
-        notice
+    /// A note of the gateway on a mail, with what the user can do about it.
+    fn note(
+        &self,
+        letter: &Letter,
+        user: &BareJid,
+        at: &Address,
+        text: Text,
+        actions: Vec<(String, Text, Values)>,
+        once: String,
+    ) -> Inbound {
+        let network = self.bridge.addressing.only_network();
+        let about = letter.mail.id.as_deref().map(|id| MessageRef::foreign(network.clone(), ForeignMessageId::new(id)));
+        let mut note = Inbound::new(user.clone(), at.clone(), Event::Notice { text, about, actions });
+        note.at = self.host.now();
+        note.once = Some(OnceKey::new(once));
+        note
     }
 
     #[allow(clippy::too_many_arguments)] // what is remembered comes from everywhere
@@ -216,15 +243,15 @@ impl Intake {
         user: &BareJid,
         to: &Mailbox,
         once: &OnceKey,
-        id: &str,
+        from: &ContactId,
         mut place: Place,
         plan: &mut Plan,
     ) {
+        let id = short(once);
         let now = self.host.now();
         let mail = &letter.mail;
-        let contact = letter.from.mailbox.contact();
         let kept = KeptMail {
-            from: contact.clone(),
+            from: from.clone(),
             at: now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
             subject: mail.subject.clone().unwrap_or_default(),
             text: truncated(&mail.whole, MAX_KEPT).to_owned(),
@@ -233,7 +260,9 @@ impl Intake {
             unsubscribe_mail: mail.unsubscribe_mail.clone(),
         };
         plan.before.push(state::keep_mail(now, user, id, &kept));
-        if let Some(sender) = &letter.sender {
+        // A report is an automatic message too: never in answer to one (RFC 3834 section 2).
+        let automatic = mail.automatic.auto_submitted || mail.automatic.bulk;
+        if let Some(sender) = letter.sender.as_ref().filter(|_| !automatic) {
             let path = ReturnPath {
                 sender: sender.clone(),
                 recipient: to.clone(),
@@ -252,34 +281,45 @@ impl Intake {
         if mail.id.is_some() {
             place.chain.push(&name);
         }
-        plan.after.extend(state::record(now, user, &place.thread, &place.chain, &name, &[contact]));
+        plan.after.extend(state::record(now, user, &place.thread, &place.chain, &name, std::slice::from_ref(from)));
     }
 
     /// Puts the events aside until the user says so.
-    async fn hold(&self, letter: &Letter, user: &BareJid, id: &str, notice: bool, plan: &mut Plan) -> Result<(), Fate> {
-        let contact = letter.from.mailbox.contact();
-        let waiting = state::held(self.host.as_ref(), user, Some(&contact)).await.map_err(|fault| away(&fault))?;
+    async fn hold(
+        &self,
+        letter: &Letter,
+        user: &BareJid,
+        once: &OnceKey,
+        from: &ContactId,
+        notice: bool,
+        plan: &mut Plan,
+    ) -> Result<(), Fate> {
+        let waiting = state::held(self.host.as_ref(), user, Some(from)).await.map_err(|fault| away(&fault))?;
         if waiting.len() >= MAX_HELD {
             return Err(Fate::Refused(Reply::new(452, "4.2.2", "too many mails wait for this person's word")));
         }
         let events = std::mem::take(&mut plan.events);
-        plan.before.push(state::hold(self.host.now(), user, id, &HeldMail { from: contact.clone(), events }));
+        let held = HeldMail { from: from.clone(), events };
+        plan.before.push(state::hold(self.host.now(), user, short(once), &held));
         if notice && waiting.is_empty() {
-            let name = letter.from.name.clone().unwrap_or_else(|| contact.to_string());
+            let name = letter.from.name.clone().unwrap_or_else(|| from.to_string());
             let subject = letter.mail.subject.clone().unwrap_or_default();
-            let text = Text::key("stranger").with("name", name).with("address", &contact).with("subject", subject);
+            let text = Text::key("stranger").with("name", name).with("address", from).with("subject", subject);
             let action = |node: &str| {
-                let values = Values::new().with(commands::CONTACT, contact.as_str());
+                let values = Values::new().with(commands::CONTACT, from.as_str());
                 (node.to_owned(), Text::key(format!("command.{node}")), values)
             };
             let actions = vec![action(commands::ACCEPT), action(commands::BLOCK)];
-            let mut event = Inbound::new(user.clone(), letter.address(), Event::Notice { text, about: None, actions });
-            event.at = self.host.now();
-            event.once = Some(OnceKey::new(format!("{}-stranger", once(letter, user))));
-            plan.events.push(event);
+            let at = Address::Contact(from.clone());
+            plan.events.push(self.note(letter, user, &at, text, actions, format!("{once}-stranger")));
         }
         Ok(())
     }
+}
+
+/// The name of a kept mail.
+fn short(once: &OnceKey) -> &str {
+    &once.as_str()[..24]
 }
 
 fn away(fault: &StoreError) -> Fate {

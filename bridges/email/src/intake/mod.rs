@@ -3,10 +3,12 @@
 //! | module | what |
 //! |---|---|
 //! | [`recipient`] | whom a `RCPT TO` means |
+//! | [`pace`] | how many an hour |
 //! | [`compose`] | a mail and a user → events and what is remembered |
 //! | [`reports`] | bounces and dispositions → outcomes of what was sent |
 
 mod compose;
+mod pace;
 mod recipient;
 mod reports;
 
@@ -14,9 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use isthmus_bridge::{
-    Address, BareJid, Change, DeliveryError, Failure, File, FileSource, Host, Inbound, Media, Refused,
-};
+use isthmus_bridge::{BareJid, Change, DeliveryError, Failure, File, FileSource, Host, Inbound, Media, Refused};
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
@@ -44,6 +44,7 @@ pub(crate) struct Intake {
     host: Host,
     checker: Checker,
     readers: Arc<Semaphore>,
+    pace: pace::Pace,
 }
 
 /// What becomes of a mail for one recipient.
@@ -82,7 +83,8 @@ impl Intake {
     /// For this bridge.
     pub(crate) fn new(bridge: Arc<Bridge>, host: Host) -> Result<Self, String> {
         let checker = Checker::new(&bridge.config.auth, &bridge.config.listen.hello)?;
-        Ok(Self { bridge, host, checker, readers: Arc::new(Semaphore::new(READERS)) })
+        let pace = pace::Pace::new(bridge.config.limits.contact_per_hour);
+        Ok(Self { bridge, host, checker, readers: Arc::new(Semaphore::new(READERS)), pace })
     }
 
     /// Answers a `RCPT TO`.
@@ -231,13 +233,13 @@ impl Intake {
         for user in users {
             let planned = match self.admit(letter, user).await {
                 Err(fate) => Err(fate),
-                Ok(held) => {
+                Ok((from, gate)) => {
                     // Kept once for all recipients, and only when somebody gets them.
                     if files.is_none() {
                         *files = Some(self.keep(letter).await);
                     }
                     match files.as_ref() {
-                        Some(Ok(files)) => self.plan(letter, user, to, files, held).await,
+                        Some(Ok(files)) => self.plan(letter, user, to, files, from, gate).await,
                         Some(Err(fate)) => Err(fate.clone()),
                         None => Ok(Plan::default()),
                     }
@@ -256,7 +258,7 @@ impl Intake {
         for file in &letter.mail.files {
             let size = u64::try_from(file.octets.len()).ok();
             let media = Media::new(file.name.clone(), file.media_type.clone(), size);
-            let source = match self.host.keep(Bytes::copy_from_slice(&file.octets), media.clone()).await {
+            let source = match self.host.keep(file.octets.clone(), media.clone()).await {
                 Ok(blob) => FileSource::Blob(blob),
                 Err(Refused::Never(_)) => FileSource::Missing,
                 Err(refused) => {
@@ -367,10 +369,6 @@ fn answer(fate: Fate, peer: &Peer, sender: &str, id: &str) -> Reply {
 }
 
 impl Letter {
-    fn address(&self) -> Address {
-        Address::Contact(self.from.mailbox.contact())
-    }
-
     fn is_report(&self) -> Option<report::Report> {
         report::read(&self.raw)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use mail_parser::{Addr, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
@@ -37,7 +38,7 @@ pub(crate) struct Attachment {
     /// Media type.
     pub media_type: String,
     /// Its octets.
-    pub octets: Vec<u8>,
+    pub octets: Bytes,
 }
 
 /// What kind of mail no program may answer by itself, and why (RFC 3834).
@@ -91,6 +92,8 @@ pub(crate) struct Mail {
     pub hops: usize,
     /// List-Id.
     pub list_id: Option<String>,
+    /// List-Post: the list's own address.
+    pub list_post: Option<Mailbox>,
     /// List-Unsubscribe, where RFC 8058 allows one click: the https address.
     pub unsubscribe: Option<String>,
     /// List-Unsubscribe by mail: to whom, and with which subject.
@@ -122,6 +125,7 @@ pub(crate) fn read(raw: &[u8]) -> Mail {
         in_reply_to: part.ids("In-Reply-To"),
         references: part.ids("References"),
         hops: part.count(&HeaderName::Received),
+        list_post: list_post(&part),
         unsubscribe: unsubscribe(&part),
         unsubscribe_mail: unsubscribe_mail(&part),
         digest: digest(&part),
@@ -155,7 +159,7 @@ pub(crate) fn unreadable(raw: &[u8]) -> Mail {
     mail.files.push(Attachment {
         name: Some("message.eml".to_owned()),
         media_type: "message/rfc822".to_owned(),
-        octets: raw.to_vec(),
+        octets: Bytes::copy_from_slice(raw),
     });
     mail
 }
@@ -203,6 +207,12 @@ fn unsubscribe(part: &Part<'_>) -> Option<String> {
         .map(str::trim)
         .find(|u| u.len() <= 2000 && u.starts_with("https://") && !u.contains(char::is_whitespace))
         .map(str::to_owned)
+}
+
+fn list_post(part: &Part<'_>) -> Option<Mailbox> {
+    let header = part.all("List-Post").join(",");
+    let link = header.split(['<', '>']).map(str::trim).find_map(|u| u.strip_prefix("mailto:"))?;
+    Mailbox::parse(link.split('?').next()?).ok()
 }
 
 fn unsubscribe_mail(part: &Part<'_>) -> Option<(Mailbox, String)> {
@@ -269,7 +279,7 @@ fn append(whole: &mut String, words: &str) {
 
 fn file(part: &Part<'_>) -> Option<Attachment> {
     let media_type = part.media_type();
-    let octets = part.decoded().into_owned();
+    let octets = Bytes::from(part.decoded().into_owned());
     let picture = media_type.starts_with("image/");
     if octets.is_empty() || picture && octets.len() < SMALLEST_PICTURE && !part.is_attachment() {
         return None;
