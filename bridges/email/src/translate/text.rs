@@ -453,6 +453,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
         #[test]
         fn any_input_does_no_harm(html in "(<|>|/|!|--|a|é|\"|'|=|&|;|#|href|style|pre|blockquote|script|li|ol| |\n){0,60}") {
             html_to_text(&html);
