@@ -188,13 +188,17 @@ mod tests {
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).expect("the source is there") {
                 let path = entry.expect("readable").path();
+                // What stands in tests may be a bridge's key.
+                if ["tests", "tests.rs", "sample.rs"].iter().any(|t| path.ends_with(t)) {
+                    continue;
+                }
                 if path.is_dir() {
                     folders.push(path);
                 } else if path.extension().is_some_and(|e| e == "rs") {
                     let source = std::fs::read_to_string(&path).expect("readable");
                     // What stands in a file's tests may be a bridge's key.
                     let source = source.split("#[cfg(test)]").next().unwrap_or_default();
-                    for start in ["Text::key(\"", ".core(\"", "say(\"", "words(\""] {
+                    for start in ["Text::key(\"", ".core(\"", "self.say(\"", "means(\""] {
                         for part in source.split(start).skip(1) {
                             let key = part.split('"').next().unwrap_or_default();
                             seen += 1;
@@ -206,7 +210,7 @@ mod tests {
                 }
             }
         }
-        assert!(seen > 5, "the search itself still finds keys: {seen}");
+        assert!(seen > 100, "the search itself still finds keys: {seen}");
         assert!(missing.is_empty(), "missing: {missing:#?}");
     }
 

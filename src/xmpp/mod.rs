@@ -1,5 +1,6 @@
 //! The only code that sees stanzas; one XEP family a file.
 
+pub mod chat;
 pub mod commands;
 pub mod disco;
 pub mod errors;
@@ -7,5 +8,6 @@ pub mod escape;
 pub mod forms;
 pub mod link;
 pub mod ns;
+pub mod register;
 pub mod reply;
 pub mod xml;

@@ -73,6 +73,12 @@ impl Dialogue {
         (dialogue, turn)
     }
 
+    /// Begins registration; `None` where there is none.
+    pub(in crate::xmpp) async fn start_of(desk: &Desk, bridge: &BridgeRef, caller: Caller) -> Option<(Self, Turn)> {
+        let command = desk.find(bridge, own::REGISTER)?;
+        Some(Self::start(desk, bridge, command, caller).await)
+    }
+
     /// The command's node as it was begun.
     pub fn node(&self) -> &str {
         self.command.node

@@ -22,11 +22,12 @@ pub(crate) mod sample;
 
 use std::sync::Arc;
 
-use isthmus_bridge::{Address, Audience, BareJid, Command, Host, Lang, Place, Registration, Text};
+use isthmus_bridge::{Address, Audience, BareJid, Command, Host, Lang, Place, Registration, Text, Values};
 
 use crate::registry::Instance;
 use crate::storage::people::{People, Persons};
 use crate::texts::Texts;
+pub(in crate::xmpp) use account::remove;
 pub use adhoc::Adhoc;
 pub use dialogue::{Dialogue, Said, Turn};
 pub use office::{Link, Office, Waiting};
@@ -107,12 +108,27 @@ impl Desk {
             || self.persons(bridge).is_some_and(|p| p.registered(user))
     }
 
+    /// What the user filled in when registering; `None` where they are not registered.
+    pub(in crate::xmpp) fn registration(&self, bridge: &BridgeRef, user: &BareJid) -> Option<Values> {
+        self.persons(bridge)?.registration(user)
+    }
+
+    /// Whether the bridge has a registration form of its own.
+    pub(in crate::xmpp) fn declares_register(&self, bridge: &BridgeRef) -> bool {
+        bridge.instance.bridge.commands().iter().any(|c| c.node == own::REGISTER)
+    }
+
     /// The commands that this caller may run at this address: the bridge's, and the core's where the bridge has none of that node.
     pub fn offered(&self, bridge: &BridgeRef, caller: &Caller) -> Vec<Command> {
         let Some(place) = place(&caller.at) else { return Vec::new() };
         let all = self.all(bridge).into_iter();
         all.filter(|c| c.places.contains(&place) && self.may(bridge, caller, c) && self.applies(bridge, caller, c))
             .collect()
+    }
+
+    /// For whom a command is; `None` where there is none of that node.
+    pub(in crate::xmpp) fn audience(&self, bridge: &BridgeRef, node: &str) -> Option<Audience> {
+        self.find(bridge, node).map(|c| c.audience)
     }
 
     /// A command by its node, whoever asks.
@@ -161,4 +177,4 @@ fn place(at: &Address) -> Option<Place> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
