@@ -108,6 +108,11 @@ async fn a_shared_number_goes_to_who_wrote_last_and_else_to_its_owner() {
     net.text_out(&juliet, shared).await;
     assert_eq!(net.text_in(shared, "in4", "hello juliet").await, StatusCode::OK);
     assert_eq!(net.arrived(), ["desk@example.org", "romeo@example.org", "juliet@example.org"]);
+    // A number that is one user's goes to them, whoever writes.
+    net.fake.own(&"romeo@example.org".into(), &ContactId::from("+15550111"));
+    net.text_out(&juliet, "+15550111").await;
+    assert_eq!(net.text_in("+15550111", "in5", "hello owner").await, StatusCode::OK);
+    assert_eq!(net.arrived().last().map(String::as_str), Some("romeo@example.org"));
 }
 
 #[tokio::test(start_paused = true)]

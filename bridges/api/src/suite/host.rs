@@ -242,6 +242,15 @@ impl FakeHost {
         });
     }
 
+    /// Gives an own identity to a user, as [`claim`](crate::Gateway::claim) does, at once; whose it is already stays so.
+    pub fn own(&self, user: &BareJid, own: &ContactId) {
+        self.change(|s| {
+            if !s.identities.iter().any(|(known, ..)| known == own) {
+                s.identities.push((own.clone(), user.clone(), true));
+            }
+        });
+    }
+
     /// A contact in the user's list.
     pub fn add_contact(&self, user: &BareJid, contact: ContactId, name: Option<&str>) {
         self.change(|s| s.contacts.entry(user.clone()).or_default().push((contact, name.map(str::to_owned))));
