@@ -12,6 +12,7 @@ use super::answer::Refusal;
 use super::check;
 use super::config::Limits;
 use super::error::StreamFault;
+use super::escape;
 use super::outline::{self, COMPONENT, STREAMS, Scope};
 use super::stanza::{Kind, Stanza, TopLevel};
 use super::token::{self, Flaw, Token, Tokens};
@@ -370,6 +371,9 @@ impl Framer {
         }
         let text =
             std::str::from_utf8(&bytes).map_err(|_| StreamFault::malformed("the stream's start tag is not UTF-8"))?;
+        if escape::forbidden(&bytes) {
+            return Err(StreamFault::malformed("a character that XML forbids"));
+        }
         let (scope, id) = header(text).map_err(|_| StreamFault::malformed("the stream's start tag is malformed"))?;
         let (prefix, name) = token::split(tag_name(text));
         let namespace = prefix.map_or(Some(&*scope.default), |prefix| scope.prefix(prefix));

@@ -1,6 +1,7 @@
 //! Tests of the link as a whole; the small parts have theirs beside them.
 
 mod life;
+mod mutation;
 mod reading;
 mod server;
 mod trees;
