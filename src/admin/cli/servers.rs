@@ -53,7 +53,7 @@ pub(super) fn ejabberd(components: &[Component], upload: &str, port: u16) -> Str
     let _ = writeln!(text, "# ejabberd 23: /etc/ejabberd/ejabberd.yml; add each part to the section of the same name");
     let _ = writeln!(
         text,
-        "listen:\n  - port: {port}\n    ip: \"127.0.0.1\"\n    module: ejabberd_service\n    access: all\n    hosts:"
+        "listen:\n  - port: {port}\n    ip: \"127.0.0.1\"\n    module: ejabberd_service\n    access: all\n    global_routes: false # else each of the hosts gets what is for any of them\n    hosts:"
     );
     for c in components {
         let _ = writeln!(text, "      {:?}:\n        password: {:?}", c.domain, c.secret);

@@ -14,6 +14,9 @@ use super::stanza::{Kind, Stanza};
 
 type Answer = oneshot::Sender<Result<(), LinkError>>;
 
+/// How a barrier ends: it came back, or the stream ended first.
+pub(super) type Return = oneshot::Receiver<Result<(), LinkError>>;
+
 /// What one stream is waiting for.
 #[derive(Debug, Default)]
 pub(super) struct Barriers {
@@ -28,7 +31,7 @@ pub(super) struct Barriers {
 
 impl Barriers {
     /// A ping to write behind a batch, and where its return is reported. None until a local part is known.
-    pub(super) fn start(&mut self, domain: &str) -> Option<(Vec<u8>, oneshot::Receiver<Result<(), LinkError>>)> {
+    pub(super) fn start(&mut self, domain: &str) -> Option<(Vec<u8>, Return)> {
         let local = self.local.as_ref()?;
         let id = random();
         let ping = ping(local, domain, &id);

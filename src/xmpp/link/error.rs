@@ -8,10 +8,12 @@ use std::time::SystemTime;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// The server refused our secret (XEP-0114 section 3, `not-authorized`).
+    /// The server refused our secret (XEP-0114 section 3, `not-authorized`). ejabberd with a list of `hosts` says the
+    /// same when the domain is not among them (seen on 23.01).
     #[error(
-        "{server} refuses the secret of {domain}: it must be the same as the server's \
-         (Prosody: component_secret below Component \"{domain}\"; ejabberd: listen, ejabberd_service, hosts, {domain}, password)"
+        "{server} refuses the secret of {domain}, or does not know the host: the secret must be the same as the server's \
+         (Prosody: component_secret below Component \"{domain}\"; ejabberd, which says the same of a host that is not \
+         listed: listen, ejabberd_service, hosts, {domain}, password)"
     )]
     NotAuthorized {
         /// The domain that we tried to attach as.

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use minidom::Element;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 
 use super::answer::{self, Refusal};
-use super::barrier::Barriers;
+use super::barrier::{Barriers, Return};
 use super::config::{Limits, LinkConfig};
 use super::error::{BatchLost, LinkError, LinkState, NotSent};
 use super::lanes::{Lane, Output};
@@ -238,11 +238,7 @@ impl Shared {
     }
 
     /// None: not yet, wait for a change.
-    fn start_batch(
-        &self,
-        epoch: u64,
-        stanzas: &[Rendered],
-    ) -> Result<Option<oneshot::Receiver<Result<(), LinkError>>>, BatchLost> {
+    fn start_batch(&self, epoch: u64, stanzas: &[Rendered]) -> Result<Option<Return>, BatchLost> {
         let mut out = self.lock();
         if out.epoch != Some(epoch) {
             return Err(BatchLost::StreamEnded { epoch, reason: out.ended.clone() });

@@ -27,6 +27,7 @@ mod handle;
 mod lanes;
 mod outline;
 mod permit;
+pub mod raw;
 mod render;
 mod run;
 mod scan;

@@ -42,7 +42,15 @@ pub(super) async fn run(
 ) -> LinkEnd {
     let shared = Arc::clone(handle.shared());
     drop(handle);
-    let mut life = Life { counter: Counter::new(config.limits.uncommitted), config, shared, receive, stop, epoch: 0 };
+    let mut life = Life {
+        counter: Counter::new(config.limits.uncommitted),
+        config,
+        shared,
+        receive,
+        stop,
+        epoch: 0,
+        misrouted: AtomicBool::new(false),
+    };
     let mut failures = 0;
     loop {
         life.say(LinkState::Connecting);
@@ -88,6 +96,8 @@ struct Life {
     stop: CancellationToken,
     counter: Arc<Counter>,
     epoch: u64,
+    /// The server has sent something for another domain; said once.
+    misrouted: AtomicBool,
 }
 
 impl Life {
@@ -211,6 +221,15 @@ impl Life {
                 return;
             }
         }
+        if !is_of(stanza.to().unwrap_or_default(), &self.config.domain) && !self.misrouted.swap(true, Ordering::Relaxed)
+        {
+            // COMPAT(ejabberd): by default every component of a listener gets what is for any of the listener's hosts,
+            // and barriers get lost among them.
+            error!(
+                domain = %self.config.domain, to = ?stanza.to(),
+                "the server sends us stanzas for another domain; ejabberd needs `global_routes: false` at this listener"
+            );
+        }
         let permit = self.counter.take();
         self.guarded(|receive| receive.on_stanza(stanza, permit));
     }
@@ -280,6 +299,12 @@ impl Life {
             tokio::time::sleep_until(wake.max(now + Duration::from_millis(1))).await;
         }
     }
+}
+
+/// Whether an address is in a domain.
+fn is_of(jid: &str, domain: &str) -> bool {
+    let bare = jid.split_once('/').map_or(jid, |(bare, _)| bare);
+    bare.split_once('@').map_or(bare, |(_, host)| host).eq_ignore_ascii_case(domain)
 }
 
 /// Who ended the stream.

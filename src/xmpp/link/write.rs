@@ -40,7 +40,8 @@ impl Drop for StanzaWriter<'_> {
 }
 
 impl<'a> StanzaWriter<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>, domain: &'a str, max: usize) -> Self {
+    /// Writes at the end of a buffer. `domain` is where `from` must be; `max` bounds each stanza's bytes.
+    pub fn new(out: &'a mut Vec<u8>, domain: &'a str, max: usize) -> Self {
         let start = out.len();
         Self {
             out,
@@ -158,8 +159,11 @@ impl<'a> StanzaWriter<'a> {
         self.out.len() - self.start
     }
 
-    /// Ends the last stanza, and takes everything back when a guard was violated.
-    pub(super) fn finish(mut self) -> Result<(), Guard> {
+    /// Ends the last stanza.
+    ///
+    /// # Errors
+    /// The first guard that was violated; then all that was written is taken back.
+    pub fn finish(mut self) -> Result<(), Guard> {
         self.finish_stanza();
         self.whole = self.fault.is_none();
         self.fault.take().map_or(Ok(()), Err)

@@ -41,6 +41,8 @@ listen:
     module: ejabberd_service
     access: all
     check_from: true
+    # Else whoever attaches as one of the hosts gets the stanzas for all of them.
+    global_routes: false
     hosts:
 "
     );

@@ -1,0 +1,4 @@
+//! Against real servers: Prosody and ejabberd of Debian, with counterparts that we did not write.
+#![allow(missing_docs)]
+
+mod link;
