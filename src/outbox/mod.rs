@@ -17,6 +17,100 @@
 //! | `list` | inspection, cancelling, changing what is still queued |
 //! | `worker` | one task per bridge: leases lanes, hands them to the bridge, waits for the answers |
 
+mod join;
+pub(crate) mod json;
+mod late;
+mod list;
+mod policy;
+mod rows;
+mod settle;
 mod types;
+mod worker;
 
 pub use types::{Carry, News, QueueItem, Sender, StanzaKind, Tell, Telling, Withdrawn};
+
+use std::sync::Arc;
+
+use isthmus_bridge::{Outbound, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::storage::{Queue, Store, Tx};
+
+/// The outbox. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbox {
+    core: Arc<Core>,
+}
+
+/// What every operation of the outbox needs.
+pub(crate) struct Core {
+    pub(crate) store: Store,
+    pub(crate) carry: Arc<dyn Carry>,
+    pub(crate) tell: Arc<dyn Tell>,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    /// An outbox over this store.
+    pub fn new(store: Store, carry: Arc<dyn Carry>, tell: Arc<dyn Tell>) -> Self {
+        Self { core: Arc::new(Core { store, carry, tell }) }
+    }
+
+    /// Takes an event; it is on disk when this returns `Ok`. Many may wait here at once: they share a commit. An event whose key is
+    /// already there is not taken twice.
+    ///
+    /// # Errors
+    /// The event was not accepted.
+    pub async fn accept(&self, sender: Sender, event: Outbound) -> Result<(), StoreError> {
+        let bridge = sender.bridge.clone();
+        self.put(&bridge, Some(sender), event).await
+    }
+
+    /// Takes an event of the core's own, of which nobody is told anything.
+    ///
+    /// # Errors
+    /// The event was not accepted.
+    pub async fn accept_own(&self, bridge: &str, event: Outbound) -> Result<(), StoreError> {
+        self.put(bridge, None, event).await
+    }
+
+    async fn put(&self, bridge: &str, sender: Option<Sender>, event: Outbound) -> Result<(), StoreError> {
+        let window = match event.to.first() {
+            Some(to) if join::joinable(&event) => self.core.carry.join_window(bridge, &event.user, &to.address),
+            Some(_) => std::time::Duration::ZERO,
+            None => return Err(StoreError::Fault("an event without recipients".into())),
+        };
+        let new = rows::New::of(bridge, sender.as_ref(), &event, window)?;
+        self.core.store.write(new, |tx, new| Box::pin(rows::accept(tx, new))).await?;
+        self.core.store.bell(Queue::Outbox, bridge).notify_one();
+        Ok(())
+    }
+
+    /// Works a bridge's queue until `stop`: then nothing new is begun, and what the sessions still answer within 10 s is recorded.
+    /// One such task per bridge.
+    pub async fn run(&self, bridge: &str, stop: CancellationToken) {
+        worker::run(self.core.clone(), bridge, stop).await;
+    }
+
+    /// Removes what is past its time: the message map after `keep`, early outcomes after 24 h. Small steps; call it every few minutes.
+    ///
+    /// # Errors
+    /// The store is away; the next call goes on.
+    pub async fn sweep(&self, keep: std::time::Duration) -> Result<(), StoreError> {
+        late::sweep(&self.core.store, keep).await
+    }
+}
+
+/// Puts an event of the core's own into the outbox, in a commit that does something else too. The caller rings the bell.
+pub(crate) async fn report(tx: &mut Tx, bridge: &str, event: &Outbound) -> Result<(), StoreError> {
+    let new = rows::New::of(bridge, None, event, std::time::Duration::ZERO)?;
+    rows::accept(tx, &new).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -185,7 +185,8 @@ impl Tx {
         }
     }
 
-    pub(super) fn is_postgres(&self) -> bool {
+    /// For the few statements that the engines need in other words.
+    pub(crate) fn is_postgres(&self) -> bool {
         matches!(self.conn, Conn::Postgres(_))
     }
 }

@@ -33,6 +33,7 @@
 //! Laws: what [`Store::write`] returned `Ok` for is on disk. An operation that returns an error has changed nothing, and has not failed
 //! any other. Business answers ("taken", "too late") belong into the value, not into the error.
 
+mod bells;
 mod clock;
 mod engine;
 mod look;
@@ -42,7 +43,9 @@ pub mod people;
 pub mod seal;
 mod writer;
 
+pub(crate) use bells::Queue;
 pub use clock::Clock;
+pub(crate) use clock::millis;
 pub use engine::{Arg, Row, Tx};
 pub use isthmus_bridge::StoreError;
 pub use look::Look;
@@ -74,6 +77,7 @@ struct Inner {
     writer: Writer,
     clock: Clock,
     instance: String,
+    bells: bells::Bells,
     /// Held for as long as the store is open: a second process on the same SQLite file is turned away.
     _lock: Option<std::fs::File>,
 }
@@ -129,6 +133,11 @@ impl Store {
     /// The clock of this process, in milliseconds since the epoch (virtual in tests). Leases go by [`Tx::now`], the database's.
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
+    }
+
+    /// The bell of a bridge's queue.
+    pub(crate) fn bell(&self, queue: Queue, bridge: &str) -> Arc<tokio::sync::Notify> {
+        self.inner.bells.of(queue, bridge)
     }
 
     /// Whether other processes may use the same database.

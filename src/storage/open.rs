@@ -86,7 +86,9 @@ pub(super) async fn open(how: Open) -> Result<Store, OpenError> {
     drop(tx);
     let instance = fresh_id();
     let writer = Writer::start(pools.shared(), how.clock.clone(), instance.clone()).await?;
-    Ok(Store { inner: Arc::new(Inner { pools, writer, clock: how.clock, instance, _lock: lock }) })
+    Ok(Store {
+        inner: Arc::new(Inner { pools, writer, clock: how.clock, instance, bells: Default::default(), _lock: lock }),
+    })
 }
 
 async fn open_sqlite(how: &Open) -> Result<(Pools, Option<File>), OpenError> {

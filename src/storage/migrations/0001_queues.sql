@@ -116,7 +116,7 @@ CREATE TABLE inbox (
     received INTEGER NOT NULL,
     changed INTEGER NOT NULL
 );
-CREATE INDEX inbox_due ON inbox (bridge, state, due, seq);
+CREATE INDEX inbox_order ON inbox (bridge, state, seq);
 CREATE INDEX inbox_person ON inbox (bridge, person, state, seq);
 CREATE INDEX inbox_changed ON inbox (state, changed);
 
