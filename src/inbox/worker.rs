@@ -68,7 +68,7 @@ pub(crate) async fn run(core: Arc<Core>, bridge: &str, stop: CancellationToken) 
             () = stop.cancelled() => break,
             () = bell.notified() => worker.wake(),
             Some(done) = worker.jobs.next(), if !worker.jobs.is_empty() => worker.on_done(done),
-            () = changed(&mut attached) => worker.wake(),
+            () = changed(&mut attached) => worker.on_link(),
             () = clock.sleep_until(worker.look_at.min(worker.lease_at)) => worker.on_time(),
         }
     }
@@ -107,7 +107,7 @@ impl Worker {
         }
     }
 
-    async fn begin(&self) {
+    async fn begin(&mut self) {
         if self.leased {
             reopen(&self.core, &self.bridge).await;
         }
@@ -116,6 +116,14 @@ impl Worker {
     fn wake(&mut self) {
         self.look = true;
         self.send = true;
+    }
+
+    /// Another stream, or none: what waits may be sent on it, and this process wants the inbox's lease.
+    fn on_link(&mut self) {
+        self.wake();
+        if self.core.store.is_shared() && !self.leased {
+            self.lease_at = self.core.store.clock().now();
+        }
     }
 
     fn on_time(&mut self) {
@@ -233,7 +241,7 @@ impl Worker {
         }));
     }
 
-    async fn release(&self) {
+    async fn release(&mut self) {
         if !self.core.store.is_shared() {
             return;
         }

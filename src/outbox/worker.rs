@@ -125,7 +125,7 @@ pub(crate) async fn run(core: Arc<Core>, bridge: &str, stop: CancellationToken) 
 
 impl Worker {
     /// An embedded database has one process: what is leased was leased by one that has ended.
-    async fn take_over(&self) {
+    async fn take_over(&mut self) {
         let sql = "UPDATE lanes SET owner = NULL, due = $1 WHERE bridge = $2 AND owner IS NOT NULL";
         loop {
             let done = self.core.store.write(self.bridge.clone(), move |tx, bridge| {

@@ -79,7 +79,7 @@ struct Inner {
     instance: String,
     bells: bells::Bells,
     /// Held for as long as the store is open: a second process on the same SQLite file is turned away.
-    _lock: Option<std::fs::File>,
+    lock: std::sync::Mutex<Option<std::fs::File>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -159,6 +159,7 @@ impl Store {
     pub async fn close(&self) {
         self.inner.writer.stop().await;
         self.inner.pools.close().await;
+        drop(self.inner.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
     }
 }
 
@@ -170,5 +171,7 @@ pub fn fresh_id() -> String {
     (0..26).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

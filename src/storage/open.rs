@@ -87,7 +87,14 @@ pub(super) async fn open(how: Open) -> Result<Store, OpenError> {
     let instance = fresh_id();
     let writer = Writer::start(pools.shared(), how.clock.clone(), instance.clone()).await?;
     Ok(Store {
-        inner: Arc::new(Inner { pools, writer, clock: how.clock, instance, bells: Default::default(), _lock: lock }),
+        inner: Arc::new(Inner {
+            pools,
+            writer,
+            clock: how.clock,
+            instance,
+            bells: Default::default(),
+            lock: lock.into(),
+        }),
     })
 }
 
