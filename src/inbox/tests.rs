@@ -94,12 +94,12 @@ async fn poison_is_found_and_the_rest_arrives(place: Place) {
     world.wire.detach();
     accept(&world, JULIET, &["1", "2", "poison", "4"]).await;
     accept(&world, "romeo@example.org", &["5"]).await;
-    let prepared = async {
-        while world.inbox.list(None, None, 10).await.unwrap().iter().any(|item| item.state != "prepared") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     if !world.store.is_shared() {
+        let prepared = async {
+            while world.inbox.list(None, None, 10).await.unwrap().iter().any(|item| item.state != "prepared") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
         within("all prepared", prepared).await; // of several processes only an attached one prepares
     }
     world.wire.attach(9);

@@ -113,4 +113,6 @@ pub(crate) async fn report(tx: &mut Tx, bridge: &str, event: &Outbound) -> Resul
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;

@@ -73,7 +73,10 @@ pub(crate) async fn given_back(
 }
 
 fn profile_of(core: &Core, first: &Stored) -> Profile {
-    core.carry.profile(&first.bridge).unwrap_or_else(|| Profile::held("", ""))
+    let mut profile = core.carry.profile(&first.bridge).unwrap_or_else(|| Profile::held("", ""));
+    // A second report that something did not arrive is better than none.
+    profile.idempotent |= matches!(first.event.intent, Intent::Undelivered { .. });
+    profile
 }
 
 /// What is known of the legs after an outcome.
