@@ -55,7 +55,7 @@ pub(crate) async fn quarantine(tx: &mut Tx, bridge: &str, id: &str, why: &str) -
     let sql = "UPDATE inbox SET state = $1, reason = $2, changed = $3 WHERE id = $4";
     tx.execute(sql, args![QUARANTINED, why, now, id]).await?;
     if !row.flag(0)? {
-        let error = DeliveryError::new(Failure::Rejected, Text::key("inbox-quarantined"));
+        let error = DeliveryError::new(Failure::Rejected, Text::key("error.inbox-quarantined"));
         undelivered(tx, bridge, row.opt_text(1)?, error).await?;
     }
     Ok(())
@@ -89,7 +89,7 @@ fn failure(error: &Returned) -> DeliveryError {
     };
     let words = match &error.text {
         Some(text) => Text::plain(text.clone()),
-        None => Text::key("inbox-returned").with("condition", &error.condition),
+        None => Text::key("error.inbox-returned").with("condition", &error.condition),
     };
     DeliveryError::new(failure, words).with_code(error.condition.clone())
 }

@@ -67,7 +67,7 @@ pub(crate) async fn given_back(
         let pause = ((now - first.accepted) / 4).clamp(1000, 60_000);
         return rows::requeue(tx, first, now + pause).await;
     }
-    let error = DeliveryError::temporary(Failure::TimedOut, Text::key("outbox-never-taken"));
+    let error = DeliveryError::temporary(Failure::TimedOut, Text::key("error.never-taken"));
     let legs = vec![Leg::failed(None, error)];
     conclude(tx, core, &members, &Outcome::Legs(legs), told).await
 }
@@ -163,7 +163,7 @@ fn answer_for(first: &Stored, name: Option<&ContactId>, outcome: &Outcome) -> Le
     if let Some(leg) = named.or_else(for_all).or_else(single) {
         return leg.clone();
     }
-    let words = Text::key("outbox-unknown-end");
+    let words = Text::key("error.unknown-end");
     Leg::failed(
         None,
         match first.state {
