@@ -54,6 +54,11 @@ pub(crate) async fn serve(mail: Arc<Mail>, host: Host, stop: CancellationToken) 
         if let Some(bind) = bind {
             sockets.push((open(bind).await?, dialect));
             info!(%bind, ?dialect, "listening for mail");
+            if let (Bind::Tcp(at), Dialect::Lmtp) = (bind, dialect)
+                && !is_loopback(at)
+            {
+                warn!(%bind, "LMTP has no login: whoever reaches this address can deliver in anybody's name");
+            }
         }
     }
     if sockets.is_empty() {
@@ -100,6 +105,11 @@ pub(crate) async fn probe(mail: &Mail) -> Vec<Finding> {
         findings.push(Finding::warning("no mail is taken: neither lmtp nor smtp is set", "set lmtp in [listen]"));
     }
     findings
+}
+
+fn is_loopback(at: &str) -> bool {
+    let host = at.rsplit_once(':').map_or(at, |(host, _)| host).trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 enum Socket {

@@ -219,6 +219,27 @@ async fn smtp_asks_for_another_try_when_any_recipient_needs_one() {
     assert_eq!(world.messages().len(), 2, "one each");
 }
 
+#[tokio::test]
+async fn smtp_returns_to_the_sender_what_only_some_recipients_have() {
+    let relay = isthmus_testkit::smtp::FakeSmtp::start(Default::default()).await.unwrap();
+    let world = World::with(json!({"smtp": {"host": "127.0.0.1", "port": relay.address().port()}})).await;
+    world.host.refuse(|event| {
+        (event.to.as_str() == JULIET).then(|| Refused::Never(DeliveryError::new(Failure::OverQuota, "full")))
+    });
+    let both = ["juliet@gw.test", "romeo@gw.test"];
+    assert_eq!(world.deliver(Dialect::Smtp, "alice@example.net", &both, MAIL).await, ["250 2.0.0 taken"]);
+    let report = relay.wait_for(1).await.unwrap().remove(0);
+    assert!(report.to.iter().any(|(to, _)| to.contains("alice@example.net")), "{report:?}");
+    assert!(report.from.is_empty() && report.data.contains("juliet@gw.test"), "{report:?}");
+    assert!(world.deliver(Dialect::Smtp, "alice@example.net", &both[..1], MAIL).await[0].starts_with("552 5.2.2"));
+    // Without a relay nothing is lost either: the client keeps the mail.
+    drop(relay);
+    assert!(
+        world.deliver(Dialect::Smtp, "alice@example.net", &both, &MAIL.replace("<1@", "<2@")).await[0]
+            .starts_with("451")
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_taken_while_the_store_is_away() {
     let world = World::new().await;

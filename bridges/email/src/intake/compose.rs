@@ -374,7 +374,7 @@ fn others<'l>(
 }
 
 /// The header section, cut at a line's end.
-fn returned_header(raw: &[u8]) -> Vec<u8> {
+pub(super) fn returned_header(raw: &[u8]) -> Vec<u8> {
     let end = raw.windows(4).position(|w| w == b"\r\n\r\n").map_or(raw.len(), |at| at + 2);
     let mut header = &raw[..end.min(MAX_RETURNED_HEADER)];
     if header.len() < end {

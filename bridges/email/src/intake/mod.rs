@@ -5,9 +5,11 @@
 //! | [`recipient`] | whom a `RCPT TO` means |
 //! | [`pace`] | how many an hour |
 //! | [`compose`] | a mail and a user → events and what is remembered |
+//! | [`mixed`] | one answer for recipients that fare differently |
 //! | [`reports`] | bounces and dispositions → outcomes of what was sent |
 
 mod compose;
+mod mixed;
 mod pace;
 mod recipient;
 mod reports;
@@ -98,7 +100,10 @@ impl Intake {
         let raw = Bytes::from(raw);
         let (letter, fates) = match self.letter(&envelope.from, raw, peer).await {
             Ok(letter) => {
-                let fates = self.deliver(&letter, &envelope.recipients).await;
+                let mut fates = self.deliver(&letter, &envelope.recipients).await;
+                if matches!(peer, Peer::Direct { .. }) {
+                    fates = self.reconcile(&letter, &envelope.recipients, fates).await;
+                }
                 (Some(letter), fates)
             }
             Err(fate) => (None, vec![fate; count]),
