@@ -190,6 +190,21 @@ async fn recipients_are_aliases_tags_administrators_and_the_fixed_form() {
     assert!(answers.contains(&"550 5.1.1 no such person here".to_owned()), "{answers:?}");
 }
 
+#[tokio::test]
+async fn mail_for_the_postmaster_is_passed_on_where_it_is_wanted_by_mail() {
+    let relay = isthmus_testkit::smtp::FakeSmtp::start(Default::default()).await.unwrap();
+    let keys =
+        json!({"smtp": {"host": "127.0.0.1", "port": relay.address().port()}, "postmaster": ["root@outside.test"]});
+    let world = World::with(keys).await;
+    world.host.add_admin(&BareJid::new("admin@example.org"));
+    assert_eq!(world.lmtp("a@x.test", &["abuse@gw.test"], MAIL).await, ["250 2.0.0 taken"]);
+    let passed = relay.wait_for(1).await.unwrap().remove(0);
+    assert_eq!((passed.from.as_str(), passed.to[0].0.as_str()), ("a@x.test", "root@outside.test"));
+    assert_eq!(world.only_message().0.to.as_str(), "admin@example.org");
+    drop(relay);
+    assert!(world.lmtp("a@x.test", &["abuse@gw.test"], MAIL).await[0].starts_with("451"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tag_is_shown() {
     let world = World::new().await;

@@ -261,8 +261,7 @@ impl Intake {
         };
         plan.before.push(state::keep_mail(now, user, id, &kept));
         // A report is an automatic message too: never in answer to one (RFC 3834 section 2).
-        let automatic = mail.automatic.auto_submitted || mail.automatic.bulk;
-        if let Some(sender) = letter.sender.as_ref().filter(|_| !automatic) {
+        if let Some(sender) = letter.sender.as_ref().filter(|_| !mail.automatic.any()) {
             let path = ReturnPath {
                 sender: sender.clone(),
                 recipient: to.clone(),

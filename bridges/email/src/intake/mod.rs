@@ -6,9 +6,11 @@
 //! | [`pace`] | how many an hour |
 //! | [`compose`] | a mail and a user → events and what is remembered |
 //! | [`mixed`] | one answer for recipients that fare differently |
+//! | [`forward`] | mail for administrators, passed on by mail |
 //! | [`reports`] | bounces and dispositions → outcomes of what was sent |
 
 mod compose;
+mod forward;
 mod mixed;
 mod pace;
 mod recipient;
@@ -101,6 +103,7 @@ impl Intake {
         let (letter, fates) = match self.letter(&envelope.from, raw, peer).await {
             Ok(letter) => {
                 let mut fates = self.deliver(&letter, &envelope.recipients).await;
+                fates = self.forward(&letter, &envelope.recipients, fates).await;
                 if matches!(peer, Peer::Direct { .. }) {
                     fates = self.reconcile(&letter, &envelope.recipients, fates).await;
                 }
@@ -217,6 +220,10 @@ impl Intake {
             }
             fates.push(None);
             self.prepare(letter, &users, to, at, &mut files, &mut plans, &mut fates).await;
+            if users.is_empty() {
+                // Administrators by mail only: passed on below.
+                merge(&mut fates[at], Fate::Taken);
+            }
         }
         self.commit(plans, &mut fates).await;
         let lost = || Fate::Refused(Reply::new(451, "4.3.0", "not settled, try again later"));

@@ -52,7 +52,11 @@ pub(super) async fn resolve(config: &Config, host: &dyn Gateway, to: &str, peer:
     let local = contact.as_str().rsplit_once('@').map_or("", |(local, _)| local);
     let untagged = local.split('+').next().unwrap_or(local);
     if matches!(untagged, "postmaster" | "abuse") {
-        return if host.admins().is_empty() { Err(unknown()) } else { Ok(Recipient::Administrators(mailbox)) };
+        return if host.admins().is_empty() && config.postmaster.is_empty() {
+            Err(unknown())
+        } else {
+            Ok(Recipient::Administrators(mailbox))
+        };
     }
     match user(config, host, local, untagged).await {
         Ok(Some(user)) if host.may_receive(&user) => Ok(Recipient::User { user, address: mailbox }),

@@ -55,7 +55,7 @@ pub(crate) struct Automatic {
 impl Automatic {
     /// Nothing automatic may be sent in answer.
     pub(crate) fn any(self) -> bool {
-        self.auto_submitted || self.bulk || self.list
+        self.auto_submitted || self.bulk
     }
 }
 
