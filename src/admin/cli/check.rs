@@ -97,7 +97,15 @@ fn secret_files(config: &Config) -> Vec<FindingRow> {
     let mut files = vec![config.folder.join("isthmus.toml")];
     files.extend(config.bridges.iter().map(|b| config.folder.join("bridges").join(format!("{}.toml", b.name))));
     files.extend(config.seal.key_file.clone());
-    let open = |path: &std::path::PathBuf| std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o007 != 0);
+    let holds = |path: &Path| {
+        let words = ["secret =", "password =", "key =", "postgres://", "postgresql://"];
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        Some(path) == config.seal.key_file.as_deref()
+            || text.lines().any(|l| !l.trim_start().starts_with('#') && words.iter().any(|w| l.contains(w)))
+    };
+    let open = |path: &std::path::PathBuf| {
+        std::fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o007 != 0) && holds(path)
+    };
     let warn = |path: &std::path::PathBuf| {
         let what = format!("{} holds secrets and is open to every user of this machine", path.display());
         FindingRow::warning(None, what, format!("chmod o-rwx {}", path.display()))
@@ -149,7 +157,8 @@ fn refused(bridge: &BridgeConfig, error: &LinkError) -> FindingRow {
             format!("the server at {at} refuses the secret of {domain}"),
             format!(
                 "make both the same: secret in bridges/{}.toml and, in Prosody, component_secret = \"…\" below Component \"{domain}\"; \
-                 in ejabberd, listen: ejabberd_service: hosts: {domain}: password: \"…\"",
+                 in ejabberd, listen: ejabberd_service: hosts: {domain}: password: \"…\" \
+                 (ejabberd gives the same answer where it has no host {domain} at all)",
                 bridge.name
             ),
         ),
