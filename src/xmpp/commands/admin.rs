@@ -1,10 +1,12 @@
 //! The administrators' commands. What they change is written to the audit log.
 
-use isthmus_bridge::{Action, BareJid, Call, Field, FieldKind, Form, Note, Step, StoreError, Table, Text, Values};
+use isthmus_bridge::{
+    Action, BareJid, Call, Field, FieldKind, Form, Note, Place, Step, StoreError, Table, Text, Values,
+};
 use serde_json::json;
 
 use super::own::{Answer, done};
-use super::{BridgeRef, Caller, Desk, Effect, account};
+use super::{BridgeRef, Desk, Effect, account};
 use crate::router::Party;
 use crate::storage::people::Audit;
 use crate::translate::stamp::stamp;
@@ -18,12 +20,12 @@ pub(super) async fn users(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Resul
     match what.as_deref() {
         None => Ok(users_menu()),
         Some("list") => Ok(users_list(desk, bridge)),
-        Some(what) if call.values.get("user").is_none() => Ok(users_ask(desk, bridge, call, what, None)),
+        Some(what) if call.values.get("user").is_none() => Ok(users_ask(desk, bridge, what, None)),
         Some(what) => {
             let typed = call.values.get("user").unwrap_or_default();
             match Party::parse(typed).filter(|p| !p.is_full() && p.local().is_some()) {
                 Some(party) => users_act(desk, bridge, call, what, party.bare()).await,
-                None => Ok(users_ask(desk, bridge, call, what, Some(typed))),
+                None => Ok(users_ask(desk, bridge, what, Some(typed))),
             }
         }
     }
@@ -52,18 +54,17 @@ fn users_list(desk: &Desk, bridge: &BridgeRef) -> Answer {
     Step::Done { notes: Vec::new(), table: Some(table) }.into()
 }
 
-fn users_ask(desk: &Desk, bridge: &BridgeRef, call: &Call, what: &str, wrong: Option<&str>) -> Answer {
+fn users_ask(desk: &Desk, bridge: &BridgeRef, what: &str, wrong: Option<&str>) -> Answer {
     let mut user = Field::new("user", FieldKind::Line).with_label(Text::key("field.user")).required();
     if let Some(typed) = wrong {
         user = user.with_value(typed).with_error(Text::key("users.not-jid"));
     }
     let mut fields = vec![user];
     if what == "act" {
-        let caller =
-            Caller { user: call.user.clone(), by: call.by.clone(), at: call.at.clone(), lang: call.lang.clone() };
-        let all = desk.offered(bridge, &caller).into_iter();
-        let commands = all.filter(|c| c.audience != isthmus_bridge::Audience::Admin);
-        let commands = commands.map(|c| (c.node.to_owned(), c.name)).collect();
+        // Whether that user is registered shows only when it is done.
+        let all = desk.all(bridge).into_iter();
+        let here = all.filter(|c| c.audience != isthmus_bridge::Audience::Admin && c.places.contains(&Place::Gateway));
+        let commands = here.map(|c| (c.node.to_owned(), c.name)).collect();
         fields
             .push(Field::new("command", FieldKind::Choice(commands)).with_label(Text::key("field.command")).required());
     }
