@@ -69,7 +69,7 @@ impl Chat {
             None => (text, false),
         };
         match self.take(&key) {
-            Open::Talk(talk) => Some(self.on_answer(key, bridge, talk, text, lang).await),
+            Open::Talk(talk) => Some(self.on_answer(key, bridge, *talk, text, lang).await),
             Open::Busy => Some((vec![self.say("chat.busy", lang)], Vec::new())),
             Open::None if strict && !marked => None,
             Open::None => Some(self.on_command(key, bridge, from, word, lang).await),
@@ -178,7 +178,7 @@ impl Chat {
         };
         match read {
             Err(reason) => {
-                let lines = vec![self.desk.say(bridge, &reason, lang), self.question(bridge, &talk, lang)];
+                let lines = [self.desk.say(bridge, &reason, lang), self.question(bridge, &talk, lang)];
                 self.put(key, Some(talk));
                 return (vec![lines.join("\n")], Vec::new());
             }
@@ -267,7 +267,7 @@ impl Chat {
         let mut talks = self.lock();
         let now = Instant::now();
         match talks.get_mut(key) {
-            Some(slot) if slot.expires > now => slot.talk.take().map_or(Open::Busy, Open::Talk),
+            Some(slot) if slot.expires > now => slot.talk.take().map_or(Open::Busy, |talk| Open::Talk(Box::new(talk))),
             Some(_) => {
                 talks.remove(key);
                 Open::None
@@ -302,7 +302,7 @@ impl Chat {
 enum Open {
     None,
     Busy,
-    Talk(Talk),
+    Talk(Box<Talk>),
 }
 
 /// Takes up a form: asks all that can be asked, or only what was wrong. Answers to fields of the same name stand, secrets among them.

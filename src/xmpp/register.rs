@@ -108,7 +108,7 @@ impl Register {
         };
         let given = keep(given, &form, self.desk.registration(bridge, &user).as_ref());
         let turn = dialogue.answer(&self.desk, &given).await;
-        self.settle(bridge, Some((dialogue, turn)), &lang)
+        self.settle(bridge, Some((*dialogue, turn)), &lang)
     }
 
     fn settle(
@@ -147,7 +147,7 @@ impl Register {
             return Err(StanzaError::service_unavailable());
         };
         match turn.said {
-            Said::Ask { form, last: true, .. } => Ok(Shape::Form(dialogue, form)),
+            Said::Ask { form, last: true, .. } => Ok(Shape::Form(Box::new(dialogue), form)),
             Said::Ask { .. } => Ok(Shape::Steps),
             Said::Done { failure: Some(error), .. } => Err(StanzaError::from(&error)),
             Said::Done { .. } => Ok(Shape::Nothing),
@@ -168,7 +168,7 @@ impl Register {
 
 /// How a bridge registers people.
 enum Shape {
-    Form(Dialogue, Form),
+    Form(Box<Dialogue>, Form),
     /// More than one form: XEP-0077 cannot show that.
     Steps,
     Nothing,
