@@ -67,6 +67,11 @@ impl Limiter {
         Self { quotas, state: Mutex::new(State { sweep_at: 1024, ..State::default() }) }
     }
 
+    /// The limits.
+    pub fn quotas(&self) -> Quotas {
+        self.quotas
+    }
+
     /// Counts `messages` of a user, all or none of them. More at once than a whole limit count as that limit, else they would never pass.
     pub fn take(&self, user: &BareJid, messages: u32, now: Instant) -> Result<(), Over> {
         if self.quotas == Quotas::default() || messages == 0 {

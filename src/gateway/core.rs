@@ -5,19 +5,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use isthmus_bridge::{Address, BareJid, BridgeError, Host, Lang, LinkState, NetworkId, Profile, RoomId, SessionOf, Text};
+use arc_swap::ArcSwap;
 use isthmus_bridge::room::RoomView;
-use url::Url;
+use isthmus_bridge::{
+    Address, BareJid, BridgeError, ConfigError, Host, Lang, LinkState, NetworkId, Profile, RoomId, SessionOf, Text,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
+use url::Url;
 
+use super::Fatal;
 use super::answers::Answers;
+use super::dialogue::Dialogues;
+use super::files::FileDesk;
 use super::live::{Live, Origin};
 use super::messages::lang;
+use super::ports::Ports;
 use super::presence::Online;
 use crate::access::{Limiter, Policy};
-use crate::config::Config;
+use crate::admin::outside::Outside;
+use crate::config::Limits;
 use crate::inbox::{Inbox, Rendered};
 use crate::outbox::Outbox;
 use crate::registry::Instance;
@@ -36,20 +44,27 @@ pub(super) const PRESENCE: Lane = Lane(1);
 
 /// The gateway.
 pub(super) struct Core {
-    pub(super) config: Config,
+    pub(super) limits: Limits,
+    pub(super) public_url: Option<Url>,
     pub(super) store: Store,
     pub(super) seal: Arc<Seal>,
-    pub(super) texts: Texts,
+    pub(super) texts: ArcSwap<Texts>,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
+    pub(super) files: FileDesk,
+    pub(super) ports: Arc<Ports>,
     pub(super) online: Online,
     pub(super) answers: Answers,
     /// XEP-0157 fields of disco#info.
     pub(super) contact: Vec<(&'static str, Vec<String>)>,
-    pub(super) bridges: OnceLock<Vec<Arc<Served>>>,
+    pub(super) bridges: ArcSwap<Vec<Arc<Served>>>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) started: Instant,
+    pub(super) fatal: Fatal,
+    pub(super) outside: Outside,
+    /// The log's filter now.
+    pub(super) log_level: Mutex<String>,
 }
 
 /// One bridge of a running gateway.
@@ -58,7 +73,9 @@ pub(super) struct Served {
     pub(super) access: Policy,
     pub(super) limiter: Limiter,
     pub(super) counters: Counters,
-    pub(super) parts: OnceLock<Parts>,
+    parts: OnceLock<Parts>,
+    /// `kind = "…"` of the configuration.
+    pub(super) kind: String,
     pub(super) states: Mutex<HashMap<SessionOf, LinkState>>,
     pub(super) public_url: Option<Url>,
     pub(super) seal: Arc<Seal>,
@@ -75,6 +92,7 @@ pub(super) struct Parts {
     pub(super) sessions: Sessions,
     pub(super) host: Host,
     pub(super) live: Arc<Live>,
+    pub(super) dialogues: Dialogues,
 }
 
 /// What a contact shows to a user, where the network tells.
@@ -124,12 +142,12 @@ impl Counters {
 
 impl Served {
     pub(super) fn new(
+        core: &Core,
         instance: Instance,
+        kind: String,
         access: Policy,
         limiter: Limiter,
         persons: Arc<Persons>,
-        public_url: Option<Url>,
-        seal: Arc<Seal>,
     ) -> Self {
         Self {
             instance,
@@ -138,14 +156,21 @@ impl Served {
             counters: Counters::default(),
             parts: OnceLock::new(),
             states: Mutex::default(),
-            public_url,
-            seal,
+            public_url: core.public_url.clone(),
+            seal: core.seal.clone(),
+            kind,
             persons,
             rooms: Mutex::default(),
             shown: Mutex::default(),
             gateway_caps: OnceLock::new(),
             contact_caps: OnceLock::new(),
         }
+    }
+
+    /// From now on the bridge can be reached.
+    pub(super) fn open(&self, parts: Parts) {
+        // Called once, before any task of the bridge starts.
+        drop(self.parts.set(parts));
     }
 
     fn parts(&self) -> &Parts {
@@ -166,6 +191,18 @@ impl Served {
 
     pub(super) fn live(&self) -> &Arc<Live> {
         &self.parts().live
+    }
+
+    pub(super) fn dialogues(&self) -> &Dialogues {
+        &self.parts().dialogues
+    }
+
+    /// The sessions whose connections have been reported, for administrators.
+    pub(super) fn session_states(&self) -> Vec<(SessionOf, Text)> {
+        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = states.iter().map(|(of, state)| (of.clone(), state_text(state))).collect();
+        all.sort_by(|a, b| (&a.0.user, &a.0.network).cmp(&(&b.0.user, &b.0.network)));
+        all
     }
 
     pub(super) fn persons(&self) -> &Persons {
@@ -226,13 +263,43 @@ impl Served {
     }
 }
 
+fn state_text(state: &LinkState) -> Text {
+    match state {
+        LinkState::Connecting => Text::key("state.connecting"),
+        LinkState::Up => Text::key("state.up"),
+        LinkState::Down { reason, .. } => Text::key("state.down").with("reason", reason),
+        LinkState::NeedsLogin { reason } => Text::key("state.needs-login").with("reason", reason),
+        _ => Text::key("state.unknown"),
+    }
+}
+
 impl Core {
-    pub(super) fn bridges(&self) -> &[Arc<Served>] {
-        self.bridges.get().map_or(&[], Vec::as_slice)
+    /// The log's filter.
+    pub(super) fn level(&self) -> String {
+        self.log_level.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn bridge(&self, name: &str) -> Option<&Arc<Served>> {
-        self.bridges().iter().find(|b| &*b.instance.name == name)
+    /// Changes the log's filter.
+    pub(super) fn set_level(&self, filter: &str) -> Result<(), String> {
+        (self.outside.level)(filter)?;
+        filter.clone_into(&mut self.log_level.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
+    }
+
+    /// Asks for a reload. A configuration with faults is not taken, and whoever asked sees them.
+    pub(super) fn request_reload(&self) -> Result<String, String> {
+        let lines = |errors: Vec<ConfigError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let config = (self.outside.load)().map_err(lines)?;
+        self.outside.reload.notify_one();
+        Ok(format!("{} bridges", config.bridges.len()))
+    }
+
+    pub(super) fn bridges(&self) -> Arc<Vec<Arc<Served>>> {
+        self.bridges.load_full()
+    }
+
+    pub(super) fn bridge(&self, name: &str) -> Option<Arc<Served>> {
+        self.bridges.load().iter().find(|b| &*b.instance.name == name).cloned()
     }
 
     pub(super) fn now(&self) -> SystemTime {
@@ -245,7 +312,7 @@ impl Core {
 
     /// Words of a bridge (or the core) in a language.
     pub(super) fn words(&self, served: &Served, text: &Text, lang: &Lang) -> String {
-        self.texts.render(&served.instance.name, text, lang)
+        self.texts.load().render(&served.instance.name, text, lang)
     }
 
     /// Writes a stanza that nobody has to keep: what cannot be sent now is gone.
@@ -288,7 +355,10 @@ impl Core {
     /// The same for a stanza that is gone already.
     pub(super) fn error_to(&self, served: &Served, origin: &Origin, error: &StanzaError) {
         let mut xml = Xml::stanza(origin.element);
-        xml.attr("type", "error").attr("from", &origin.to).attr("to", &origin.from).attr_opt("id", origin.id.as_deref());
+        xml.attr("type", "error")
+            .attr("from", &origin.to)
+            .attr("to", &origin.from)
+            .attr_opt("id", origin.id.as_deref());
         error.write(&mut xml, |text| self.words(served, text, &origin.lang));
         self.send_text(served, &xml.finish());
     }
@@ -301,14 +371,14 @@ impl Core {
     }
 
     /// Runs what all sessions of a bridge share, again and again until the gateway stops.
-    pub(super) async fn serve(self: Arc<Self>, served: Arc<Served>) {
+    pub(super) async fn serve(self: Arc<Self>, served: Arc<Served>, stop: CancellationToken) {
         use futures_util::FutureExt;
         let mut wait = std::time::Duration::from_secs(1);
-        while !self.stop.is_cancelled() {
-            let run = served.instance.bridge.serve(served.host().clone(), self.stop.clone());
+        while !stop.is_cancelled() {
+            let run = served.instance.bridge.serve(served.host().clone(), stop.clone());
             let began = Instant::now();
             match std::panic::AssertUnwindSafe(run).catch_unwind().await {
-                Ok(Ok(())) if self.stop.is_cancelled() => return,
+                Ok(Ok(())) if stop.is_cancelled() => return,
                 Ok(Ok(())) => warn!(bridge = %served.instance.name, "the bridge's service ended by itself"),
                 Ok(Err(BridgeError::Operator(what))) => {
                     tracing::error!(bridge = %served.instance.name, "{what}");
@@ -321,7 +391,7 @@ impl Core {
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => return,
+                () = stop.cancelled() => return,
             }
             wait = (wait * 2).min(std::time::Duration::from_secs(60));
         }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use isthmus_bridge::room::RoomView;
 use isthmus_bridge::{
-    Address, BareJid, BlobId, Change, ContactId, DeliveryError, Event, Failure, Fetch, Full, Gateway, Inbound, Known, Late, LinkState,
-    Media, MessageRef, Refused, Resolved, RoomId, SessionOf, StoreError, Taken, Text,
+    Address, BareJid, BlobId, Change, ContactId, DeliveryError, Event, Failure, Fetch, Full, Gateway, Inbound, Known,
+    Late, LinkState, Media, MessageRef, Refused, Resolved, RoomId, SessionOf, StoreError, Taken, Text,
 };
 use tracing::{debug, info};
 use url::Url;
@@ -23,6 +23,8 @@ use crate::xmpp::link::{Lane, NotSent};
 /// One bridge's host.
 pub(super) struct BridgeHost {
     core: Weak<Core>,
+    /// The bridge and its host hold each other for as long as the process lives (or until a reload has replaced the bridge: then what is
+    /// left of it is a few tables).
     served: Arc<Served>,
 }
 
@@ -52,14 +54,16 @@ impl BridgeHost {
         match &event.event {
             Event::Presence { available, away, status, .. } => {
                 let shown = Shown { available: *available, away: *away, status: status.clone() };
-                let sees = self.served.persons().contact(&event.to, &event.from).is_some_and(|c| c.sees == Subscription::Yes);
+                let sees =
+                    self.served.persons().contact(&event.to, &event.from).is_some_and(|c| c.sees == Subscription::Yes);
                 if self.served.show(&event.to, &event.from, shown) && sees {
                     core.show(&self.served, &event.from, event.to.as_str());
                 }
                 true
             }
             Event::SubscribeAnswered { accepted, .. } => {
-                let (core, served, user, at) = (core.clone(), self.served.clone(), event.to.clone(), event.from.clone());
+                let (core, served, user, at) =
+                    (core.clone(), self.served.clone(), event.to.clone(), event.from.clone());
                 let state = if *accepted { Subscription::Yes } else { Subscription::None };
                 core.tasks.clone().spawn(async move {
                     if let Err(e) = served.persons().subscribe(&user, &at, Some(state), None).await {
@@ -149,7 +153,7 @@ impl Gateway for BridgeHost {
     }
 
     async fn route(&self, own: &ContactId, peer: &ContactId) -> Result<Vec<BareJid>, StoreError> {
-        self.served.persons().route(own, peer).await
+        self.served.persons().route(own, peer, None).await
     }
 
     async fn claim(&self, user: &BareJid, own: &ContactId) -> Result<(), Taken> {
@@ -181,7 +185,12 @@ impl Gateway for BridgeHost {
         self.served.persons().resolved(user, at)
     }
 
-    async fn set(&self, user: &BareJid, at: &Address, changes: Vec<(String, Option<String>)>) -> Result<(), StoreError> {
+    async fn set(
+        &self,
+        user: &BareJid,
+        at: &Address,
+        changes: Vec<(String, Option<String>)>,
+    ) -> Result<(), StoreError> {
         self.served.persons().set(user, at, changes).await
     }
 
@@ -222,7 +231,8 @@ impl Gateway for BridgeHost {
     }
 
     async fn fetch(&self, url: &Url, limit: Fetch) -> Result<BlobId, DeliveryError> {
-        let core = self.core().map_err(|_| DeliveryError::temporary(Failure::Unreachable, Text::key("error.storage")))?;
+        let core =
+            self.core().map_err(|_| DeliveryError::temporary(Failure::Unreachable, Text::key("error.storage")))?;
         core.fetch(url, limit).await
     }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use isthmus_bridge::{Address, BadAddress, Lang, Text};
+use minidom::Element;
 
 use super::core::{Core, Served};
 use super::messages::lang;
 use super::receive::Heard;
 use crate::access::Tier;
+use crate::xmpp::commands::Effect;
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::Child;
 use crate::xmpp::xml::Xml;
@@ -35,14 +37,15 @@ impl Core {
             let error = StanzaError::forbidden().with(Text::key("error.not-allowed-here"));
             return self.answer_error(served, &heard.stanza, &error);
         }
-        if matches!(payload.ns(), ns::COMMANDS | ns::REGISTER) && heard.at != Address::Gateway && payload.ns() == ns::REGISTER {
-            return self.answer_error(served, &heard.stanza, &StanzaError::service_unavailable());
-        }
         if matches!(payload.ns(), ns::COMMANDS | ns::REGISTER) {
             let (core, served) = (self.clone(), served.clone());
             self.tasks.spawn(async move {
-                let answer = core.dialogue(&served, &heard).await;
+                let (answer, effects) = match core.dialogue(&served, &heard).await {
+                    Ok((payload, effects)) => (with(move |xml| write_payload(xml, payload.as_ref())), effects),
+                    Err(error) => (Err(error), Vec::new()),
+                };
                 core.answer(&served, &heard, answer);
+                core.carry_out(&served, effects);
             });
             return;
         }
@@ -74,7 +77,8 @@ impl Core {
                 with(move |xml| reply::time(xml, now))
             }
             ("query", ns::LAST) if get => {
-                let seconds = if matches!(heard.at, Address::Contact(_)) { 0 } else { self.started.elapsed().as_secs() };
+                let seconds =
+                    if matches!(heard.at, Address::Contact(_)) { 0 } else { self.started.elapsed().as_secs() };
                 with(move |xml| reply::last(xml, seconds))
             }
             ("vCard", ns::VCARD) if get => {
@@ -83,9 +87,10 @@ impl Core {
                 with(move |xml| reply::vcard(xml, &name, address.as_deref(), Some(&about)))
             }
             ("query", ns::GATEWAY) if heard.at == Address::Gateway => self.prompt(served, heard, payload, get),
-            ("ping" | "query" | "time" | "vCard", ns::PING | ns::DISCO_INFO | ns::DISCO_ITEMS | ns::VERSION | ns::TIME | ns::VCARD) => {
-                Err(StanzaError::not_allowed())
-            }
+            (
+                "ping" | "query" | "time" | "vCard",
+                ns::PING | ns::DISCO_INFO | ns::DISCO_ITEMS | ns::VERSION | ns::TIME | ns::VCARD,
+            ) => Err(StanzaError::not_allowed()),
             _ => Err(StanzaError::service_unavailable()),
         }
     }
@@ -95,7 +100,8 @@ impl Core {
         if let Some(node) = &node {
             let caps = format!("{}#{}", disco::CAPS_NODE, served.caps(&heard.at));
             if *node != caps {
-                let element = self.commands_info(served, heard, node).ok_or_else(StanzaError::item_not_found)?;
+                let element = self.commands_info(served, heard, node, &lang(&heard.stanza))?;
+                let element = element.ok_or_else(StanzaError::item_not_found)?;
                 return with(move |xml| {
                     xml.element(&element);
                 });
@@ -112,7 +118,9 @@ impl Core {
                 xml.empty("query", ns::DISCO_ITEMS);
             }),
             Some(node) => {
-                let element = self.commands_items(served, heard, node).ok_or_else(StanzaError::item_not_found)?;
+                let element = self
+                    .commands_items(served, heard, node, &lang(&heard.stanza))
+                    .ok_or_else(StanzaError::item_not_found)?;
                 with(move |xml| {
                     xml.element(&element);
                 })
@@ -156,15 +164,20 @@ impl Core {
     }
 
     /// Commands and registration, which the bridge takes part in.
-    async fn dialogue(&self, served: &Arc<Served>, heard: &Heard) -> Answer {
+    async fn dialogue(
+        &self,
+        served: &Arc<Served>,
+        heard: &Heard,
+    ) -> Result<(Option<Element>, Vec<Effect>), StanzaError> {
         let payload = heard.stanza.children().find(|c| c.ns() != ns::CLIENT).ok_or_else(StanzaError::bad_request)?;
         let element = payload.element().map_err(|_| StanzaError::bad_request())?;
         let get = heard.stanza.type_() == Some("get");
-        let answer = self.run_dialogue(served, heard, element, get, &lang(&heard.stanza)).await?;
-        with(move |xml| {
-            if let Some(element) = &answer {
-                xml.element(element);
-            }
-        })
+        self.run_dialogue(served, heard, &element, get, &lang(&heard.stanza)).await
+    }
+}
+
+fn write_payload(xml: &mut Xml, payload: Option<&Element>) {
+    if let Some(element) = payload {
+        xml.element(element);
     }
 }

@@ -5,10 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use isthmus_bridge::{DeliveryError, DeliveryKey, Failure, Lang, Outcome, SessionOf, StoreError, Text, TicketSink};
+use isthmus_bridge::{
+    Delivery, DeliveryError, DeliveryKey, Failure, Lang, Outbound, Outcome, SessionOf, StoreError, Text, Ticket,
+    TicketSink, Work,
+};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::core::{Core, Served};
+use crate::admin::control::SendAnswer;
 use crate::xmpp::errors::StanzaError;
 
 /// Who sent a live event, for its error.
@@ -98,6 +103,44 @@ impl TicketSink for Live {
         };
         if let Some(error) = error {
             self.fail(&origin, &error);
+        }
+    }
+}
+
+/// Tells one waiter what became of an event (`isthmus send`).
+struct Once(Mutex<Option<oneshot::Sender<Outcome>>>);
+
+#[async_trait]
+impl TicketSink for Once {
+    async fn starting(&self, _key: &DeliveryKey, _attempt: u32) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn settle(&self, _key: DeliveryKey, _attempt: u32, outcome: Outcome) {
+        if let Some(back) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(back.send(outcome)); // nobody waits any more: then nobody wants to know
+        }
+    }
+}
+
+impl Core {
+    /// Sends one event through a live bridge and waits for what becomes of it.
+    pub(super) async fn send_live(&self, served: &Served, event: Outbound) -> Result<SendAnswer, String> {
+        let Some(to) = event.to.first() else { return Err("nobody to send to".to_owned()) };
+        let of = SessionOf::new(event.user.clone(), served.network(&to.address));
+        let (back, outcome) = oneshot::channel();
+        let ticket = Ticket::new(event.key.clone(), 0, std::sync::Arc::new(Once(Mutex::new(Some(back)))));
+        let id = Some(event.key.to_string());
+        if served.sessions().push(&of, Work::Deliver(Box::new(Delivery::new(event, ticket)))).is_err() {
+            return Err("the session is too busy to take it".to_owned());
+        }
+        match tokio::time::timeout(LONGEST, outcome).await {
+            Ok(Ok(Outcome::Legs(legs))) => match legs.into_iter().find_map(|leg| leg.result.err()) {
+                None => Ok(SendAnswer { id, state: "sent".to_owned() }),
+                Some(error) => Err(self.words(served, &error.text, &Lang::default())),
+            },
+            Ok(_) => Err("it is not known whether it was sent".to_owned()),
+            Err(_) => Err("the network did not answer in time".to_owned()),
         }
     }
 }

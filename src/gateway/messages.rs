@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use isthmus_bridge::{
-    Address, Delivery, DeliveryKey, Intent, Lang, Message, MessageKind, Outbound, Recipient, Registration, SessionOf, Text,
-    Ticket, Work,
+    Address, Delivery, DeliveryKey, Intent, Lang, Message, MessageKind, Outbound, Recipient, Registration, SessionOf,
+    Text, Ticket, Work,
 };
 use tracing::{debug, warn};
 
@@ -13,10 +13,10 @@ use super::core::{Core, Served};
 use super::live::{LONGEST, Origin};
 use super::receive::{Asked, Heard};
 use crate::access::{Over, Tier};
+use crate::inbox::Returned;
 use crate::outbox::{Sender, StanzaKind, Withdrawn};
 use crate::router::{self, Party};
 use crate::storage::fresh_id;
-use crate::inbox::Returned;
 use crate::translate::outbound::{self, Said};
 use crate::xmpp::errors::{ErrorType, StanzaError};
 use crate::xmpp::link::Stanza;
@@ -68,7 +68,10 @@ impl Core {
         let meant = outbound::message(&heard.stanza, served.profile());
         let (core, served) = (self.clone(), served.clone());
         match meant {
-            outbound::Heard::Nothing | outbound::Heard::Typing(_) | outbound::Heard::Mark(_) | outbound::Heard::React(..) => None,
+            outbound::Heard::Nothing
+            | outbound::Heard::Typing(_)
+            | outbound::Heard::Mark(_)
+            | outbound::Heard::React(..) => None,
             outbound::Heard::Refused(error) => {
                 self.answer_error(&served, &heard.stanza, &error);
                 None
@@ -101,10 +104,10 @@ impl Core {
         };
         let Said { mut message, answers, corrects, .. } = said;
         if let Some(id) = &answers {
-            message.reply_to = self.outbox.by_stanza_id(name, &user, id).await.ok().flatten();
+            message.reply_to = self.reference(served, &user, id).await;
         }
         if let Some(id) = &corrects {
-            match self.outbox.replace(name, &user, id, &message).await {
+            match self.outbox.replace(name, &user, id, message.clone()).await {
                 Ok(Withdrawn::Queued) => return debug!(bridge = %name, "a queued message was corrected"),
                 Ok(_) => degrade_correction(&mut message, served),
                 Err(e) => return self.answer_error(served, &heard.stanza, &StanzaError::from(&e)),
@@ -113,7 +116,8 @@ impl Core {
         if message.reply_to.is_none() && answers.is_some() {
             quote(&mut message);
         }
-        let mut event = Outbound::new(DeliveryKey::new(fresh_id()), user, heard.at.clone(), Intent::Send(Box::new(message)));
+        let mut event =
+            Outbound::new(DeliveryKey::new(fresh_id()), user, heard.at.clone(), Intent::Send(Box::new(message)));
         event.to = recipients;
         event.lang = lang(&heard.stanza);
         event.at = self.now_millis();
@@ -170,9 +174,7 @@ impl Core {
         if self.may(served, &heard.from) < Tier::User {
             return self.answer_error(served, &heard.stanza, &forbidden());
         }
-        for line in self.chat(served, heard.from.full(), &body, &lang(&heard.stanza)).await {
-            self.note(served, &served.instance.domain, heard.from.full(), &line);
-        }
+        self.chat(served, &heard.from, &body, &lang(&heard.stanza)).await;
     }
 
     async fn say_to_many(&self, served: &Arc<Served>, heard: &Heard, said: Said) {
@@ -297,13 +299,17 @@ fn recipients(served: &Served, heard: &Heard, said: &Said) -> Result<Vec<Recipie
         all.push(Recipient::to(heard.at.clone()));
     }
     for (kind, jid) in &said.addresses {
-        let elsewhere = || StanzaError::not_acceptable().with(Text::key("error.address-elsewhere").with("address", jid));
-        let party = Party::parse(jid).ok_or_else(|| StanzaError::jid_malformed().with(Text::key("error.not-a-jid").with("jid", jid)))?;
+        let elsewhere =
+            || StanzaError::not_acceptable().with(Text::key("error.address-elsewhere").with("address", jid));
+        let party = Party::parse(jid)
+            .ok_or_else(|| StanzaError::jid_malformed().with(Text::key("error.not-a-jid").with("jid", jid)))?;
         if party.domain() != &*served.instance.domain {
             return Err(elsewhere());
         }
         match router::address(served.instance.bridge.addressing(), &party) {
-            Ok(address @ Address::Contact(_)) if !all.iter().any(|r| r.address == address) => all.push(Recipient::new(address, *kind)),
+            Ok(address @ Address::Contact(_)) if !all.iter().any(|r| r.address == address) => {
+                all.push(Recipient::new(address, *kind))
+            }
             Ok(Address::Contact(_)) => {}
             Ok(_) => return Err(elsewhere()),
             Err(bad) => return Err(StanzaError::from(&bad)),

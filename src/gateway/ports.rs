@@ -1,7 +1,7 @@
 //! The durable queues' view of the gateway: whom to hand events to, how to write, how to put things into words.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,13 +21,12 @@ use crate::xmpp::link::{self, BatchLost, LinkError, LinkState};
 /// Set up before the gateway itself, which the queues are a part of.
 pub(super) struct Ports {
     core: OnceLock<Weak<Core>>,
-    streams: HashMap<String, watch::Sender<Option<u64>>>,
+    streams: Mutex<HashMap<String, watch::Sender<Option<u64>>>>,
 }
 
 impl Ports {
-    pub(super) fn new<'a>(bridges: impl IntoIterator<Item = &'a str>) -> Arc<Self> {
-        let streams = bridges.into_iter().map(|name| (name.to_owned(), watch::Sender::new(None))).collect();
-        Arc::new(Self { core: OnceLock::new(), streams })
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { core: OnceLock::new(), streams: Mutex::default() })
     }
 
     /// From now on the queues reach the gateway.
@@ -36,15 +35,19 @@ impl Ports {
         drop(self.core.set(Arc::downgrade(core)));
     }
 
+    /// The stream that a bridge's domain is attached by changed.
     pub(super) fn link_state(&self, bridge: &str, state: &LinkState) {
-        if let Some(stream) = self.streams.get(bridge) {
-            stream.send_replace(state.epoch());
-        }
+        self.stream(bridge).send_replace(state.epoch());
+    }
+
+    fn stream(&self, bridge: &str) -> watch::Sender<Option<u64>> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.entry(bridge.to_owned()).or_insert_with(|| watch::Sender::new(None)).clone()
     }
 
     fn served(&self, bridge: &str) -> Option<(Arc<Core>, Arc<Served>)> {
         let core = self.core.get()?.upgrade()?;
-        let served = core.bridge(bridge)?.clone();
+        let served = core.bridge(bridge)?;
         Some((core, served))
     }
 }
@@ -111,7 +114,7 @@ impl Core {
         }
         let referenced = self.referenced(served, event).await;
         let stanzas = self.render(served, row, event, &files, referenced.as_ref());
-        let limit = self.config.limits.max_stanza;
+        let limit = self.limits.max_stanza;
         if stanzas.iter().all(|stanza| sendable(stanza, limit)) {
             return Ok(stanzas);
         }
@@ -192,8 +195,7 @@ fn sendable(stanza: &Rendered, limit: usize) -> bool {
 #[async_trait]
 impl Wire for Ports {
     fn attached(&self, bridge: &str) -> watch::Receiver<Option<u64>> {
-        // A bridge that is no longer configured is never attached.
-        self.streams.get(bridge).map_or_else(|| watch::Sender::new(None).subscribe(), watch::Sender::subscribe)
+        self.stream(bridge).subscribe()
     }
 
     async fn send(&self, bridge: &str, epoch: u64, batch: &[Rendered]) -> Result<(), WireLost> {

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use isthmus_bridge::{Address, BareJid, Contacts, DeliveryKey, Intent, Outbound, Registration, SessionOf, Text, Ticket, Work};
+use isthmus_bridge::{
+    Address, BareJid, Contacts, DeliveryKey, Intent, Outbound, Registration, SessionOf, Text, Ticket, Work,
+};
 use tracing::warn;
 
 use super::core::{Core, Served};
@@ -70,7 +72,12 @@ impl Core {
         }
     }
 
-    async fn subscribe(&self, served: &Arc<Served>, heard: &Heard, user: &BareJid) -> Result<(), isthmus_bridge::StoreError> {
+    async fn subscribe(
+        &self,
+        served: &Arc<Served>,
+        heard: &Heard,
+        user: &BareJid,
+    ) -> Result<(), isthmus_bridge::StoreError> {
         let refusal = if self.may(served, &heard.from) < Tier::Receive {
             Some(StanzaError::forbidden().with(Text::key("error.not-allowed-here")))
         } else if served.profile().registration == Registration::Required && !served.host().registered(user) {
@@ -121,7 +128,12 @@ impl Core {
         }
     }
 
-    async fn unsubscribe(&self, served: &Arc<Served>, heard: &Heard, user: &BareJid) -> Result<(), isthmus_bridge::StoreError> {
+    async fn unsubscribe(
+        &self,
+        served: &Arc<Served>,
+        heard: &Heard,
+        user: &BareJid,
+    ) -> Result<(), isthmus_bridge::StoreError> {
         served.persons().subscribe(user, &heard.at, Some(Subscription::None), None).await?;
         let from = own(served, heard);
         self.send(served, &simple(&from, user.as_str(), "unavailable", None));
@@ -146,7 +158,9 @@ impl Core {
         let known = user.as_ref().and_then(|u| served.shown(u, at));
         let (available, away, status) = match known {
             Some(shown) => (shown.available, shown.away, shown.status),
-            None => (true, false, served.profile().contact_status.clone().filter(|_| matches!(at, Address::Contact(_)))),
+            None => {
+                (true, false, served.profile().contact_status.clone().filter(|_| matches!(at, Address::Contact(_))))
+            }
         };
         let mut xml = Xml::stanza("presence");
         xml.attr("from", &from).attr("to", to);

@@ -80,7 +80,10 @@ impl Receive for Receiver {
                 waiting.push_back(heard);
                 return;
             }
-            if !(heard.stanza.kind() == Kind::Message && self.served.profile().mode == Mode::Live && heard.at != Address::Gateway) {
+            if !(heard.stanza.kind() == Kind::Message
+                && self.served.profile().mode == Mode::Live
+                && heard.at != Address::Gateway)
+            {
                 queues.insert(sender.clone(), VecDeque::from([heard]));
                 let (core, served, queues) = (self.core.clone(), self.served.clone(), self.queues.clone());
                 self.core.tasks.spawn(worker(core, served, queues, sender));
@@ -96,6 +99,7 @@ impl Receive for Receiver {
     }
 
     fn on_state(&self, state: &LinkState) {
+        self.core.ports.link_state(&self.served.instance.name, state);
         match state {
             LinkState::Attached { epoch } => {
                 info!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, epoch, "attached to the XMPP server");

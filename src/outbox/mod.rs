@@ -17,6 +17,7 @@
 //! | `list` | inspection, cancelling, changing what is still queued |
 //! | `worker` | one task per bridge: leases lanes, hands them to the bridge, waits for the answers |
 
+mod forget;
 mod join;
 pub(crate) mod json;
 mod late;
@@ -24,9 +25,11 @@ mod list;
 mod policy;
 mod rows;
 mod settle;
+mod stanza;
 mod types;
 mod worker;
 
+pub use stanza::StanzaOf;
 pub use types::{Carry, News, QueueItem, Sender, StanzaKind, Tell, Telling, Withdrawn};
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use isthmus_bridge::inbox::inbox;
-use isthmus_bridge::{Host, InboxSender, SessionOf, Work};
+use isthmus_bridge::{BareJid, Host, InboxSender, SessionOf, Work};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -85,6 +85,19 @@ impl Sessions {
         if let Some(session) = self.shared.lock().get(of) {
             session.end.cancel();
         }
+    }
+
+    /// Hands work to a session that runs; where none runs there is nobody to tell.
+    pub fn tell(&self, of: &SessionOf, work: Work) {
+        if let Some(session) = self.shared.lock().get(of).filter(|s| !s.inbox.is_closed()) {
+            // A full queue: the session reads the setting when it next asks for it.
+            drop(session.inbox.push(work));
+        }
+    }
+
+    /// A user's sessions.
+    pub fn of(&self, user: &BareJid) -> Vec<SessionOf> {
+        self.shared.lock().keys().filter(|of| of.user == *user).cloned().collect()
     }
 
     /// Sessions whose task runs.

@@ -5,6 +5,7 @@
 //! memory that is loaded at start and read again after each change; it grows with the users that have something stored, not with those who pass by.
 
 mod contacts;
+mod everybody;
 mod identities;
 mod mirror;
 mod state;

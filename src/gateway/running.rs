@@ -1,0 +1,157 @@
+//! One bridge, from start to stop.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use isthmus_bridge::{ConfigError, Host, NetworkId};
+use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
+
+use super::core::{Core, Parts, Served};
+use super::dialogue::{Clerk, Dialogues};
+use super::host::BridgeHost;
+use super::live::Live;
+use super::receive::{Queues, Receiver};
+use crate::access::Limiter;
+use crate::admin::outside::GatewayEnd;
+use crate::config::BridgeConfig;
+use crate::registry::Instance;
+use crate::registry::sessions::Sessions;
+use crate::settings::{Chosen, Scheme};
+use crate::storage::people::{self, People};
+use crate::xmpp::link::{self, LinkEnd};
+
+/// A bridge with all its tasks.
+pub(super) struct Running {
+    pub(super) served: Arc<Served>,
+    core: Arc<Core>,
+    /// Ends sessions, service and queues.
+    stop: CancellationToken,
+    /// Ends the link, after them.
+    stop_link: CancellationToken,
+    tasks: TaskTracker,
+    life: Mutex<Option<Life>>,
+    attached: OnceLock<JoinHandle<()>>,
+}
+
+type Life = std::pin::Pin<Box<dyn std::future::Future<Output = LinkEnd> + Send>>;
+
+impl Running {
+    /// Makes everything; nothing runs before [`begin`](Self::begin).
+    pub(super) async fn start(core: &Arc<Core>, config: &BridgeConfig) -> Result<Self, GatewayEnd> {
+        let name: Arc<str> = config.name.as_str().into();
+        let scheme = scheme(config)?;
+        let one = people::Served { name: name.clone(), bridge: config.bridge.clone(), scheme };
+        let people = People::open(core.store.clone(), core.seal.clone(), vec![one])
+            .await
+            .map_err(|e| GatewayEnd::Storage(e.to_string()))?;
+        let persons =
+            people.of(&name).cloned().ok_or_else(|| GatewayEnd::Failed(format!("bridge {name} is not open")))?;
+        let instance =
+            Instance { name: name.clone(), domain: config.domain.as_str().into(), bridge: config.bridge.clone() };
+        let limiter = Limiter::new(config.quotas);
+        let served =
+            Arc::new(Served::new(core, instance.clone(), config.kind.clone(), config.access.clone(), limiter, persons));
+        let (stop, stop_link, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let receiver = Receiver { core: core.clone(), served: served.clone(), queues: Arc::<Queues>::default() };
+        let link_config = config.link(&core.limits).map_err(GatewayEnd::Failed)?;
+        let (link, life) = link::start(link_config, Arc::new(receiver), stop_link.clone());
+        let host: Host = Arc::new(BridgeHost::new(Arc::downgrade(core), served.clone()));
+        let sessions = Sessions::new(instance, host.clone(), tasks.clone(), stop.clone());
+        let live = Arc::new(Live::new(Arc::downgrade(core), Arc::downgrade(&served)));
+        let clerk = Arc::new(Clerk::new(Arc::downgrade(core), Arc::downgrade(&served)));
+        let dialogues = Dialogues::new(people, core.texts.load().as_ref().clone(), clerk);
+        served.open(Parts { link, sessions, host, live, dialogues });
+        Ok(Self {
+            served,
+            core: core.clone(),
+            stop,
+            stop_link,
+            tasks,
+            life: Mutex::new(Some(Box::pin(life))),
+            attached: OnceLock::new(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.served.instance.name
+    }
+
+    /// Starts what [`start`](Self::start) has made; a second call does nothing.
+    pub(super) fn begin(&self) {
+        let life = self.life.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(life) = life else { return };
+        let (core, served) = (self.core.clone(), self.served.clone());
+        let attached = tokio::spawn(async move {
+            if let LinkEnd::Fatal(reason) = life.await {
+                error!(bridge = %served.instance.name, "{reason}");
+                // The receiver is gone only when the gateway ends anyway.
+                drop(core.fatal.send(reason));
+            }
+        });
+        drop(self.attached.set(attached));
+        self.tasks.spawn(self.core.clone().serve(self.served.clone(), self.stop.clone()));
+        let (core, name, stop) = (self.core.clone(), self.served.instance.name.clone(), self.stop.clone());
+        self.tasks.spawn(async move { core.outbox.run(&name, stop).await });
+        let (core, name, stop) = (self.core.clone(), self.served.instance.name.clone(), self.stop.clone());
+        self.tasks.spawn(async move { core.inbox.run(&name, stop).await });
+    }
+
+    /// Sessions and queues end first, then who saw us online is told, then the link closes its stream.
+    pub(super) async fn stop(self, core: &Core, patience: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            warn!(bridge = %self.name(), tasks = self.tasks.len(), "some tasks of the bridge did not end in time");
+        }
+        core.say_goodbye(&self.served);
+        self.stop_link.cancel();
+        if let Some(attached) = self.attached.into_inner()
+            && tokio::time::timeout(patience, attached).await.is_err()
+        {
+            warn!(bridge = %self.served.instance.name, "the link did not close its stream in time");
+        }
+    }
+}
+
+/// The bridge's settings with what the administrator says of them: `[defaults]`, `[networks.<name>]`, `[locks]`. Keys there that are no
+/// settings are the bridge's own, and it has checked them.
+fn scheme(config: &BridgeConfig) -> Result<Scheme, GatewayEnd> {
+    let mut scheme = Scheme::new(config.bridge.settings());
+    let table = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let chosen = |table: Map<String, Value>, scheme: &Scheme| -> Chosen {
+        table
+            .into_iter()
+            .filter(|(key, _)| scheme.setting(key).is_some())
+            .map(|(key, value)| (key, word(&value)))
+            .collect()
+    };
+    let wrong = |errors: Vec<ConfigError>| {
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        GatewayEnd::Failed(all.join("\n"))
+    };
+    if let Some(values) = config.section.get("defaults") {
+        let values = chosen(table(values), &scheme);
+        scheme.defaults(values).map_err(wrong)?;
+    }
+    if let Some(values) = config.section.get("locks") {
+        let values = chosen(table(values), &scheme);
+        scheme.locks(values).map_err(wrong)?;
+    }
+    for (network, values) in config.section.get("networks").map(table).unwrap_or_default() {
+        let values = chosen(table(&values), &scheme);
+        scheme.network(NetworkId::new(network), values).map_err(wrong)?;
+    }
+    Ok(scheme)
+}
+
+/// A value of the configuration as a setting has it.
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(words) => words.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,106 @@
+//! A gateway in this process, and the server it is attached to.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isthmus::admin::outside::{GatewayEnd, Outside};
+use isthmus::config::Config;
+use isthmus_testkit::fake::FakeXmpp;
+use isthmus_testkit::server::secret;
+use isthmus_testkit::xml::Element;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The echo bridge's domain.
+pub const ECHO: &str = "echo.example.org";
+/// A user of the local domain.
+pub const JULIET: &str = "juliet@example.org/balcony";
+
+/// The gateway, its server, its folder.
+pub struct House {
+    pub server: FakeXmpp,
+    pub stop: CancellationToken,
+    pub reload: Arc<Notify>,
+    pub end: JoinHandle<Result<(), GatewayEnd>>,
+    pub folder: tempfile::TempDir,
+}
+
+impl House {
+    /// An echo bridge with these further lines in its file.
+    pub async fn echo(bridge: &str) -> Self {
+        Self::with(bridge, "").await
+    }
+
+    /// An echo bridge, with further lines in both files.
+    pub async fn with(bridge: &str, main: &str) -> Self {
+        let server = FakeXmpp::start(&[ECHO]).await.expect("the fake server starts");
+        let folder = tempfile::tempdir().expect("a folder");
+        write(
+            &folder.path().join("bridges/echo.toml"),
+            &format!("kind = \"echo\"\ndomain = \"{ECHO}\"\nsecret = \"{}\"\n{bridge}", secret(ECHO)),
+        );
+        let port = server.address().port();
+        write(
+            &folder.path().join("isthmus.toml"),
+            &format!(
+                "admins = [\"admin@example.org\"]\ndata_dir = \"data\"\n[server]\nhost = \"127.0.0.1\"\nport = {port}\n\
+                 domains = [\"example.org\"]\n[http]\nlisten = \"off\"\n{main}"
+            ),
+        );
+        Self::start(server, folder).await
+    }
+
+    /// Starts the gateway on a folder and waits until it is attached.
+    pub async fn start(server: FakeXmpp, folder: tempfile::TempDir) -> Self {
+        let path = folder.path().to_owned();
+        let load = move || Config::load(&path, Vec::new(), &isthmus::registry::kinds());
+        let config = load().unwrap_or_else(|e| panic!("the configuration has faults: {e:?}"));
+        let (stop, reload) = (CancellationToken::new(), Arc::new(Notify::new()));
+        let outside = Outside {
+            stop: stop.clone(),
+            reload: reload.clone(),
+            load: Arc::new(load),
+            level: Arc::new(|_| Ok(())),
+            ready: Arc::new(|| {}),
+        };
+        let end = tokio::spawn(isthmus::gateway::run(config, outside));
+        let mut house = Self { server, stop, reload, end, folder };
+        tokio::select! {
+            attached = house.server.attached(ECHO) => drop(attached.expect("the gateway attaches")),
+            end = &mut house.end => panic!("the gateway ended: {end:?}"),
+        }
+        house
+    }
+
+    /// Asks and gives the answer.
+    pub async fn ask(&mut self, from: &str, to: &str, kind: &str, payload: &str) -> Element {
+        self.server.ask(from, to, kind, payload).await.expect("an answer")
+    }
+
+    /// Sends a stanza as the server would.
+    pub fn send(&self, xml: &str) {
+        self.server.send(ECHO, xml).expect("attached");
+    }
+
+    /// The next stanza that fulfils `is`.
+    pub async fn next(&mut self, what: &str, is: impl FnMut(&Element) -> bool) -> Element {
+        self.server.stanza(what, is).await.expect(what)
+    }
+
+    /// Ends in order.
+    pub async fn finish(self) -> Result<(), GatewayEnd> {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(40), self.end)
+            .await
+            .expect("the gateway stops")
+            .expect("the gateway does not panic")
+    }
+}
+
+/// Writes a file and the folders above it.
+pub fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    std::fs::write(path, text).expect("a file");
+}

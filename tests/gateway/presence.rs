@@ -1,0 +1,57 @@
+//! Subscriptions, probes, presence at the start and at the stop.
+
+use super::house::{ECHO, House, JULIET};
+
+fn is(kind: &'static str) -> impl Fn(&isthmus_testkit::xml::Element) -> bool {
+    move |s| s.name == "presence" && s.attr("type") == Some(kind)
+}
+
+#[tokio::test]
+async fn a_contact_accepts_shows_itself_answers_probes_and_leaves_with_the_gateway() {
+    let mut house = House::echo("").await;
+    let bob = format!("bob@{ECHO}");
+    house.send(&format!("<presence from='juliet@example.org' to='{bob}' type='subscribe'/>"));
+    let answer = house.next("subscribed", is("subscribed")).await;
+    assert_eq!((answer.attr("from"), answer.attr("to")), (Some(bob.as_str()), Some("juliet@example.org")));
+    let shown = house.next("presence", |s| s.name == "presence" && s.attr("type").is_none()).await;
+    assert!(shown.get("c", "http://jabber.org/protocol/caps").is_some(), "capabilities in {shown:?}");
+
+    house.send(&format!("<presence from='{JULIET}' to='{bob}' type='probe'/>"));
+    let shown = house.next("presence", |s| s.name == "presence" && s.attr("type").is_none()).await;
+    assert_eq!(shown.attr("to"), Some(JULIET));
+
+    house.send(&format!("<presence from='{JULIET}' to='nobody@{ECHO}' type='probe'/>"));
+    house.next("unsubscribed", is("unsubscribed")).await;
+
+    house.stop.cancel();
+    let gone = house.next("unavailable", is("unavailable")).await;
+    assert_eq!(gone.attr("from"), Some(bob.as_str()));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn the_capabilities_in_presence_are_those_of_disco() {
+    let mut house = House::echo("").await;
+    house.send(&format!("<presence from='juliet@example.org' to='{ECHO}' type='subscribe'/>"));
+    let shown = house.next("presence", |s| s.name == "presence" && s.attr("type").is_none()).await;
+    let caps = shown.get("c", "http://jabber.org/protocol/caps").expect("capabilities");
+    let node = format!("{}#{}", caps.attr("node").expect("a node"), caps.attr("ver").expect("a ver"));
+    let answer = house
+        .ask(JULIET, ECHO, "get", &format!("<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/>"))
+        .await;
+    let query = answer.child("query").expect("an answer with a query");
+    assert_eq!(query.attr("node"), Some(node.as_str()));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn unsubscribing_ends_it() {
+    let mut house = House::echo("").await;
+    house.send(&format!("<presence from='juliet@example.org' to='bob@{ECHO}' type='subscribe'/>"));
+    house.next("subscribed", is("subscribed")).await;
+    house.send(&format!("<presence from='juliet@example.org' to='bob@{ECHO}' type='unsubscribe'/>"));
+    house.next("unsubscribed", is("unsubscribed")).await;
+    house.send(&format!("<presence from='{JULIET}' to='bob@{ECHO}' type='probe'/>"));
+    house.next("unsubscribed", is("unsubscribed")).await;
+    house.finish().await.expect("an orderly stop");
+}
