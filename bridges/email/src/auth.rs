@@ -5,8 +5,10 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use mail_auth::dmarc::Policy as Published;
 use mail_auth::dmarc::verify::DmarcParameters;
@@ -15,7 +17,7 @@ use mail_auth::{
     ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcOutput, DmarcResult, MessageAuthenticator, SpfOutput,
     SpfResult,
 };
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::auth_results::{self, Results};
 use crate::config::SenderAuth;
@@ -23,6 +25,8 @@ use crate::translate::mime::{self, Part};
 
 /// All look-ups of one mail together.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Signatures of one mail; with more none is checked.
+const MAX_SIGNATURES: usize = 20;
 /// Headers longer than this are not checked.
 const MAX_HEADER: usize = 256 << 10;
 
@@ -73,7 +77,7 @@ pub(crate) struct Verdict {
 
 /// Checks mails.
 pub(crate) struct Checker {
-    dns: Option<MessageAuthenticator>,
+    dns: Option<Arc<MessageAuthenticator>>,
     servers: Vec<String>,
     sealers: Vec<String>,
     host: String,
@@ -83,7 +87,7 @@ impl Checker {
     /// With these settings; `host` is our own name, for SPF macros.
     pub(crate) fn new(config: &SenderAuth, host: &str) -> Result<Self, String> {
         let lower = |list: &[String]| list.iter().map(|s| s.trim_end_matches('.').to_ascii_lowercase()).collect();
-        let dns = if config.check { Some(resolver(config)?) } else { None };
+        let dns = if config.check { Some(Arc::new(resolver(config)?)) } else { None };
         Ok(Self {
             dns,
             servers: lower(&config.authserv_ids),
@@ -93,21 +97,21 @@ impl Checker {
     }
 
     /// Checks a mail. Never fails: what cannot be found out is unknown.
-    pub(crate) async fn check(&self, raw: &[u8], peer: &Peer, return_path: &str) -> Verdict {
+    pub(crate) async fn check(&self, raw: Bytes, peer: &Peer, return_path: &str) -> Verdict {
         let upstream = match peer {
-            Peer::Mta => self.upstream(raw),
+            Peer::Mta => self.upstream(&raw),
             Peer::Direct { .. } => Vec::new(),
         };
         let own = match &self.dns {
-            Some(dns) if header_len(raw) <= MAX_HEADER => {
-                let work = own(dns, raw, peer, return_path, &self.host, &upstream);
-                match tokio::time::timeout(PATIENCE, work).await {
-                    Ok(own) => own,
-                    Err(_) => {
-                        warn!("the checks of a mail's sender took too long; they count as not done");
-                        None
-                    }
-                }
+            Some(dns) if is_checkable(&raw) => {
+                let asked = Asked {
+                    raw,
+                    peer: peer.clone(),
+                    return_path: return_path.to_owned(),
+                    host: self.host.clone(),
+                    upstream: upstream.clone(),
+                };
+                look_up(dns.clone(), asked).await
             }
             _ => None,
         };
@@ -156,14 +160,41 @@ fn resolver(config: &SenderAuth) -> Result<MessageAuthenticator, String> {
     made.map_err(|e| format!("no DNS resolver for checking senders: {e}"))
 }
 
-async fn own(
-    dns: &MessageAuthenticator,
-    raw: &[u8],
-    peer: &Peer,
-    return_path: &str,
-    host: &str,
-    upstream: &[Results],
-) -> Option<Own> {
+/// What the checks need.
+struct Asked {
+    raw: Bytes,
+    peer: Peer,
+    return_path: String,
+    host: String,
+    upstream: Vec<Results>,
+}
+
+/// Checks off the threads that serve connections: each signature hashes the whole body.
+async fn look_up(dns: Arc<MessageAuthenticator>, asked: Asked) -> Option<Own> {
+    let runtime = tokio::runtime::Handle::current();
+    let work = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, own(&dns, &asked)).await })
+    });
+    match work.await {
+        Ok(Ok(own)) => own,
+        Ok(Err(_)) => {
+            warn!("the checks of a mail's sender took too long; they count as not done");
+            None
+        }
+        Err(fault) => {
+            error!(error = %fault, "the checks of a mail's sender failed; they count as not done");
+            None
+        }
+    }
+}
+
+/// Whether the header is such that checking it costs no more than an ordinary mail's.
+fn is_checkable(raw: &[u8]) -> bool {
+    header_len(raw) <= MAX_HEADER && Part::read(raw).all("DKIM-Signature").len() <= MAX_SIGNATURES
+}
+
+async fn own(dns: &MessageAuthenticator, asked: &Asked) -> Option<Own> {
+    let Asked { raw, peer, return_path, host, upstream } = asked;
     let message = AuthenticatedMessage::parse(raw)?;
     let dkim = dns.verify_dkim(&message).await;
     let arc = dns.verify_arc(&message).await;
@@ -406,13 +437,14 @@ mod tests {
             trusted_sealers: vec![],
         };
         let checker = Checker::new(&config, "gw.test").unwrap();
+        let bytes = |raw: &'static [u8]| Bytes::from_static(raw);
         let forged = b"Authentication-Results: evil.test; dmarc=pass\r\nFrom: a@x.test\r\n\r\nhi";
-        assert_eq!(checker.check(forged, &Peer::Mta, "").await.standing, Standing::Unknown);
+        assert_eq!(checker.check(bytes(forged), &Peer::Mta, "").await.standing, Standing::Unknown);
         let true_one = b"Authentication-Results: mx.test; dmarc=pass\r\nFrom: a@x.test\r\n\r\nhi";
-        assert_eq!(checker.check(true_one, &Peer::Mta, "").await.standing, Standing::Verified);
+        assert_eq!(checker.check(bytes(true_one), &Peer::Mta, "").await.standing, Standing::Verified);
         let direct = Peer::Direct { ip: IpAddr::from([127, 0, 0, 1]), helo: "x".into() };
         assert_eq!(
-            checker.check(true_one, &direct, "").await.standing,
+            checker.check(bytes(true_one), &direct, "").await.standing,
             Standing::Unknown,
             "a stranger wrote that header"
         );

@@ -24,13 +24,14 @@ use isthmus_bridge::{BareJid, Change, DeliveryError, Failure, File, FileSource, 
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
+use crate::Mail as Bridge;
 use crate::address::Mailbox;
 use crate::auth::{Checker, Peer, Policy, Standing, Verdict};
 use crate::config::SpamAction;
 use crate::proto::{Envelope, Reply};
+use crate::report::{self, Report};
 use crate::translate::inbound::{self, Mail, Person};
 use crate::translate::mime::{self, Part};
-use crate::{Mail as Bridge, report};
 
 pub(crate) use recipient::Recipient;
 
@@ -66,6 +67,8 @@ enum Fate {
 struct Letter {
     raw: Bytes,
     mail: Mail,
+    /// What it reports, if it is a report.
+    report: Option<Report>,
     /// Envelope sender; `None` for reports.
     sender: Option<Mailbox>,
     /// Who the users see it from.
@@ -117,7 +120,7 @@ impl Intake {
 
     /// Reads a mail and judges it; what stops it for everybody is an error.
     async fn letter(&self, return_path: &str, raw: Bytes, peer: &Peer) -> Result<Letter, Fate> {
-        let mail = self.read(raw.clone()).await?;
+        let (mail, report) = self.read(raw.clone()).await?;
         if mail.hops > MAX_HOPS {
             return Err(Fate::Stopped(Reply::new(554, "5.4.6", "this mail goes round in circles")));
         }
@@ -140,7 +143,7 @@ impl Intake {
                 }
             };
         }
-        let verdict = self.checker.check(&raw, peer, return_path).await;
+        let verdict = self.checker.check(raw.clone(), peer, return_path).await;
         let mut quarantined = false;
         if verdict.standing == Standing::Failed(Policy::Reject) {
             if matches!(peer, Peer::Direct { .. }) {
@@ -149,11 +152,11 @@ impl Intake {
             }
             quarantined = true;
         }
-        Ok(Letter { raw, mail, sender, from, verdict, spam, quarantined })
+        Ok(Letter { raw, mail, report, sender, from, verdict, spam, quarantined })
     }
 
     /// Takes a mail apart, off the threads that serve connections. One that cannot be read is shown as a file.
-    async fn read(&self, raw: Bytes) -> Result<Mail, Fate> {
+    async fn read(&self, raw: Bytes) -> Result<(Mail, Option<Report>), Fate> {
         let later = |words: &str| Fate::Refused(Reply::new(451, "4.3.0", words));
         let permit = match tokio::time::timeout(READ_TIME, self.readers.clone().acquire_owned()).await {
             Ok(Ok(permit)) => permit,
@@ -161,19 +164,19 @@ impl Intake {
         };
         let whole = raw.clone();
         let work = tokio::task::spawn_blocking(move || {
-            let mail = inbound::read(&raw);
+            let read = (inbound::read(&raw), report::read(&raw));
             drop(permit);
-            mail
+            read
         });
         match tokio::time::timeout(READ_TIME, work).await {
-            Ok(Ok(mail)) => Ok(mail),
+            Ok(Ok(read)) => Ok(read),
             Ok(Err(fault)) => {
                 error!(error = %fault, octets = whole.len(), "a mail could not be read; it is delivered as a file");
-                Ok(inbound::unreadable(&whole))
+                Ok((inbound::unreadable(&whole), None))
             }
             Err(_) => {
                 error!(octets = whole.len(), "a mail took too long to read; it is delivered as a file");
-                Ok(inbound::unreadable(&whole))
+                Ok((inbound::unreadable(&whole), None))
             }
         }
     }
@@ -377,11 +380,5 @@ fn answer(fate: Fate, peer: &Peer, sender: &str, id: &str) -> Reply {
             info!(%reply, sender = %mime::one_line(sender), id = %mime::one_line(id), "mail was stopped by policy and dropped");
             Reply::new(250, "2.0.0", "taken")
         }
-    }
-}
-
-impl Letter {
-    fn is_report(&self) -> Option<report::Report> {
-        report::read(&self.raw)
     }
 }

@@ -23,22 +23,22 @@ impl Intake {
     /// A mail to a bounce address, which was checked at RCPT: it is about that very message, whatever it looks like.
     pub(super) async fn bounced(&self, letter: &Letter, bounce: &Bounce) -> Done {
         let of = MessageRef::Key(bounce.key.clone());
-        match letter.is_report() {
-            Some(Report::Delivery(dsn)) => Done::Fate(self.delivery(&of, Some(bounce), &dsn).await),
-            Some(Report::Disposition(mdn)) => Done::Fate(self.disposition(&of, &mdn).await),
+        match &letter.report {
+            Some(Report::Delivery(dsn)) => Done::Fate(self.delivery(&of, Some(bounce), dsn).await),
+            Some(Report::Disposition(mdn)) => Done::Fate(self.disposition(&of, mdn).await),
             None => self.without_form(letter, bounce, &of).await,
         }
     }
 
     /// A report to a user's own address: mail servers that do not keep to the envelope send it there. `None`: no report.
     pub(super) async fn reported(&self, letter: &Letter, users: &[BareJid]) -> Option<Fate> {
-        let report = letter.is_report()?;
-        let found = match &report {
+        let report = letter.report.as_ref()?;
+        let found = match report {
             Report::Delivery(dsn) => self.find_sent(users, dsn.envelope_id.as_deref(), dsn.message_id.as_deref()).await,
             Report::Disposition(mdn) => self.find_sent(users, None, mdn.message_id.as_deref()).await,
         };
         match found {
-            Ok(Some(of)) => Some(match &report {
+            Ok(Some(of)) => Some(match report {
                 Report::Delivery(dsn) => self.delivery(&of, None, dsn).await,
                 Report::Disposition(mdn) => self.disposition(&of, mdn).await,
             }),
