@@ -137,7 +137,8 @@ mod tests {
     fn the_tier_of_a_user() {
         use Tier::*;
         let none: &[(&str, Tier)] = &[];
-        let table: &[(&[(&str, Tier)], &str, Tier)] = &[
+        type Case<'c> = (&'c [(&'c str, Tier)], &'c str, Tier);
+        let table: &[Case<'_>] = &[
             (none, "juliet@example.org", User),
             (none, "juliet@sub.example.org", Blocked),
             (none, "juliet@notexample.org", Blocked),

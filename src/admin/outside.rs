@@ -11,6 +11,9 @@ use super::control::ClaimError;
 use crate::config::Config;
 use crate::xmpp::link::LinkError;
 
+/// Reads the configuration, or tells its faults.
+pub type Load = Arc<dyn Fn() -> Result<Config, Vec<ConfigError>> + Send + Sync>;
+
 /// Changes what is logged (`log.level`), or says why not.
 pub type SetLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
@@ -22,7 +25,7 @@ pub struct Outside {
     /// Notified by SIGHUP: read the configuration again with [`load`](Self::load).
     pub reload: Arc<Notify>,
     /// Reads the configuration from where it was read at the start.
-    pub load: Arc<dyn Fn() -> Result<Config, Vec<ConfigError>> + Send + Sync>,
+    pub load: Load,
     /// Changes what is logged (`log.level`).
     pub level: SetLevel,
     /// To be called once, when every bridge has been started: tells the service manager.

@@ -205,7 +205,8 @@ fn faults_of_the_environment_name_the_variable() {
 
 #[test]
 fn a_fault_names_file_line_key_and_what_is_expected() {
-    let table: &[(&[(&str, &str)], &[&str])] = &[
+    type Case<'c> = (&'c [(&'c str, &'c str)], &'c [&'c str]);
+    let table: &[Case<'_>] = &[
         (
             &[("isthmus.toml", "[server]\nprot = 1\n"), ("bridges/e.toml", ECHO)],
             &[
