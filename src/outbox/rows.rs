@@ -210,15 +210,32 @@ pub(crate) async fn claim(tx: &mut Tx, core: &Core, wish: &Wish) -> Result<Claim
             continue;
         }
         tx.execute("UPDATE lanes SET owner = $1 WHERE lane = $2", args![&wish.owner, &lane]).await?;
-        if let Some(work) = next_of(tx, core, &lane, &wish.owner, &mut claims.told).await? {
-            *in_hand += 1;
-            claims.work.push(work);
+        // One lane that cannot be read must not stop the others.
+        tx.execute("SAVEPOINT lane", args![]).await?;
+        match next_of(tx, core, &lane, &wish.owner, &mut claims.told).await {
+            Ok(work) => {
+                *in_hand += usize::from(work.is_some());
+                claims.work.extend(work);
+            }
+            Err(StoreError::Fault(why)) => {
+                tracing::error!(lane, why, "a lane of the outbox cannot be worked; it is tried again in a minute");
+                tx.execute("ROLLBACK TO SAVEPOINT lane", args![]).await?;
+                put_off(tx, &lane, now + LEASE).await?;
+            }
+            Err(error) => return Err(error),
         }
+        tx.execute("RELEASE SAVEPOINT lane", args![]).await?;
     }
     let sql = "SELECT MIN(due) FROM lanes WHERE bridge = $1 AND (owner IS NULL OR owner <> $2)";
     let row = tx.fetch_one(sql, args![&wish.bridge, &wish.owner]).await?;
     claims.next = row.map(|row| row.opt_int(0)).transpose()?.flatten();
     Ok(claims)
+}
+
+/// Gives a lane back until then.
+pub(crate) async fn put_off(tx: &mut Tx, lane: &str, due: i64) -> Result<(), StoreError> {
+    tx.execute("UPDATE lanes SET owner = NULL, due = $1 WHERE lane = $2", args![due, lane]).await?;
+    Ok(())
 }
 
 /// The next event of a lane that `owner` has leased. Where there is none now, the lane is given back until it is due, or removed.
@@ -235,58 +252,42 @@ pub(crate) async fn next_of(
         return Ok(None); // another process has it now
     }
     loop {
-        let sql = stored!("WHERE lane = $1 AND state < 9 ORDER BY seq LIMIT 50");
-        let queued = load(tx, sql, args![lane]).await?;
-        let Some(first) = queued.first() else {
+        let sql = stored!("WHERE lane = $1 AND state < 9 ORDER BY seq LIMIT 1");
+        let Some(first) = load(tx, sql, args![lane]).await?.pop() else {
             let broken = "SELECT key FROM outbox WHERE lane = $1 LIMIT 1";
             if tx.fetch_one(broken, args![lane]).await?.is_none() {
                 tx.execute("DELETE FROM lanes WHERE lane = $1", args![lane]).await?;
             } else {
-                let later = i64::MAX / 2;
-                tx.execute("UPDATE lanes SET owner = NULL, due = $1 WHERE lane = $2", args![later, lane]).await?;
+                put_off(tx, lane, i64::MAX / 2).await?; // only what was set aside is left
             }
             return Ok(None);
         };
         if first.state == STARTED {
             // Whoever had it is gone, and may have sent it.
-            settle::abandoned(tx, core, first, told).await?;
+            settle::abandoned(tx, core, &first, told).await?;
             continue;
         }
         if first.state == CLAIMED {
-            requeue(tx, first, now).await?; // whoever had it is gone, and has not begun to send
+            requeue(tx, &first, now).await?; // whoever had it is gone, and has not begun to send
             continue;
         }
         if first.due > now {
-            let sql = "UPDATE lanes SET owner = NULL, due = $1 WHERE lane = $2";
-            tx.execute(sql, args![first.due, lane]).await?;
+            put_off(tx, lane, first.due).await?;
             return Ok(None);
         }
-        return take(tx, core, &queued).await.map(Some);
+        return take(tx, core, first).await.map(Some);
     }
 }
 
 /// Claims the first event of a lane, with those that are joined to it.
-async fn take(tx: &mut Tx, core: &Core, queued: &[Stored]) -> Result<Claimed, StoreError> {
-    let first = &queued[0];
-    let count = match &first.head {
-        Some(head) => queued.iter().take_while(|stored| stored.head.as_ref() == Some(head)).count(),
-        None => {
-            let fresh = queued.iter().take_while(|stored| stored.head.is_none() && stored.state == QUEUED);
-            let fresh: Vec<(i64, &Outbound)> = fresh.map(|stored| (stored.accepted, &stored.event)).collect();
-            let window = first
-                .event
-                .to
-                .first()
-                .map_or(Duration::ZERO, |to| core.carry.join_window(&first.bridge, &first.event.user, &to.address));
-            let most = core.carry.profile(&first.bridge).map_or(0, |profile| profile.max_text);
-            join::together(&fresh, i64::try_from(window.as_millis()).unwrap_or(0), most)
-        }
-    };
-    for stored in &queued[..count] {
+async fn take(tx: &mut Tx, core: &Core, first: Stored) -> Result<Claimed, StoreError> {
+    let members = members_of(tx, core, first).await?;
+    let first = members.first().ok_or_else(|| StoreError::Fault("an empty claim".into()))?;
+    for stored in &members {
         let sql = "UPDATE outbox SET state = $1, head = $2 WHERE key = $3";
         tx.execute(sql, args![CLAIMED, &first.key, &stored.key]).await?;
     }
-    let mut event = join::joined(queued[..count].iter().map(|stored| stored.event.clone()).collect())
+    let mut event = join::joined(members.iter().map(|stored| stored.event.clone()).collect())
         .ok_or_else(|| StoreError::Fault("an empty claim".into()))?;
     event.attempt = first.ticket();
     event.to = open_legs(first, &event);
@@ -295,6 +296,26 @@ async fn take(tx: &mut Tx, core: &Core, queued: &[Stored]) -> Result<Claimed, St
         None => return Err(StoreError::Fault("an event without open legs".into())),
     };
     Ok(Claimed { lane: first.lane.clone(), key: event.key.clone(), attempt: first.ticket(), event, network })
+}
+
+/// What was joined with an event when it was claimed first; before that, what is to be joined with it now.
+async fn members_of(tx: &mut Tx, core: &Core, first: Stored) -> Result<Vec<Stored>, StoreError> {
+    if let Some(head) = &first.head {
+        return load(tx, stored!("WHERE head = $1 ORDER BY seq"), args![head]).await;
+    }
+    let to = first.event.to.first();
+    let window = to.map_or(Duration::ZERO, |to| core.carry.join_window(&first.bridge, &first.event.user, &to.address));
+    if window.is_zero() || !join::joinable(&first.event) {
+        return Ok(vec![first]);
+    }
+    let most = core.carry.profile(&first.bridge).map_or(0, |profile| profile.max_text);
+    let sql = stored!("WHERE lane = $1 AND state < 9 ORDER BY seq LIMIT 50");
+    let mut queued = load(tx, sql, args![&first.lane]).await?;
+    let fresh = queued.iter().take_while(|stored| stored.head.is_none() && stored.state == QUEUED);
+    let fresh: Vec<(i64, &Outbound)> = fresh.map(|stored| (stored.accepted, &stored.event)).collect();
+    let count = join::together(&fresh, i64::try_from(window.as_millis()).unwrap_or(0), most);
+    queued.truncate(count);
+    Ok(queued)
 }
 
 /// The recipients that have no outcome yet.

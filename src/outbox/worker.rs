@@ -312,6 +312,17 @@ impl Worker {
                     }
                 }
                 if faults == 5 {
+                    // What was started counts as uncertain when the lane is looked at again.
+                    let lane = (job.lane.clone(), LEASE);
+                    let done = store.write(lane, |tx, (lane, pause)| {
+                        Box::pin(async move {
+                            let due = tx.now() + *pause;
+                            rows::put_off(tx, lane, due).await
+                        })
+                    });
+                    if let Err(error) = done.await {
+                        tracing::error!(bridge, %error, "a lane stays leased until the next start");
+                    }
                     return Done::Settled { key, attempt, next: None };
                 }
                 tokio::time::sleep(Duration::from_millis(500)).await;
