@@ -91,7 +91,8 @@ mod tests {
         let subject = event("s", "x", |m| m.subject = Some("new".into()));
         let subject_line = event("l", "Subject: new\nx", |_| ());
         let thread = event("t", "x", |m| m.thread = Some("t".into()));
-        let table: [(&str, Vec<(i64, &Outbound)>, i64, usize, usize); 9] = [
+        type Case<'a> = (&'a str, Vec<(i64, &'a Outbound)>, i64, usize, usize);
+        let table: [Case<'_>; 9] = [
             ("within the window", vec![(0, &plain), (10, &plain), (30, &plain)], 30, 100, 3),
             ("not after it", vec![(0, &plain), (10, &plain), (31, &plain)], 30, 100, 2),
             ("never without a window", vec![(0, &plain), (0, &plain)], 0, 100, 1),

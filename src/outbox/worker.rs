@@ -60,7 +60,7 @@ struct Flight {
 
 enum Done {
     Claimed(Result<Claims, StoreError>),
-    Settled { key: DeliveryKey, attempt: u32, next: Option<Claimed> },
+    Settled { key: DeliveryKey, attempt: u32, next: Option<Box<Claimed>> },
     Renewed,
 }
 
@@ -207,7 +207,7 @@ impl Worker {
                     self.flights.remove(&key);
                 }
                 if let Some(next) = next {
-                    self.launch(next);
+                    self.launch(*next);
                 }
                 // The lane may have been given back with something that is due soon.
                 self.look_at = 0;
@@ -304,7 +304,7 @@ impl Worker {
                         if told {
                             store.bell(Queue::Inbox, &bridge).notify_one();
                         }
-                        return Done::Settled { key, attempt, next };
+                        return Done::Settled { key, attempt, next: next.map(Box::new) };
                     }
                     Err(error) => {
                         tracing::error!(bridge, %key, %error, "an outcome could not be recorded yet");
