@@ -76,19 +76,15 @@ pub(crate) fn write(draft: &Draft) -> Result<Written, lettre::error::Error> {
         .header(Plain::<AutoSubmitted>::new("no"))
         // The recipients of the envelope are told to the relay one by one.
         .envelope(Envelope::new(None, vec![from.clone()])?);
-    for to in &draft.to {
-        builder = builder.to(address(to)?.into());
-    }
-    for cc in &draft.cc {
-        builder = builder.cc(address(cc)?.into());
-    }
-    if draft.to.is_empty() && draft.cc.is_empty() {
-        let value = "undisclosed-recipients:;".to_owned();
-        builder = builder.raw_header(HeaderValue::dangerous_new_pre_encoded(
-            HeaderName::new_from_ascii_str("To"),
-            value.clone(),
-            value,
-        ));
+    match (draft.to.is_empty(), draft.cc.is_empty()) {
+        (true, true) => builder = builder.raw_header(ready("To", "undisclosed-recipients:;".to_owned())),
+        (to, cc) => {
+            for (name, list, empty) in [("To", &draft.to, to), ("Cc", &draft.cc, cc)] {
+                if !empty {
+                    builder = builder.raw_header(ready(name, addresses(list)));
+                }
+            }
+        }
     }
     let references: Vec<String> =
         draft.references.iter().filter(|id| is_message_id(id)).map(|id| format!("<{id}>")).collect();
@@ -194,6 +190,15 @@ fn is_break(c: char) -> bool {
 /// Text without what has no place in a mail: NUL and its kind (RFC 5322, 4).
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+/// A list of addresses, one a line. They need no encoding: a [`Mailbox`] holds nothing that could leave its field.
+fn addresses(list: &[Mailbox]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",\r\n ")
+}
+
+fn ready(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::dangerous_new_pre_encoded(HeaderName::new_from_ascii_str(name), value.clone(), value)
 }
 
 fn address(mailbox: &Mailbox) -> Result<Address, lettre::error::Error> {

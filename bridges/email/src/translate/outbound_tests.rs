@@ -92,6 +92,15 @@ fn international_addresses_need_smtputf8() {
 }
 
 #[test]
+fn odd_local_parts_are_written_as_they_are() {
+    for odd in ["\"john \\\"d\\\" doe\"@example.net", "ca\u{301}rol@example.net", "a!#$%&'*+-/=?^_`{|}~b@example.net"] {
+        let to = Mailbox::parse(odd).unwrap();
+        let mail = text_of(&Draft { to: vec![to.clone(), to.clone()], ..draft() });
+        assert!(header(&mail).contains(&format!("To: {to},\r\n {to}")), "{mail}");
+    }
+}
+
+#[test]
 fn styling_becomes_an_alternative_and_files_attachments() {
     let picture =
         Attached { name: Some("../été\r\n.png".into()), media_type: "image/png".into(), body: vec![0, 1, 255] };
