@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use isthmus_bridge::{DeliveryError, Failure, Text};
 use lettre::message::header::{Date, Headers};
 
+use crate::envelope;
 use crate::state::ReturnPath;
 
 /// Whose notice it is, and which.
@@ -17,6 +18,22 @@ pub(crate) struct Stamp<'a> {
     pub id: &'a str,
     /// `Date`.
     pub at: SystemTime,
+}
+
+/// Whether a mail may be answered by a machine: not if a machine wrote it (RFC 3834), if it went to many, or if it is our own.
+pub(crate) fn may_answer(path: &ReturnPath, mail_domain: &str) -> bool {
+    let text = String::from_utf8_lossy(&path.headers);
+    let field = |wanted: &str| {
+        text.lines().take_while(|l| !l.is_empty()).find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim().to_ascii_lowercase())
+        })
+    };
+    let automatic = field("auto-submitted").is_some_and(|v| v.split([';', ' ']).next() != Some("no"));
+    let many = field("precedence").is_some_and(|v| ["bulk", "junk", "list"].contains(&v.as_str()));
+    let own = path.sender.domain() == mail_domain
+        && (envelope::looks_like_one(&path.sender) || path.sender.local().eq_ignore_ascii_case("mailer-daemon"));
+    !path.no_report && !automatic && !many && !own
 }
 
 /// The report that a mail was not delivered. Goes out with the null sender.
@@ -123,6 +140,29 @@ mod tests {
     use super::*;
     use crate::address::Mailbox;
     use mail_parser::MessageParser;
+
+    #[test]
+    fn machines_are_not_answered() {
+        for (sender, header, may) in [
+            ("alice@example.net", "Subject: x", true),
+            ("alice@example.net", "auto-submitted: NO (a person)", true),
+            ("alice@example.net", "Auto-Submitted: auto-replied; x=y", false),
+            ("alice@example.net", "Precedence: Bulk", false),
+            ("alice@example.net", "\r\nAuto-Submitted: auto-replied", true),
+            ("bounce+k.ab@email.example.org", "Subject: x", false),
+            ("juliet@email.example.org", "Subject: x", true),
+        ] {
+            let path = ReturnPath {
+                sender: Mailbox::parse(sender).unwrap(),
+                recipient: Mailbox::parse("juliet@email.example.org").unwrap(),
+                orcpt: None,
+                envid: None,
+                no_report: false,
+                headers: header.as_bytes().to_vec(),
+            };
+            assert_eq!(may_answer(&path, "email.example.org"), may, "{sender} {header}");
+        }
+    }
 
     #[test]
     fn a_report_that_parsers_read_and_nothing_breaks_out_of() {

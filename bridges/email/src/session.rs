@@ -93,11 +93,11 @@ async fn give_back(
     start: &mut Start<'_>,
 ) -> Result<(), DeliveryError> {
     let path = state::return_path(user.host.as_ref(), once).await.map_err(store_away)?;
-    let Some(path) = path.filter(|p| !p.no_report) else {
+    let domain = &user.mail.config.mail_domain;
+    let Some(path) = path.filter(|p| notice::may_answer(p, domain)) else {
         info!(key = %event.key, "an undelivered mail goes back to nobody: its sender takes no reports");
         return Ok(());
     };
-    let domain = &user.mail.config.mail_domain;
     let report =
         notice::undelivered(&path, error, &notice::Stamp { domain, id: event.key.as_str(), at: user.host.now() });
     let signed = user.mail.signed(report);

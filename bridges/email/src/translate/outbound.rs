@@ -76,14 +76,12 @@ pub(crate) fn write(draft: &Draft) -> Result<Written, lettre::error::Error> {
         .header(Plain::<AutoSubmitted>::new("no"))
         // The recipients of the envelope are told to the relay one by one.
         .envelope(Envelope::new(None, vec![from.clone()])?);
-    match (draft.to.is_empty(), draft.cc.is_empty()) {
-        (true, true) => builder = builder.raw_header(ready("To", "undisclosed-recipients:;".to_owned())),
-        (to, cc) => {
-            for (name, list, empty) in [("To", &draft.to, to), ("Cc", &draft.cc, cc)] {
-                if !empty {
-                    builder = builder.raw_header(ready(name, addresses(list)));
-                }
-            }
+    if draft.to.is_empty() && draft.cc.is_empty() {
+        builder = builder.raw_header(ready("To", "undisclosed-recipients:;".to_owned()));
+    }
+    for (name, list) in [("To", &draft.to), ("Cc", &draft.cc)] {
+        if !list.is_empty() {
+            builder = builder.raw_header(ready(name, addresses(list)));
         }
     }
     let references: Vec<String> =
