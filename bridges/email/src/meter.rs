@@ -24,11 +24,6 @@ impl Meter {
         Self { user, limits, today: Mutex::new(None) }
     }
 
-    /// Whose.
-    pub(crate) fn user(&self) -> &BareJid {
-        &self.user
-    }
-
     /// Takes a mail of this many envelopes into account; over a limit nothing is taken, and the sender hears when it passes.
     pub(crate) async fn take(&self, host: &dyn Gateway, recipients: u64, size: u64) -> Result<(), DeliveryError> {
         let day = state::day(host.now());

@@ -83,7 +83,7 @@ impl Writer {
 }
 
 /// A span at the start of `text` (6.2): tag, content, what follows. `before` is the character before it.
-fn span<'t>(text: &'t str, before: Option<char>) -> Option<(&'static str, &'t str, &'t str)> {
+fn span(text: &str, before: Option<char>) -> Option<(&'static str, &str, &str)> {
     let mark = text.chars().next()?;
     let tag = match mark {
         '*' => "strong",
