@@ -46,7 +46,13 @@ impl Mailbox {
 
     /// From its two parts; the local part quoted or not.
     pub(crate) fn new(local: &str, domain: &str) -> Result<Self, BadMailbox> {
-        Ok(Self { local: read_local(local)?, domain: normal_domain(domain).ok_or(BadMailbox::Domain)? })
+        let local = read_local(local)?;
+        // Folding can make a space of an accent, and so another address; whoever has such a name cannot have a JID.
+        let folded = fold(&local).ok_or(BadMailbox::Local)?;
+        if read_local(&folded)? != folded || fold(&folded).is_none_or(|again| again != folded) {
+            return Err(BadMailbox::Local);
+        }
+        Ok(Self { local, domain: normal_domain(domain).ok_or(BadMailbox::Domain)? })
     }
 
     /// The part before the `@`, quoted where it has to be.
@@ -277,6 +283,8 @@ mod tests {
             "\"a\"b\"@example.net",
             "a..b@example.net",
             "al\u{202E}ice@example.net",
+            "´@example.net",
+            "a\u{FF20}b@example.net",
             "alice@a..b",
             long.as_str(),
         ] {
