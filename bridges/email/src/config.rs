@@ -8,7 +8,7 @@ use isthmus_bridge::section::Table;
 use isthmus_bridge::{ConfigError, Section};
 use secrecy::SecretString;
 
-use crate::address::normal_domain;
+use crate::address::{Mailbox, normal_domain};
 use crate::dkim::Signer;
 
 /// All of it, checked.
@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub local_domains: Vec<String>,
     /// Whether `juliet=capulet.lit@mail_domain` reaches local users who did not register.
     pub fixed_form: bool,
+    /// Who gets mail to `postmaster@` and `abuse@`: mail addresses outside. Administrators always get it by XMPP.
+    pub postmaster: Vec<Mailbox>,
     /// The server that takes outbound mail.
     pub relay: Relay,
     /// Where inbound mail is taken.
@@ -169,6 +171,7 @@ pub(crate) fn read(section: Section<'_>) -> Result<Config, Vec<ConfigError>> {
     let mail_domain = read_domain(&mut table, "mail_domain").unwrap_or_else(|| domain.to_ascii_lowercase());
     let title = table.string("title").unwrap_or_else(|| "Email".to_owned());
     let fixed_form = table.bool("fixed_form").unwrap_or(false);
+    let postmaster = read_mailboxes(&mut table, "postmaster");
     let relay = read_relay(&mut table, folder, &mail_domain);
     let listen = read_listen(&mut table, folder, &mail_domain);
     let dkim = read_dkim(&mut table, folder, &mail_domain);
@@ -183,6 +186,7 @@ pub(crate) fn read(section: Section<'_>) -> Result<Config, Vec<ConfigError>> {
         title,
         local_domains: local_domains.to_vec(),
         fixed_form,
+        postmaster,
         relay,
         listen,
         dkim,
@@ -194,6 +198,14 @@ pub(crate) fn read(section: Section<'_>) -> Result<Config, Vec<ConfigError>> {
 
 fn read_domain(table: &mut Table, key: &str) -> Option<String> {
     table.read(key, "a domain name such as \"email.example.org\"", |v| normal_domain(v.as_str()?))
+}
+
+fn read_mailboxes(table: &mut Table, key: &str) -> Vec<Mailbox> {
+    table
+        .read(key, "a list of mail addresses", |v| {
+            v.as_array()?.iter().map(|i| Mailbox::parse(i.as_str()?).ok()).collect()
+        })
+        .unwrap_or_default()
 }
 
 fn read_relay(table: &mut Table, folder: &Path, mail_domain: &str) -> Option<Relay> {
