@@ -34,6 +34,8 @@ fn main() -> anyhow::Result<()> {
     let rows = [
         ("read: tokio-xmpp, typed", best(|| runtime.block_on(read_typed(&message)))?),
         ("read: minidom", best(|| read_minidom(&message))?),
+        ("read: quick-xml, bare events", best(|| read_quick_xml(&message))?),
+        ("read: quick-xml, namespaces + header + body", best(|| read_quick_xml_header(&message))?),
         ("read: link, frame + header + body", best(|| read_link(&message, false))?),
         ("read: link, and a minidom tree", best(|| read_link(&message, true))?),
         ("write: tokio-xmpp, typed", best(|| runtime.block_on(write_typed(&typed)))?),
@@ -130,6 +132,54 @@ fn read_minidom(message: &[u8]) -> anyhow::Result<usize> {
     for _ in 0..BATCH {
         let element = Element::from_reader(black_box(text.as_bytes()))?;
         seen += usize::from(element.get_child("body", "jabber:client").is_some_and(|body| !body.text().is_empty()));
+    }
+    Ok(seen)
+}
+
+/// What the link's own scanner was compared with: no framing, no checks, nothing but events.
+fn read_quick_xml(message: &[u8]) -> anyhow::Result<usize> {
+    let mut seen = 0;
+    for _ in 0..BATCH {
+        let mut reader = quick_xml::Reader::from_reader(black_box(message));
+        loop {
+            match reader.read_event()? {
+                quick_xml::events::Event::Eof => break,
+                event => {
+                    black_box(event);
+                }
+            }
+        }
+        seen += 1;
+    }
+    Ok(seen)
+}
+
+/// The same with what the link gives: names with namespaces, the header's attributes, the body as text.
+fn read_quick_xml_header(message: &[u8]) -> anyhow::Result<usize> {
+    use quick_xml::events::Event;
+    let mut seen = 0;
+    for _ in 0..BATCH {
+        let mut reader = quick_xml::NsReader::from_reader(black_box(message));
+        let (mut body, mut in_body) = (String::new(), false);
+        loop {
+            match reader.read_event()? {
+                Event::Eof => break,
+                Event::Start(tag) | Event::Empty(tag) => {
+                    let (namespace, name) = reader.resolver().resolve_element(tag.name());
+                    in_body = name.as_ref() == "body";
+                    black_box(namespace);
+                    for attribute in tag.attributes() {
+                        black_box(attribute?.value);
+                    }
+                }
+                Event::Text(text) if in_body => body.push_str(&text),
+                Event::GeneralRef(name) if in_body => body.push_str(&name),
+                event => {
+                    black_box(event);
+                }
+            }
+        }
+        seen += usize::from(!body.is_empty());
     }
     Ok(seen)
 }
