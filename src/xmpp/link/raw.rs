@@ -38,7 +38,7 @@ impl Reader {
     ///
     /// # Errors
     /// What XMPP forbids: the stream is over. Named in words.
-    pub fn next(&mut self) -> Result<Option<Read>, String> {
+    pub fn read(&mut self) -> Result<Option<Read>, String> {
         let frame = self.framer.next().map_err(|fault| fault.to_string())?;
         Ok(frame.map(|frame| match frame {
             Frame::Top(TopLevel::Stanza(stanza)) => Read::Stanza(stanza),
@@ -56,7 +56,7 @@ pub fn exercise(stream: &[u8], piece: usize) -> (usize, usize) {
     for piece in stream.chunks(piece.max(1)) {
         reader.feed(piece);
         loop {
-            match reader.next() {
+            match reader.read() {
                 Ok(Some(Read::Stanza(stanza))) => {
                     good += 1;
                     ask(&stanza);

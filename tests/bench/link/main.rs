@@ -190,7 +190,7 @@ fn read_link(message: &[u8], tree: bool) -> anyhow::Result<usize> {
     let mut seen = 0;
     for piece in bytes.chunks(16 << 10) {
         reader.feed(piece);
-        while let Some(read) = reader.next().map_err(anyhow::Error::msg)? {
+        while let Some(read) = reader.read().map_err(anyhow::Error::msg)? {
             let Read::Stanza(stanza) = read else { continue };
             black_box((stanza.from(), stanza.to(), stanza.id(), stanza.type_()));
             if tree {
