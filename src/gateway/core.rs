@@ -248,6 +248,15 @@ impl Served {
         all.insert((user.clone(), at.clone()), shown.clone()) != Some(shown)
     }
 
+    /// Whoever wrote to somebody has them among the contacts. Only a convenience: a failure is logged.
+    pub(super) async fn met(&self, user: &BareJid, at: &Address) {
+        if matches!(at, Address::Contact(_))
+            && let Err(e) = self.persons().met(user, at).await
+        {
+            warn!(bridge = %self.instance.name, error = %e, "a contact could not be recorded");
+        }
+    }
+
     /// A room as one session sees it; made when first asked for.
     pub(super) fn room(&self, of: &SessionOf, room: &RoomId) -> Arc<Mutex<RoomView>> {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);

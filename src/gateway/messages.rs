@@ -121,10 +121,13 @@ impl Core {
         event.to = recipients;
         event.lang = lang(&heard.stanza);
         event.at = self.now_millis();
+        let user = event.user.clone();
         if let Err(e) = self.outbox.accept(sender, event).await {
             warn!(bridge = %name, error = %e, "a message was not accepted");
             self.answer_error(served, &heard.stanza, &StanzaError::from(&e));
+            return;
         }
+        served.met(&user, &heard.at).await;
     }
 
     /// XEP-0424: what still waits is cancelled; what is gone stays gone, and its sender is told.

@@ -73,7 +73,7 @@ pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
     let core = Arc::new(Core {
         outbox: Outbox::new(store.clone(), ports.clone(), ports.clone()),
         inbox: Inbox::new(store.clone(), ports.clone(), ports.clone(), ports.clone()),
-        files: files::FileDesk::new(&config, &store)?,
+        files: files::FileDesk::new(&config, &seal)?,
         contact: config.contact.clone(),
         limits: config.limits.clone(),
         public_url: config.http.public_url.clone(),

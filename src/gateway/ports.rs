@@ -112,6 +112,9 @@ impl Core {
                 files.push(SharedFile { url, media: file.media.clone() });
             }
         }
+        if matches!(event.event, Event::Message(_)) {
+            served.met(&event.to, &event.from).await;
+        }
         let referenced = self.referenced(served, event).await;
         let stanzas = self.render(served, row, event, &files, referenced.as_ref());
         let limit = self.limits.max_stanza;

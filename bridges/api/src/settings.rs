@@ -1,6 +1,7 @@
 //! Settings: declared by a bridge, stored and resolved by the core (room > network > user > administrator's defaults > built in).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::text::Text;
 
@@ -75,7 +76,7 @@ impl Setting {
 }
 
 /// Values by key, as a form holds them: a field may have several.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
 pub struct Values(BTreeMap<String, Vec<String>>);
@@ -135,7 +136,7 @@ impl Values {
 }
 
 /// What is in force at an address, for a user. Cheap to read, shared.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Resolved {
     values: BTreeMap<&'static str, String>,
@@ -165,6 +166,20 @@ impl Resolved {
     /// A number; 0 where there is none.
     pub fn number(&self, key: &str) -> i64 {
         self.str(key).trim().parse().unwrap_or(0)
+    }
+}
+
+/// Keys only: a value may be a password.
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Keys only: a value may be a password.
+impl fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.values.keys()).finish()
     }
 }
 
