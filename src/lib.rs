@@ -19,7 +19,7 @@
 //! | [`storage`] | one `Store` over SQLite or PostgreSQL; one writer that merges waiting work into one commit |
 //! | [`settings`], [`access`] | what is in force for a user, and what a user may do |
 //! | [`texts`] | words for people, by language |
-//! | [`files`] | upload, fetch, keep, serve |
+//! | [`files`], [`http`] | keep, upload, fetch files; health, figures, webhooks, kept files over HTTP |
 //! | [`config`] | files and environment; the only place that reads them |
 //! | [`admin`] | control socket and the commands of the command line |
 
@@ -28,6 +28,7 @@ pub mod admin;
 pub mod config;
 pub mod files;
 pub mod gateway;
+pub mod http;
 pub mod inbox;
 pub mod outbox;
 pub mod registry;
