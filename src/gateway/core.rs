@@ -22,7 +22,7 @@ use super::files::FileDesk;
 use super::live::{Live, Origin};
 use super::messages::lang;
 use super::ports::Ports;
-use super::presence::Online;
+use super::presence::{Languages, Online};
 use crate::access::{Limiter, Policy};
 use crate::admin::outside::Outside;
 use crate::config::Limits;
@@ -53,7 +53,10 @@ pub(super) struct Core {
     pub(super) inbox: Inbox,
     pub(super) files: FileDesk,
     pub(super) ports: Arc<Ports>,
+    /// Outbound events that wait, by bridge; counted now and then.
+    pub(super) waiting: ArcSwap<Vec<(String, i64)>>,
     pub(super) online: Online,
+    pub(super) languages: Languages,
     pub(super) answers: Answers,
     /// XEP-0157 fields of disco#info.
     pub(super) contact: Vec<(&'static str, Vec<String>)>,

@@ -175,9 +175,3 @@ fn remedy(domain: &str) -> String {
          server {domain}), name the service in [files] upload, or set http.public_url"
     )
 }
-
-impl Core {
-    pub(super) async fn serve_http(self: &Arc<Self>, _config: &Config) -> Result<(), GatewayEnd> {
-        Ok(())
-    }
-}

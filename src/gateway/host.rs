@@ -103,13 +103,13 @@ impl Gateway for BridgeHost {
             debug!(bridge = %self.name_str(), "an event from an address that no JID can spell was dropped");
             return Ok(());
         };
-        let id = fresh_id();
+        let (id, lang) = (fresh_id(), core.languages.of(&event.to));
         let scene = Scene {
             from: &from,
             to: event.to.as_str(),
             domain: &self.served.instance.domain,
             id: &id,
-            words: &|text| core.words(&self.served, text, &isthmus_bridge::Lang::default()),
+            words: &|text| core.words(&self.served, text, &lang),
             jid: &|address| self.served.jid(address),
             referenced: None,
             now: core.now(),

@@ -10,6 +10,10 @@
 //! | `ports` | what the durable queues ask of the gateway |
 //! | `host` | what a bridge asks of the gateway |
 //! | `answers` | our own questions |
+//! | `dialogue` | commands and registration |
+//! | `references` | stanza ids ↔ messages of the network |
+//! | `files` | uploaded, served, fetched |
+//! | `web` | what stands behind the HTTP listener |
 //! | `desk` | the administrator's side: control socket |
 
 mod answers;
@@ -26,6 +30,7 @@ mod presence;
 mod receive;
 mod references;
 mod running;
+mod web;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -56,6 +61,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const REMEMBER: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How often what is past its time is swept away.
 const SWEEP: Duration = Duration::from_secs(300);
+/// How often what waits is counted, for the figures.
+const COUNT: Duration = Duration::from_secs(5);
 
 /// Runs until `outside.stop`.
 ///
@@ -80,7 +87,9 @@ pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
         texts: ArcSwap::from_pointee(texts(&config)),
         bridges: ArcSwap::default(),
         ports: ports.clone(),
+        waiting: ArcSwap::default(),
         online: presence::Online::default(),
+        languages: presence::Languages::default(),
         answers: answers::Answers::default(),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
@@ -205,12 +214,17 @@ async fn stop(core: &Arc<Core>, running: Vec<Running>) {
 /// What has to be done now and then.
 async fn housekeeping(core: Arc<Core>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
-    let mut swept = tokio::time::Instant::now();
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut swept, mut counted) = (tokio::time::Instant::now(), tokio::time::Instant::now());
     loop {
         tokio::select! {
             now = second.tick() => {
                 for served in core.bridges().iter() {
                     served.live().expire(now);
+                }
+                if counted.elapsed() >= COUNT {
+                    counted = now;
+                    core.count_waiting().await;
                 }
                 if swept.elapsed() >= SWEEP {
                     swept = now;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use isthmus_bridge::{
-    Address, BareJid, Delivery, Event, FileSource, Inbound, Lang, Message, NetworkId, Profile, SessionOf, Text, Work,
+    Address, BareJid, Delivery, Event, FileSource, Inbound, Message, NetworkId, Profile, SessionOf, Text, Work,
 };
 use tokio::sync::watch;
 use tracing::{error, warn};
@@ -133,12 +133,13 @@ impl Core {
         referenced: Option<&(String, String)>,
     ) -> Vec<Rendered> {
         let from = served.jid(&event.from).unwrap_or_else(|| served.instance.domain.to_string());
+        let lang = self.languages.of(&event.to);
         let scene = Scene {
             from: &from,
             to: event.to.as_str(),
             domain: &served.instance.domain,
             id: row,
-            words: &|text| self.words(served, text, &Lang::default()),
+            words: &|text| self.words(served, text, &lang),
             jid: &|address| served.jid(address),
             referenced: referenced.map(|(id, author)| (id.as_str(), author.as_str())),
             now: self.now(),
@@ -159,7 +160,7 @@ impl Core {
         warn!(bridge = %served.instance.name, row, "an event was too large for the server and is cut");
         let mut cut = event.clone();
         if let Event::Message(message) = &mut cut.event {
-            let note = self.words(served, &Text::key("note.cut"), &Lang::default());
+            let note = self.words(served, &Text::key("note.cut"), &self.languages.of(&event.to));
             let mut short = Message::chat(shorten(&message.body, limit / 8));
             short.body.push_str("\n\n");
             short.body.push_str(&note);

@@ -1,10 +1,10 @@
 //! Subscriptions and presence of the gateway and its contacts (RFC 6121 sections 3 and 4, XEP-0100 section 4).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use isthmus_bridge::{
-    Address, BareJid, Contacts, DeliveryKey, Intent, Outbound, Registration, SessionOf, Text, Ticket, Work,
+    Address, BareJid, Contacts, DeliveryKey, Intent, Lang, Outbound, Registration, SessionOf, Text, Ticket, Work,
 };
 use tracing::warn;
 
@@ -37,6 +37,30 @@ impl Online {
 
     pub(super) fn is(&self, full: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(full)
+    }
+}
+
+/// The language that each user last wrote in, for what is said to them unasked. Bounded: when it is full it begins anew.
+#[derive(Debug, Default)]
+pub(super) struct Languages(Mutex<HashMap<BareJid, Lang>>);
+
+/// Users whose language is remembered.
+const LANGUAGES: usize = 100_000;
+
+impl Languages {
+    pub(super) fn heard(&self, user: &BareJid, lang: &str) {
+        let mut languages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if languages.get(user).is_some_and(|known| known.as_str() == lang) {
+            return;
+        }
+        if languages.len() >= LANGUAGES {
+            languages.clear();
+        }
+        languages.insert(user.clone(), Lang::from(lang));
+    }
+
+    pub(super) fn of(&self, user: &BareJid) -> Lang {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(user).cloned().unwrap_or_default()
     }
 }
 
@@ -170,7 +194,8 @@ impl Core {
             xml.leaf("show", "", "away");
         }
         if let Some(status) = status {
-            xml.leaf("status", "", &self.words(served, &status, &isthmus_bridge::Lang::default()));
+            let lang = user.as_ref().map(|u| self.languages.of(u)).unwrap_or_default();
+            xml.leaf("status", "", &self.words(served, &status, &lang));
         }
         if available {
             disco::write_caps(&mut xml, served.caps(at));

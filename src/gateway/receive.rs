@@ -72,8 +72,11 @@ impl Receive for Receiver {
                 return;
             }
         };
+        let sender = from.bare();
+        if let Some(lang) = stanza.lang() {
+            self.core.languages.heard(&sender, lang);
+        }
         let heard = Heard { stanza, from, to, at, _permit: permit };
-        let sender = heard.from.bare();
         {
             let mut queues = self.queues.lock();
             if let Some(waiting) = queues.get_mut(&sender) {

@@ -46,11 +46,16 @@ impl Voice<'_> {
             Some(leg) => Text::key("news.failed-leg").with("to", leg).with("reason", &reason),
             None => Text::key("news.failed").with("reason", &reason),
         };
-        if self.about.by_error() {
+        if self.by_error() {
             let words = if leg.is_some() { (self.words)(&text) } else { reason };
             return vec![self.error(StanzaError::from(error).with(words))];
         }
         vec![self.note(&text)]
+    }
+
+    /// An error goes to the resource that sent. What no resource sent (`isthmus send`) is told by message.
+    fn by_error(&self) -> bool {
+        self.about.by_error() && self.about.sender.from_full.contains('/')
     }
 
     fn uncertain(&self, leg: Option<&ContactId>) -> Vec<Rendered> {
@@ -66,7 +71,7 @@ impl Voice<'_> {
     }
 
     fn error_or_note(&self, kind: ErrorType, condition: &'static str, text: &Text) -> Vec<Rendered> {
-        if self.about.by_error() {
+        if self.by_error() {
             return vec![self.error(StanzaError::new(kind, condition).with((self.words)(text)))];
         }
         vec![self.note(text)]
@@ -146,4 +151,59 @@ impl Voice<'_> {
 /// A JID without its resource.
 fn bare(jid: &str) -> &str {
     jid.split_once('/').map_or(jid, |(bare, _)| bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::Sender;
+    use isthmus_bridge::{Address, DeliveryKey, Failure, Intent, Message, Outbound};
+
+    fn told(from: &str, age: i64, news: &News) -> String {
+        let mut sender = Sender::new("mail", from, r"a\40b@gw.example");
+        sender.stanza_id = Some("m1".to_owned());
+        sender.wants_receipt = true;
+        let message = Intent::Send(Box::new(Message::chat("x")));
+        let event = Outbound::new(DeliveryKey::from("k1"), "juliet@capulet.lit".into(), Address::Gateway, message);
+        let about = Telling { sender: &sender, event: &event, news, accepted: 0, now: age, online: false, id: "n1" };
+        let all = stanzas(&about, "gw.example", &|text, _| text.to_string());
+        let all: Vec<String> = all.into_iter().map(|r| String::from_utf8(r.xml).expect("UTF-8")).collect();
+        all.join("\n")
+    }
+
+    fn failed() -> News {
+        News::Failed {
+            leg: None,
+            error: DeliveryError::new(Failure::NoSuchRecipient, "no such user").with_code("5.1.1"),
+        }
+    }
+
+    #[test]
+    fn a_quick_failure_is_an_error_to_the_resource_under_its_id() {
+        let stanza = told("juliet@capulet.lit/b", 59_000, &failed());
+        assert!(
+            stanza.starts_with(r"<message from='a\40b@gw.example' to='juliet@capulet.lit/b' type='error' id='m1'>"),
+            "{stanza}"
+        );
+        assert!(stanza.contains("<item-not-found") && stanza.contains("no such user (5.1.1)"), "{stanza}");
+    }
+
+    #[test]
+    fn a_late_failure_is_a_message_to_the_bare_jid_that_servers_keep() {
+        let stanza = told("juliet@capulet.lit/b", 61_000, &failed());
+        assert!(stanza.contains("to='juliet@capulet.lit' type='chat'"), "{stanza}");
+        assert!(stanza.contains("<store xmlns='urn:xmpp:hints'/>") && stanza.contains("id='m1'"), "{stanza}");
+    }
+
+    #[test]
+    fn what_no_resource_sent_is_told_by_message_at_once() {
+        assert!(told("juliet@capulet.lit", 0, &failed()).contains("type='chat'"));
+    }
+
+    #[test]
+    fn a_receipt_waits_for_all_recipients() {
+        assert_eq!(told("juliet@capulet.lit/b", 0, &News::Delivered { leg: None, all: false }), "");
+        let stanza = told("juliet@capulet.lit/b", 0, &News::Delivered { leg: None, all: true });
+        assert!(stanza.contains("<received xmlns='urn:xmpp:receipts' id='m1'/>"), "{stanza}");
+    }
 }

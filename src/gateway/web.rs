@@ -1,0 +1,107 @@
+//! The gateway behind its HTTP listener.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use isthmus_bridge::Media;
+use tokio::net::TcpListener;
+use tracing::{error, info, warn};
+
+use super::core::{Core, Served};
+use crate::admin::outside::GatewayEnd;
+use crate::config::Config;
+use crate::http::{self, Behind, Page, Readiness};
+use crate::xmpp::link::LinkState;
+
+/// What stands behind the listener.
+struct Front(Arc<Core>);
+
+impl Core {
+    /// Opens the listener, where one is configured, and serves until the gateway stops.
+    pub(super) async fn serve_http(self: &Arc<Self>, config: &Config) -> Result<(), GatewayEnd> {
+        let Some(address) = config.http.listen else { return Ok(()) };
+        let listener = TcpListener::bind(address).await.map_err(|e| {
+            GatewayEnd::Failed(format!(
+                "http.listen: cannot listen on {address}: {e}; choose another address, or \"off\""
+            ))
+        })?;
+        info!(%address, "HTTP");
+        let (front, stop) = (Arc::new(Front(self.clone())), self.stop.clone());
+        self.tasks.spawn(async move {
+            if let Err(e) = http::serve(listener, front, stop).await {
+                error!(error = %e, "the HTTP listener broke");
+            }
+        });
+        Ok(())
+    }
+
+    /// Counts what waits, for the figures, which are read without waiting for the store.
+    pub(super) async fn count_waiting(&self) {
+        match self.outbox.waiting().await {
+            Ok(waiting) => self.waiting.store(Arc::new(waiting)),
+            Err(e) => warn!(error = %e, "the queue could not be counted"),
+        }
+    }
+
+    fn waits(&self, bridge: &str) -> i64 {
+        self.waiting.load().iter().find(|(name, _)| name == bridge).map_or(0, |(_, count)| *count)
+    }
+}
+
+fn is_attached(served: &Served) -> bool {
+    served.link().state().borrow().epoch().is_some()
+}
+
+#[async_trait]
+impl Behind for Front {
+    fn readiness(&self) -> Vec<Readiness> {
+        let readiness = |served: &Arc<Served>| {
+            let state = match served.link().state().borrow().clone() {
+                LinkState::Attached { .. } => "attached".to_owned(),
+                LinkState::Down { reason, .. } => reason.to_string(),
+                _ => "connecting".to_owned(),
+            };
+            Readiness { bridge: served.instance.name.to_string(), ready: is_attached(served), state }
+        };
+        self.0.bridges().iter().map(readiness).collect()
+    }
+
+    fn figures(&self, page: &mut Page) {
+        let bridges = self.0.bridges();
+        page.gauge("isthmus_uptime_seconds", "Seconds since the start.").value(&[], self.0.started.elapsed().as_secs());
+        let mut attached = page.gauge("isthmus_attached", "1 while the bridge is attached to the XMPP server.");
+        for served in bridges.iter() {
+            attached.value(&[("bridge", &served.instance.name)], u8::from(is_attached(served)));
+        }
+        let mut sessions = page.gauge("isthmus_sessions", "Sessions that run.");
+        for served in bridges.iter() {
+            sessions.value(&[("bridge", &served.instance.name)], served.sessions().len());
+        }
+        let mut waiting = page.gauge("isthmus_outbox_waiting", "Messages that wait to be sent.");
+        for served in bridges.iter() {
+            waiting.value(&[("bridge", &served.instance.name)], self.0.waits(&served.instance.name));
+        }
+        let families = [
+            ("isthmus_stanzas_received_total", "Stanzas from the XMPP server."),
+            ("isthmus_stanzas_sent_total", "Stanzas to the XMPP server, without those of the durable inbox."),
+            ("isthmus_stanzas_refused_total", "Stanzas answered with an error."),
+            ("isthmus_stanzas_not_sent_total", "Stanzas that could not be written and that nobody keeps."),
+        ];
+        for (index, (name, help)) in families.into_iter().enumerate() {
+            let mut family = page.counter(name, help);
+            for served in bridges.iter() {
+                family.value(&[("bridge", &served.instance.name)], served.counters.read()[index]);
+            }
+        }
+    }
+
+    async fn hook(&self, bridge: &str, request: ::http::Request<Bytes>) -> Option<::http::Response<Bytes>> {
+        let served = self.0.bridge(bridge)?;
+        Some(served.instance.bridge.webhook(request, served.host()).await)
+    }
+
+    async fn file(&self, token: &str) -> Option<(Bytes, Media)> {
+        self.0.files.open(token, self.0.now()).await
+    }
+}
