@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::access::{Policy, Quotas};
+use crate::settings::Scheme;
 pub use crate::xmpp::link::Endpoint;
 use crate::xmpp::link::{self, LinkConfig};
 
@@ -187,6 +188,8 @@ pub struct BridgeConfig {
     pub access: Policy,
     /// Quotas on this bridge.
     pub quotas: Quotas,
+    /// Its settings, with what the administrator says of them (`[defaults]`, `[networks.<name>]`, `[locks]`).
+    pub scheme: Scheme,
     /// The bridge, built from its section; it runs only when somebody starts it.
     pub bridge: Arc<dyn Bridge>,
     /// The bridge's own keys, which the core has not read (but for `[defaults]` and the like, where settings have their values). May hold secrets,

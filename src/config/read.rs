@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isthmus_bridge::section::Table;
-use isthmus_bridge::{BareJid, Bridge, ConfigError, Kind, Section};
+use isthmus_bridge::{BareJid, Bridge, ConfigError, Kind, NetworkId, Section, Setting};
 use jid::NodePart;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -16,6 +16,7 @@ use super::places::Places;
 use super::sources::Tree;
 use super::{BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Seal, Server, Tls, units};
 use crate::access::{Pattern, Policy, Quota, Quotas, Rule, Tier};
+use crate::settings::{Chosen, Scheme};
 
 const DATA_DIR: &str = "/var/lib/isthmus";
 const HTTP: &str = "127.0.0.1:5480";
@@ -165,10 +166,15 @@ fn bridge(
         common.server.cloned()
     };
     let (access, quotas) = in_table(&mut table, "access", |t| access(t, common.access, common.quotas));
+    let (mut rest, mut values) = (section.clone(), Map::new());
+    for key in ["defaults", "locks", "networks"] {
+        values.extend(rest.remove_entry(key));
+    }
     let bridge = kind.and_then(|kind| {
         let written = domain.as_deref().unwrap_or_default();
-        build(kind, name, written, section.clone(), common).map_err(|more| faults.extend(more)).ok()
+        build(kind, name, written, rest, common).map_err(|more| faults.extend(more)).ok()
     });
+    let scheme = bridge.as_ref().map(|b| scheme(b.settings(), &values, faults));
     faults.extend(table.finish());
     Some(BridgeConfig {
         name: name.to_owned(),
@@ -179,8 +185,36 @@ fn bridge(
         access,
         quotas,
         bridge: bridge?,
+        scheme: scheme?,
         section,
     })
+}
+
+/// What the administrator says of a bridge's settings: `[defaults]`, `[networks.<name>]`, `[locks]`.
+fn scheme(settings: &[Setting], values: &Map<String, Value>, faults: &mut Vec<ConfigError>) -> Scheme {
+    let mut scheme = Scheme::new(settings);
+    let table = |value: Option<&Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
+    let words =
+        |table: Map<String, Value>| -> Chosen { table.iter().map(|(key, value)| (key.clone(), word(value))).collect() };
+    for key in values.iter().filter(|(_, value)| !value.is_object()).map(|(key, _)| key) {
+        faults.push(ConfigError::new(key.clone(), "expected a table of settings"));
+    }
+    let mut done = vec![scheme.defaults(words(table(values.get("defaults"))))];
+    done.push(scheme.locks(words(table(values.get("locks")))));
+    for (network, chosen) in table(values.get("networks")) {
+        done.push(scheme.network(NetworkId::new(network), words(table(Some(&chosen)))));
+    }
+    faults.extend(done.into_iter().filter_map(Result::err).flatten());
+    scheme
+}
+
+/// A value of the configuration as a setting has it: a list has its values with commas between.
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(words) => words.clone(),
+        Value::Array(all) => all.iter().map(word).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
 }
 
 /// The bridge's own keys are looked at whatever else is wrong, so that all faults are told at once.

@@ -57,14 +57,20 @@ pub(super) fn gather(
 fn folder_of(path: &Path) -> Result<PathBuf, ConfigError> {
     let shown = path.display().to_string();
     match std::fs::metadata(path) {
-        Ok(m) if m.is_dir() => Ok(path.to_owned()),
+        Ok(m) if m.is_dir() => absolute(path),
         Ok(_) if path.file_name().is_some_and(|n| n == "isthmus.toml") => {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-            Ok(parent.unwrap_or(Path::new(".")).to_owned())
+            absolute(parent.unwrap_or(Path::new(".")))
         }
         Ok(_) => Err(in_file(&shown, None, "expected a folder with isthmus.toml in it, or a file of that name".into())),
         Err(e) => Err(in_file(&shown, None, format!("expected the configuration folder, but: {e}"))),
     }
+}
+
+/// What is relative to the folder must not depend on where the program happens to stand.
+fn absolute(path: &Path) -> Result<PathBuf, ConfigError> {
+    let shown = path.display().to_string();
+    std::path::absolute(path).map_err(|e| in_file(&shown, None, format!("expected the configuration folder, but: {e}")))
 }
 
 /// `isthmus.toml` and `bridges/*.toml`, each with the place of its table in the tree.

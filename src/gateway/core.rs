@@ -23,7 +23,7 @@ use super::live::{Live, Origin};
 use super::messages::lang;
 use super::ports::Ports;
 use super::presence::{Languages, Online};
-use crate::access::{Limiter, Policy};
+use crate::access::{Limiter, Policy, Quotas};
 use crate::admin::outside::Outside;
 use crate::config::Limits;
 use crate::inbox::{Inbox, Rendered};
@@ -73,8 +73,8 @@ pub(super) struct Core {
 /// One bridge of a running gateway.
 pub(super) struct Served {
     pub(super) instance: Instance,
-    pub(super) access: Policy,
-    pub(super) limiter: Limiter,
+    access: ArcSwap<Policy>,
+    limiter: ArcSwap<Limiter>,
     pub(super) counters: Counters,
     parts: OnceLock<Parts>,
     /// `kind = "…"` of the configuration.
@@ -154,8 +154,8 @@ impl Served {
     ) -> Self {
         Self {
             instance,
-            access,
-            limiter,
+            access: ArcSwap::from_pointee(access),
+            limiter: ArcSwap::from_pointee(limiter),
             counters: Counters::default(),
             parts: OnceLock::new(),
             states: Mutex::default(),
@@ -194,6 +194,24 @@ impl Served {
 
     pub(super) fn live(&self) -> &Arc<Live> {
         &self.parts().live
+    }
+
+    /// Tiers on this bridge.
+    pub(super) fn access(&self) -> Arc<Policy> {
+        self.access.load_full()
+    }
+
+    /// What users send over this bridge, counted.
+    pub(super) fn limiter(&self) -> Arc<Limiter> {
+        self.limiter.load_full()
+    }
+
+    /// A reload: the bridge goes on, under these rules. What was counted is kept where the quotas are the same.
+    pub(super) fn govern(&self, access: Policy, quotas: Quotas) {
+        self.access.store(Arc::new(access));
+        if self.limiter().quotas() != quotas {
+            self.limiter.store(Arc::new(Limiter::new(quotas)));
+        }
     }
 
     pub(super) fn dialogues(&self) -> &Dialogues {

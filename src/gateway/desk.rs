@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use isthmus_bridge::{Address, BareJid, DeliveryKey, Intent, Message, Outbound, Values};
+use isthmus_bridge::{Address, BareJid, DeliveryKey, Intent, Message, Outbound, Registration, Values};
 
 use super::core::{Core, Served};
+use crate::access::Tier;
 use crate::admin::control::{
     BridgeStatus, Control, FindingRow, QueueRow, Records, SendAnswer, SendRequest, Status, UserRow,
 };
@@ -150,6 +151,19 @@ impl Control for Desk {
     async fn send(&self, request: SendRequest) -> Result<SendAnswer, String> {
         let served = self.bridge(&request.bridge)?;
         let user = user(&request.user)?;
+        if served.access().tier(&user) < Tier::User {
+            return Err(format!("the access rules do not let {user} send through {}", request.bridge));
+        }
+        if served.profile().registration == Registration::Required && !served.persons().registered(&user) {
+            return Err(format!("{user} is not registered with {}", request.bridge));
+        }
+        served.limiter().take(&user, 1, std::time::Instant::now()).map_err(|over| {
+            format!(
+                "{user} is over a quota of {} messages; it passes in {} s",
+                over.limit,
+                over.passes_in.as_secs() + 1
+            )
+        })?;
         let address = served.instance.bridge.addressing().prompt(&request.to).map_err(|e| e.to_string())?;
         if !matches!(address, Address::Contact(_) | Address::Room(_)) {
             return Err(format!("{:?} is nobody whom a message could be sent to", request.to));

@@ -235,7 +235,7 @@ const ROWS: u32 = 100;
 #[async_trait]
 impl Office for Clerk {
     fn is_admin(&self, user: &BareJid) -> bool {
-        self.served.upgrade().is_some_and(|served| served.access.tier(user) == Tier::Admin)
+        self.served.upgrade().is_some_and(|served| served.access().tier(user) == Tier::Admin)
     }
 
     async fn waiting(&self, bridge: &str, user: Option<&BareJid>) -> Result<Vec<Waiting>, StoreError> {
@@ -270,7 +270,7 @@ impl Office for Clerk {
         let (core, served) = self.here()?;
         let waiting = core.outbox.list(Some(bridge), Some(user), 10_000).await?.len();
         let mut lines = vec![(Text::key("usage.waiting"), waiting.to_string())];
-        let quota = served.limiter.quotas().user;
+        let quota = served.limiter().quotas().user;
         for (key, limit) in [("usage.minute", quota.per_minute), ("usage.day", quota.per_day)] {
             if limit > 0 {
                 lines.push((Text::key(key), limit.to_string()));

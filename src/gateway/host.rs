@@ -199,7 +199,7 @@ impl Gateway for BridgeHost {
     }
 
     fn may_receive(&self, user: &BareJid) -> bool {
-        self.served.access.tier(user) >= Tier::Receive
+        self.served.access().tier(user) >= Tier::Receive
     }
 
     fn blocked(&self, user: &BareJid, who: &Address) -> bool {
@@ -215,7 +215,7 @@ impl Gateway for BridgeHost {
     }
 
     fn admins(&self) -> Vec<BareJid> {
-        self.served.access.admins.to_vec()
+        self.served.access().admins.to_vec()
     }
 
     fn persistent(&self, of: &SessionOf) -> bool {

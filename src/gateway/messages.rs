@@ -214,12 +214,12 @@ impl Core {
             // XEP-0191 section 3.3: a message to somebody whom one has blocked.
             return Err(StanzaError::not_acceptable().with(Text::key("error.blocked-by-you")));
         }
-        served.limiter.take(&user, 1, Instant::now()).map_err(|over| over_quota(&over))
+        served.limiter().take(&user, 1, Instant::now()).map_err(|over| over_quota(&over))
     }
 
     /// What the access rules make of a sender on this bridge.
     pub(super) fn may(&self, served: &Served, from: &Party) -> Tier {
-        served.access.tier(&from.bare())
+        served.access().tier(&from.bare())
     }
 }
 

@@ -166,6 +166,9 @@ async fn reload(core: &Arc<Core>, running: &mut Vec<Running>, old: Config, outsi
             _ => false,
         };
         if same {
+            if let Some(new) = new.bridge(&name) {
+                bridge.served.govern(new.access.clone(), new.quotas);
+            }
             kept.push(bridge);
         } else {
             info!(bridge = %name, "stopping: its configuration changed");

@@ -206,7 +206,7 @@ impl Core {
     /// On every attach: the presence of the gateway and of all contacts to those who may see it; and a look at who is online.
     pub(super) async fn on_attached(&self, served: &Served) {
         for user in served.persons().everybody() {
-            if served.access.tier(&user) < Tier::Receive {
+            if served.access().tier(&user) < Tier::Receive {
                 continue;
             }
             for (at, contact) in served.persons().subscriptions(&user) {

@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use isthmus_bridge::{ConfigError, Host, NetworkId};
-use serde_json::{Map, Value};
+use isthmus_bridge::Host;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +19,6 @@ use crate::admin::outside::GatewayEnd;
 use crate::config::BridgeConfig;
 use crate::registry::Instance;
 use crate::registry::sessions::Sessions;
-use crate::settings::{Chosen, Scheme};
 use crate::storage::people::{self, People};
 use crate::xmpp::link::{self, LinkEnd};
 
@@ -43,8 +41,7 @@ impl Running {
     /// Makes everything; nothing runs before [`begin`](Self::begin).
     pub(super) async fn start(core: &Arc<Core>, config: &BridgeConfig) -> Result<Self, GatewayEnd> {
         let name: Arc<str> = config.name.as_str().into();
-        let scheme = scheme(config)?;
-        let one = people::Served { name: name.clone(), bridge: config.bridge.clone(), scheme };
+        let one = people::Served { name: name.clone(), bridge: config.bridge.clone(), scheme: config.scheme.clone() };
         let people = People::open(core.store.clone(), core.seal.clone(), vec![one])
             .await
             .map_err(|e| GatewayEnd::Storage(e.to_string()))?;
@@ -114,44 +111,5 @@ impl Running {
         {
             warn!(bridge = %self.served.instance.name, "the link did not close its stream in time");
         }
-    }
-}
-
-/// The bridge's settings with what the administrator says of them: `[defaults]`, `[networks.<name>]`, `[locks]`. Keys there that are no
-/// settings are the bridge's own, and it has checked them.
-fn scheme(config: &BridgeConfig) -> Result<Scheme, GatewayEnd> {
-    let mut scheme = Scheme::new(config.bridge.settings());
-    let table = |value: &Value| value.as_object().cloned().unwrap_or_default();
-    let chosen = |table: Map<String, Value>, scheme: &Scheme| -> Chosen {
-        table
-            .into_iter()
-            .filter(|(key, _)| scheme.setting(key).is_some())
-            .map(|(key, value)| (key, word(&value)))
-            .collect()
-    };
-    let wrong = |errors: Vec<ConfigError>| {
-        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        GatewayEnd::Failed(all.join("\n"))
-    };
-    if let Some(values) = config.section.get("defaults") {
-        let values = chosen(table(values), &scheme);
-        scheme.defaults(values).map_err(wrong)?;
-    }
-    if let Some(values) = config.section.get("locks") {
-        let values = chosen(table(values), &scheme);
-        scheme.locks(values).map_err(wrong)?;
-    }
-    for (network, values) in config.section.get("networks").map(table).unwrap_or_default() {
-        let values = chosen(table(&values), &scheme);
-        scheme.network(NetworkId::new(network), values).map_err(wrong)?;
-    }
-    Ok(scheme)
-}
-
-/// A value of the configuration as a setting has it.
-fn word(value: &Value) -> String {
-    match value {
-        Value::String(words) => words.clone(),
-        other => other.to_string(),
     }
 }
