@@ -5,6 +5,7 @@ mod mutation;
 mod reading;
 mod server;
 mod trees;
+mod ways;
 mod writing;
 
 use super::config::Limits;
