@@ -1,5 +1,34 @@
-//! Against real servers: Prosody and ejabberd of Debian, with counterparts that we did not write.
-#![allow(missing_docs)]
+//! End to end: the program on a real Prosody and a real ejabberd, with clients that we did not write, real mail servers at the other end.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
+/// Makes a test of an async function that takes a [`Flavour`](isthmus_testkit::server::Flavour), once for each server.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod on_prosody {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(isthmus_testkit::server::Flavour::Prosody).await;
+            })+
+        }
+        mod on_ejabberd {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(isthmus_testkit::server::Flavour::Ejabberd).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_both;
+
+mod access;
+mod attachments;
+mod contacts;
+mod discovery;
 mod files;
 mod link;
+mod mail;
+mod reattach;
+mod register;
+mod scripted;
+mod typed_client;
+mod world;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,6 +22,9 @@ pub struct Isthmus {
     folder: Folder,
     http: Port,
     process: Option<Process>,
+    bridges: usize,
+    /// Length of the log when it was started.
+    begun: usize,
 }
 
 /// What its configuration is to say.
@@ -77,7 +80,7 @@ impl Setup {
         for (name, text) in &self.bridges {
             folder.write(format!("bridges/{name}.toml"), text)?;
         }
-        Ok(Isthmus { binary: self.binary, folder, http, process: None })
+        Ok(Isthmus { binary: self.binary, folder, http, process: None, bridges: self.bridges.len(), begun: 0 })
     }
 
     /// Writes the folder, starts the program, waits until it is ready.
@@ -98,22 +101,29 @@ impl Isthmus {
     /// Starts it and returns at once.
     pub fn spawn(&mut self) -> Result<()> {
         let mut command = self.command(&["run"]);
+        self.begun = std::fs::metadata(self.log_file()).map_or(0, |meta| meta.len() as usize);
         self.process = Some(Process::spawn("isthmus", &mut command, &self.log_file())?);
         Ok(())
     }
 
-    /// Waits until `/ready` answers 200. An error if the program ends.
+    /// Waits until every bridge is attached: `/ready` answers 200, or, where nothing serves HTTP, the log says so for each of
+    /// them since the start. An error if the program ends.
     pub async fn ready(&mut self) -> Result<()> {
         let address = self.http.address();
+        let (log, begun, bridges) = (self.log_file(), self.begun, self.bridges);
         let process = self.process.as_mut().context("it is not running")?;
         until("the gateway ready", START, || {
             let alive = process.check();
+            let log = log.clone();
             async move {
                 alive?;
-                let answer = get(address, "/ready").await?;
-                if !answer.starts_with("HTTP/1.1 200") {
-                    bail!("{answer}");
-                }
+                let Ok(answer) = get(address, "/ready").await else {
+                    let logged = String::from_utf8_lossy(&std::fs::read(log)?[begun..]).into_owned();
+                    let attached = logged.matches("attached to the XMPP server").count();
+                    ensure!(attached >= bridges, "{attached} of {bridges} bridges are attached");
+                    return Ok(());
+                };
+                ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
                 Ok(())
             }
         })

@@ -1,0 +1,73 @@
+//! Servers and gateway for one test.
+
+use isthmus_testkit::dovecot::Dovecot;
+use isthmus_testkit::isthmus::{Isthmus, Setup};
+use isthmus_testkit::ports::Port;
+use isthmus_testkit::postfix::{self, Postfix};
+use isthmus_testkit::server::{Flavour, Options, XmppServer};
+use isthmus_testkit::slix::SlixClient;
+
+/// An XMPP server and the gateway at it.
+pub(crate) struct World {
+    pub(crate) gateway: Isthmus,
+    pub(crate) server: XmppServer,
+}
+
+impl World {
+    /// With the echo bridge.
+    pub(crate) async fn echo(flavour: Flavour) -> Self {
+        Self::with(flavour, Setup::echo).await
+    }
+
+    /// With what `setup` adds.
+    pub(crate) async fn with(flavour: Flavour, setup: impl FnOnce(Setup) -> Setup) -> Self {
+        let server = XmppServer::start(flavour, Options::default()).await.unwrap();
+        let start = Setup::new(env!("CARGO_BIN_EXE_isthmus"), server.component());
+        let gateway = setup(start).start().await.unwrap();
+        Self { gateway, server }
+    }
+
+    /// `<user>@localhost/desk`, online.
+    pub(crate) async fn client(&self, user: &str) -> SlixClient {
+        SlixClient::online(&self.server, &format!("{user}@localhost/desk")).await.unwrap()
+    }
+}
+
+/// The same with Postfix and Dovecot at the far end: `outside.test` is held by Dovecot (carol, dave), `gw.test` is the gateway's.
+pub(crate) struct MailWorld {
+    pub(crate) world: World,
+    pub(crate) postfix: Postfix,
+    pub(crate) dovecot: Dovecot,
+}
+
+impl MailWorld {
+    pub(crate) async fn start(flavour: Flavour) -> Self {
+        let lmtp = Port::take().unwrap();
+        let dovecot = Dovecot::start(&["carol@outside.test", "dave@outside.test"]).await.unwrap();
+        let gateway = Some(("gw.test".to_owned(), lmtp.number()));
+        let options = postfix::Options { gateway, verify_recipients: true, ..postfix::Options::default() };
+        let postfix = Postfix::start(&options, &dovecot).await.unwrap();
+        let keys = format!(
+            "mail_domain = \"gw.test\"\n[smtp]\nhost = \"127.0.0.1\"\nport = {}\n[listen]\nlmtp = \"{}\"\n",
+            postfix.smtp(),
+            lmtp.address()
+        );
+        let world = World::with(flavour, |setup| setup.bridge("email", "email", "email.localhost", &keys)).await;
+        Self { world, postfix, dovecot }
+    }
+
+    /// A client that has registered its local part as alias and has messages mailed at once.
+    pub(crate) async fn registered(&self, user: &str) -> SlixClient {
+        let mut client = self.world.client(user).await;
+        crate::register::register(&mut client, "email.localhost", user).await.unwrap();
+        crate::register::configure(&mut client, "email.localhost", &[("join_seconds", "0")]).await.unwrap();
+        client
+    }
+
+    /// Hands a mail to Postfix as somebody outside; the codes of its answers.
+    pub(crate) async fn send(&self, from: &str, to: &[&str], text: &str) -> Vec<u16> {
+        let address = self.postfix.smtp().address();
+        let replies = isthmus_testkit::smtp::send(address, false, from, to, text).await.unwrap();
+        replies.iter().map(|reply| reply.code).collect()
+    }
+}
