@@ -25,7 +25,7 @@ async fn a_subscription_is_accepted_and_presence_shown(flavour: Flavour) {
     alice.disconnect().await.unwrap();
     alice.drain();
     alice.reconnect().await.unwrap();
-    alice.send("<presence/>").await.unwrap();
+    alice.available().await.unwrap();
     alice.find("available again", |s| from(s, None)).await.unwrap();
     // An orderly stop is seen, and so is the next start.
     world.gateway.stop().await.unwrap();

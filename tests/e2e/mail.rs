@@ -70,7 +70,7 @@ async fn a_conversation_runs_both_ways(flavour: Flavour) {
 }
 
 async fn postfix_learns_which_recipients_exist(flavour: Flavour) {
-    let mail = MailWorld::start(flavour).await;
+    let mail = MailWorld::verifying(flavour, true).await;
     let _alice = mail.registered("alice").await;
     let text = "From: carol@outside.test\r\nTo: x@gw.test\r\nMessage-ID: <v@outside.test>\r\n\r\nx\r\n";
     assert_eq!(mail.send("carol@outside.test", &["nobody@gw.test"], text).await, [550]);

@@ -42,10 +42,15 @@ pub(crate) struct MailWorld {
 
 impl MailWorld {
     pub(crate) async fn start(flavour: Flavour) -> Self {
+        Self::verifying(flavour, false).await
+    }
+
+    /// With Postfix asking for recipients first, or not.
+    pub(crate) async fn verifying(flavour: Flavour, verify_recipients: bool) -> Self {
         let lmtp = Port::take().unwrap();
         let dovecot = Dovecot::start(&["carol@outside.test", "dave@outside.test"]).await.unwrap();
         let gateway = Some(("gw.test".to_owned(), lmtp.number()));
-        let options = postfix::Options { gateway, verify_recipients: true, ..postfix::Options::default() };
+        let options = postfix::Options { gateway, verify_recipients, ..postfix::Options::default() };
         let postfix = Postfix::start(&options, &dovecot).await.unwrap();
         let keys = format!(
             "mail_domain = \"gw.test\"\n[smtp]\nhost = \"127.0.0.1\"\nport = {}\n[listen]\nlmtp = \"{}\"\n",

@@ -33,7 +33,8 @@ async fn single_bad_stanzas_leave_the_stream_standing() {
 #[tokio::test]
 async fn what_xmpp_forbids_ends_the_stream_and_it_is_attached_again() {
     let (mut server, _gateway) = attached("live").await;
-    for forbidden in ["<!DOCTYPE x>", "<?php x?>", "<!-- x -->", "</presence>", "<message", "\u{0}"] {
+    // Few, because each time it waits longer before it attaches.
+    for forbidden in ["<!DOCTYPE x>", "</presence>", "<message"] {
         // An unfinished tag is finished by what follows, badly.
         server.send(ECHO, format!("{forbidden}<a<b>")).unwrap();
         server.attached(ECHO).await.unwrap();

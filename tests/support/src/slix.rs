@@ -84,8 +84,10 @@ impl SlixClient {
         self.connected
     }
 
-    /// Sends the initial presence and waits for its reflection.
+    /// Asks for the roster (else a server pushes nothing about subscriptions), sends the initial presence and waits for its reflection.
     pub async fn available(&mut self) -> Result<()> {
+        let bare = self.bare().to_owned();
+        self.ask(&bare, "get", "<query xmlns='jabber:iq:roster'/>").await?;
         let own = self.jid.clone();
         self.send("<presence/>").await?;
         self.find("own presence", |s| s.name == "presence" && s.attr("from") == Some(&own)).await.map(drop)

@@ -1,6 +1,5 @@
 //! Waiting for something to become true, with a limit that fails loudly.
 
-use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -10,10 +9,9 @@ use tokio::time::Instant;
 pub const START: Duration = Duration::from_secs(60);
 
 /// Calls `probe` every 20 ms until it yields a value. Fails after `within` with `what` and the last error of the probe.
-pub async fn until<T, F, Fut>(what: &str, within: Duration, mut probe: F) -> Result<T>
+pub async fn until<T, F>(what: &str, within: Duration, mut probe: F) -> Result<T>
 where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Result<T>>,
+    F: AsyncFnMut() -> Result<T>,
 {
     let end = Instant::now() + within;
     loop {
