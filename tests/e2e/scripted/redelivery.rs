@@ -9,43 +9,6 @@ fn numbered(stanza: &Element) -> bool {
 }
 
 #[tokio::test]
-async fn what_was_not_acknowledged_comes_again_with_the_same_id_and_a_delay() {
-    let (mut server, _gateway) = attached("held").await;
-    // The first time round the barrier is proven; from now on its pings do not come back.
-    server.send(ECHO, chat("m", "first")).unwrap();
-    server.stanza("the first echo", |s| s.body() == Some("first")).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    server.rules(|rules| rules.route = false);
-    for number in 0..5 {
-        server.send(ECHO, chat(&format!("m{number}"), &format!("number {number}"))).unwrap();
-    }
-    let mut first = Vec::new();
-    while first.len() < 5 {
-        first.push(server.stanza("an echo", numbered).await.unwrap());
-    }
-    server.rules(|rules| rules.route = true);
-    server.cut(ECHO).unwrap();
-    server.attached(ECHO).await.unwrap();
-    let mut second = Vec::new();
-    while second.len() < 5 {
-        second.push(server.stanza("an echo again", numbered).await.unwrap());
-    }
-    for (before, after) in first.iter().zip(&second) {
-        assert_eq!(before.attr("id"), after.attr("id"), "another id, or another order:\n{before}\n{after}");
-        assert_eq!(before.body(), after.body());
-        assert!(after.has("delay", "urn:xmpp:delay"), "no delay: {after}");
-    }
-    // Now acknowledged: another stream brings nothing more.
-    server.ask(ALICE, ECHO, "get", PING).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    server.cut(ECHO).unwrap();
-    server.attached(ECHO).await.unwrap();
-    server.ask(ALICE, ECHO, "get", PING).await.unwrap();
-    let more = server.drain().into_iter().filter(|seen| format!("{seen:?}").contains("number ")).count();
-    assert_eq!(more, 0, "acknowledged and sent again");
-}
-
-#[tokio::test]
 async fn what_was_accepted_survives_a_kill_of_the_gateway() {
     let (mut server, mut gateway) = attached("held").await;
     for number in 0..30 {

@@ -18,10 +18,11 @@ use crate::wait::{START, until};
 /// The program with a configuration folder of its own; running or not.
 #[derive(Debug)]
 pub struct Isthmus {
+    /// First, so that it is dropped, and shows the end of its log, before the folder goes.
+    process: Option<Process>,
     binary: PathBuf,
     folder: Folder,
     http: Port,
-    process: Option<Process>,
     bridges: usize,
     /// Length of the log when it was started.
     begun: usize,
