@@ -16,7 +16,10 @@ use crate::xmpp::xml::Xml;
 
 /// Questions that wait for their answer, by id and by whom they went to.
 #[derive(Default)]
-pub(super) struct Answers(Mutex<HashMap<String, (String, oneshot::Sender<Result<Option<Element>, Unanswered>>)>>);
+pub(super) struct Answers(Mutex<HashMap<String, (String, oneshot::Sender<Answer>)>>);
+
+/// The payload of a result, if it has one.
+type Answer = Result<Option<Element>, Unanswered>;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +45,7 @@ impl Answers {
     pub(super) fn take(&self, heard: &Heard) {
         let Some(id) = heard.stanza.id() else { return };
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.get(id).is_some_and(|(asked, _)| asked == heard.from.full()) {
+        if waiting.get(id).is_none_or(|(asked, _)| asked != heard.from.full()) {
             return;
         }
         let Some((_, back)) = waiting.remove(id) else { return };
@@ -67,7 +70,7 @@ impl Core {
         kind: &'static str,
         payload: &Element,
         patience: Duration,
-    ) -> Result<Option<Element>, Unanswered> {
+    ) -> Answer {
         let id = fresh_id();
         let (back, answer) = oneshot::channel();
         self.answers.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), (to.to_owned(), back));

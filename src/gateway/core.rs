@@ -83,11 +83,14 @@ pub(super) struct Served {
     pub(super) public_url: Option<Url>,
     pub(super) seal: Arc<Seal>,
     persons: Arc<Persons>,
-    rooms: Mutex<HashMap<(SessionOf, RoomId), Arc<Mutex<RoomView>>>>,
+    rooms: Mutex<HashMap<(SessionOf, RoomId), Room>>,
     shown: Mutex<HashMap<(BareJid, Address), Shown>>,
     gateway_caps: OnceLock<String>,
     contact_caps: OnceLock<String>,
 }
+
+/// A room as one session sees it.
+type Room = Arc<Mutex<RoomView>>;
 
 /// What can only be made once the bridge has its place in the gateway.
 pub(super) struct Parts {
@@ -279,7 +282,7 @@ impl Served {
     }
 
     /// A room as one session sees it; made when first asked for.
-    pub(super) fn room(&self, of: &SessionOf, room: &RoomId) -> Arc<Mutex<RoomView>> {
+    pub(super) fn room(&self, of: &SessionOf, room: &RoomId) -> Room {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.entry((of.clone(), room.clone())).or_default().clone()
     }

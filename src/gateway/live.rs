@@ -27,8 +27,6 @@ pub(super) struct Origin {
     pub(super) id: Option<String>,
     /// The element: `message`, `presence`.
     pub(super) element: &'static str,
-    /// Its type.
-    pub(super) kind: Option<String>,
     /// The sender's language.
     pub(super) lang: Lang,
     /// The session that carries it.

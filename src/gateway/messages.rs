@@ -244,7 +244,6 @@ fn origin(heard: &Heard, of: SessionOf) -> Origin {
         to: heard.to.full().to_owned(),
         id: heard.stanza.id().map(str::to_owned),
         element: heard.stanza.kind().name(),
-        kind: heard.stanza.type_().map(str::to_owned),
         lang: lang(&heard.stanza),
         of,
     }

@@ -14,11 +14,14 @@ pub struct Info {
     /// Features served, no more.
     pub features: Vec<&'static str>,
     /// Extension forms: `FORM_TYPE`, then fields.
-    pub forms: Vec<(&'static str, Vec<(&'static str, Vec<String>)>)>,
+    pub forms: Vec<(&'static str, Vec<Field>)>,
 }
 
+/// A field of an extension form: its name and values.
+pub type Field = (&'static str, Vec<String>);
+
 /// What an address of a bridge is and serves. `name` is its name for people.
-pub fn info(address: &Address, profile: &Profile, name: &str, contact: &[(&'static str, Vec<String>)]) -> Info {
+pub fn info(address: &Address, profile: &Profile, name: &str, contact: &[Field]) -> Info {
     let mut info = Info::default();
     let mut features =
         vec![ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::VERSION, ns::TIME, ns::LAST, ns::VCARD, ns::CAPS];
