@@ -14,27 +14,27 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The echo bridge's domain.
-pub const ECHO: &str = "echo.example.org";
+pub(crate) const ECHO: &str = "echo.example.org";
 /// A user of the local domain.
-pub const JULIET: &str = "juliet@example.org/balcony";
+pub(crate) const JULIET: &str = "juliet@example.org/balcony";
 
 /// The gateway, its server, its folder.
-pub struct House {
-    pub server: FakeXmpp,
-    pub stop: CancellationToken,
-    pub reload: Arc<Notify>,
-    pub end: JoinHandle<Result<(), GatewayEnd>>,
-    pub folder: tempfile::TempDir,
+pub(crate) struct House {
+    pub(crate) server: FakeXmpp,
+    pub(crate) stop: CancellationToken,
+    pub(crate) reload: Arc<Notify>,
+    pub(crate) end: JoinHandle<Result<(), GatewayEnd>>,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl House {
     /// An echo bridge with these further lines in its file.
-    pub async fn echo(bridge: &str) -> Self {
+    pub(crate) async fn echo(bridge: &str) -> Self {
         Self::with(bridge, "").await
     }
 
     /// An echo bridge, with further lines in both files.
-    pub async fn with(bridge: &str, main: &str) -> Self {
+    pub(crate) async fn with(bridge: &str, main: &str) -> Self {
         let server = FakeXmpp::start(&[ECHO]).await.expect("the fake server starts");
         let folder = tempfile::tempdir().expect("a folder");
         write(
@@ -53,7 +53,7 @@ impl House {
     }
 
     /// Starts the gateway on a folder and waits until it is attached.
-    pub async fn start(server: FakeXmpp, folder: tempfile::TempDir) -> Self {
+    pub(crate) async fn start(server: FakeXmpp, folder: tempfile::TempDir) -> Self {
         let path = folder.path().to_owned();
         let load = move || Config::load(&path, Vec::new(), &isthmus::registry::kinds());
         let config = load().unwrap_or_else(|e| panic!("the configuration has faults: {e:?}"));
@@ -75,22 +75,22 @@ impl House {
     }
 
     /// Asks and gives the answer.
-    pub async fn ask(&mut self, from: &str, to: &str, kind: &str, payload: &str) -> Element {
+    pub(crate) async fn ask(&mut self, from: &str, to: &str, kind: &str, payload: &str) -> Element {
         self.server.ask(from, to, kind, payload).await.expect("an answer")
     }
 
     /// Sends a stanza as the server would.
-    pub fn send(&self, xml: &str) {
+    pub(crate) fn send(&self, xml: &str) {
         self.server.send(ECHO, xml).expect("attached");
     }
 
     /// The next stanza that fulfils `is`.
-    pub async fn next(&mut self, what: &str, is: impl FnMut(&Element) -> bool) -> Element {
+    pub(crate) async fn next(&mut self, what: &str, is: impl FnMut(&Element) -> bool) -> Element {
         self.server.stanza(what, is).await.expect(what)
     }
 
     /// Ends in order.
-    pub async fn finish(self) -> Result<(), GatewayEnd> {
+    pub(crate) async fn finish(self) -> Result<(), GatewayEnd> {
         self.stop.cancel();
         tokio::time::timeout(Duration::from_secs(40), self.end)
             .await
@@ -100,7 +100,7 @@ impl House {
 }
 
 /// Writes a file and the folders above it.
-pub fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
     std::fs::write(path, text).expect("a file");
 }

@@ -4,3 +4,4 @@ mod house;
 mod messages;
 mod presence;
 mod questions;
+mod reload;
