@@ -1,6 +1,6 @@
 //! Bytes that no decent server sends.
 
-use super::{ALICE, ECHO, attached, chat};
+use super::{ALICE, ECHO, PING, attached, chat};
 
 #[tokio::test]
 async fn single_bad_stanzas_leave_the_stream_standing() {
@@ -28,4 +28,16 @@ async fn single_bad_stanzas_leave_the_stream_standing() {
     server.stanza("the echo", |s| s.body() == Some("still there")).await.unwrap();
     let seen = format!("{:?}", server.drain());
     assert!(!seen.contains("Detached"), "the stream ended: {seen}");
+}
+
+#[tokio::test]
+async fn what_xmpp_forbids_ends_the_stream_and_it_is_attached_again() {
+    let (mut server, _gateway) = attached("live").await;
+    // Few, because each time it waits longer before it attaches.
+    for forbidden in ["<!DOCTYPE x>", "</presence>", "<?php x?>"] {
+        server.send(ECHO, forbidden).unwrap();
+        server.attached(ECHO).await.unwrap();
+        let pong = server.ask(ALICE, ECHO, "get", PING).await.unwrap();
+        assert_eq!(pong.attr("type"), Some("result"), "after {forbidden:?}");
+    }
 }

@@ -27,6 +27,8 @@ pub struct SlixClient {
     events: mpsc::UnboundedReceiver<Value>,
     waiting: VecDeque<Element>,
     connected: bool,
+    python: PathBuf,
+    port: u16,
     _process: Process,
     _folder: Folder,
 }
@@ -34,30 +36,11 @@ pub struct SlixClient {
 impl SlixClient {
     /// Logs in as a full JID and returns when the session stands. No presence is sent yet.
     pub async fn login(server: &XmppServer, jid: &str) -> Result<Self> {
-        let folder = Folder::new("slix")?;
-        let log = folder.join("log");
-        let mut command = Command::new(python().await?);
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("py/client.py"));
-        let bare = jid.split('/').next().unwrap_or(jid);
-        let port = server.c2s().port().to_string();
-        command.args([jid, &password(bare), "127.0.0.1", &port]);
-        let errors = std::fs::File::create(&log)?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
-        let mut process = Process::adopt("slixmpp", &mut command, &log)?;
-        let orders = ChildStdin::from_std(process.child().stdin.take().context("no input")?)?;
-        let output = ChildStdout::from_std(process.child().stdout.take().context("no output")?)?;
-        let (sender, events) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            let mut lines = BufReader::new(output).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                if serde_json::from_str(&line).is_ok_and(|event| sender.send(event).is_err()) {
-                    break;
-                }
-            }
-        });
-        let jid = jid.to_owned();
-        let waiting = VecDeque::new();
-        let mut client = Self { jid, orders, events, waiting, connected: false, _process: process, _folder: folder };
+        let python = python().await?;
+        let (process, orders, events, folder) = spawn(&python, jid, server.c2s().port())?;
+        let (jid, port, waiting) = (jid.to_owned(), server.c2s().port(), VecDeque::new());
+        let mut client =
+            Self { jid, python, port, orders, events, waiting, connected: false, _process: process, _folder: folder };
         client.session().await?;
         Ok(client)
     }
@@ -188,16 +171,33 @@ impl SlixClient {
         Ok(())
     }
 
-    /// Logs in again; returns when the session stands. What waited stays.
+    /// Logs in again, in a process of its own; returns when the session stands. What waited stays. A login that the server breaks
+    /// off is tried again.
     pub async fn reconnect(&mut self) -> Result<()> {
-        self.order(json!({ "do": "connect" })).await?;
-        self.session().await
+        self.waiting = self.drain().into();
+        let end = tokio::time::Instant::now() + WITHIN;
+        loop {
+            let (process, orders, events, folder) = spawn(&self.python, &self.jid, self.port)?;
+            (self._process, self.orders, self.events, self._folder) = (process, orders, events, folder);
+            match self.session().await {
+                Err(error) if tokio::time::Instant::now() > end => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+                Ok(()) => return Ok(()),
+            }
+        }
     }
 
     async fn session(&mut self) -> Result<()> {
         self.connected = false;
         while !self.connected {
-            self.keep_next().await?;
+            let event =
+                tokio::time::timeout(WITHIN, self.events.recv()).await.context("the XMPP client says nothing")?;
+            let event = event.context("the Python process has ended")?;
+            if event["event"] == "disconnected" {
+                bail!("{}: the server ended the login", self.jid);
+            }
+            let stanza = self.take(&event)?;
+            self.waiting.extend(stanza);
         }
         Ok(())
     }
@@ -234,6 +234,33 @@ impl SlixClient {
         self.orders.write_all(line.as_bytes()).await.context("the Python process has ended")?;
         Ok(self.orders.flush().await?)
     }
+}
+
+type Started = (Process, ChildStdin, mpsc::UnboundedReceiver<Value>, Folder);
+
+/// Starts the Python side for this JID at this port of 127.0.0.1.
+fn spawn(python: &Path, jid: &str, port: u16) -> Result<Started> {
+    let folder = Folder::new("slix")?;
+    let log = folder.join("log");
+    let mut command = Command::new(python);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("py/client.py"));
+    let bare = jid.split('/').next().unwrap_or(jid);
+    command.args([jid, &password(bare), "127.0.0.1", &port.to_string()]);
+    let errors = std::fs::File::create(&log)?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+    let mut process = Process::adopt("slixmpp", &mut command, &log)?;
+    let orders = ChildStdin::from_std(process.child().stdin.take().context("no input")?)?;
+    let output = ChildStdout::from_std(process.child().stdout.take().context("no output")?)?;
+    let (sender, events) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if serde_json::from_str(&line).is_ok_and(|event| sender.send(event).is_err()) {
+                break;
+            }
+        }
+    });
+    Ok((process, orders, events, folder))
 }
 
 fn new_id() -> String {
