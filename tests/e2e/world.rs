@@ -57,7 +57,10 @@ impl MailWorld {
             postfix.smtp(),
             lmtp.address()
         );
-        let world = World::with(flavour, |setup| setup.bridge("email", "email", "email.localhost", &keys)).await;
+        // The server's upload service is at a loopback address, which users' links may not name unless the operator lists it.
+        let files = "[files]\nfetch_from = [\"127.0.0.1\"]";
+        let setup = |setup: Setup| setup.top(files).bridge("email", "email", "email.localhost", &keys);
+        let world = World::with(flavour, setup).await;
         Self { world, postfix, dovecot }
     }
 

@@ -246,8 +246,10 @@ async fn files(user: &User, event: &Outbound, message: &Message) -> (Vec<Attache
         match fetch(user, event, &file.source, room).await {
             Some((body, media)) => {
                 room -= body.len() as u64;
-                let media_type =
-                    if file.media.media_type.is_empty() { media.media_type } else { file.media.media_type.clone() };
+                // A bare link (XEP-0066) says nothing of the type; who serves the file does.
+                let said = file.media.media_type.as_str();
+                let unsaid = said.is_empty() || said == "application/octet-stream";
+                let media_type = if unsaid { media.media_type } else { said.to_owned() };
                 attached.push(Attached { name: file.media.name.clone().or(media.name), media_type, body });
             }
             None => links.extend(link(user, file).await.filter(|link| !message.body.contains(link.as_str()))),
