@@ -92,7 +92,7 @@ impl Carry for Carrier {
         self.sessions.send(delivery).map_err(|gone| gone.0)
     }
     fn profile(&self, _: &str) -> Option<Profile> {
-        Some(Profile::held("smtp", "Mail"))
+        Some(Profile::held("letters", "Letters"))
     }
     fn network(&self, bridge: &str, _: &Address) -> NetworkId {
         bridge.into()

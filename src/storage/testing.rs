@@ -200,7 +200,7 @@ impl Default for FakeCarry {
         Self {
             carried: Mutex::default(),
             arrived: Notify::new(),
-            profile: Mutex::new(Profile::held("smtp", "Mail")),
+            profile: Mutex::new(Profile::held("letters", "Letters")),
             refuse: AtomicBool::new(false),
             window: AtomicU64::new(0),
         }
