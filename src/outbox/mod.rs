@@ -12,12 +12,14 @@
 //! | `policy` | pure: when to try again, when to give up |
 //! | `join` | pure: which queued messages become one event |
 //! | `rows` | the table: accept, claim, start |
+//! | `group` | accepting many at once |
 //! | `settle` | what an outcome does to the rows |
 //! | `late` | what is told after the handing over; the message map |
 //! | `list` | inspection, cancelling, changing what is still queued |
 //! | `worker` | one task per bridge: leases lanes, hands them to the bridge, waits for the answers |
 
 mod forget;
+mod group;
 mod join;
 pub(crate) mod json;
 mod late;
@@ -50,6 +52,7 @@ pub(crate) struct Core {
     pub(crate) store: Store,
     pub(crate) carry: Arc<dyn Carry>,
     pub(crate) tell: Arc<dyn Tell>,
+    accepting: Arc<group::Queue>,
 }
 
 impl std::fmt::Debug for Outbox {
@@ -61,7 +64,7 @@ impl std::fmt::Debug for Outbox {
 impl Outbox {
     /// An outbox over this store.
     pub fn new(store: Store, carry: Arc<dyn Carry>, tell: Arc<dyn Tell>) -> Self {
-        Self { core: Arc::new(Core { store, carry, tell }) }
+        Self { core: Arc::new(Core { store, carry, tell, accepting: Arc::default() }) }
     }
 
     /// Takes an event; it is on disk when this returns `Ok`. Many may wait here at once: they share a commit. An event whose key is
@@ -89,7 +92,7 @@ impl Outbox {
             None => return Err(StoreError::Fault("an event without recipients".into())),
         };
         let new = rows::New::of(bridge, sender.as_ref(), &event, window)?;
-        self.core.store.write(new, |tx, new| Box::pin(rows::accept(tx, new))).await?;
+        self.core.accepting.accept(&self.core.store, new).await?;
         self.core.store.bell(Queue::Outbox, bridge).notify_one();
         Ok(())
     }

@@ -28,14 +28,14 @@ const BROKEN: i64 = 9;
 
 /// An event on its way into the table, put into words before the writer sees it.
 pub(crate) struct New {
-    bridge: String,
-    person: String,
-    lane: String,
-    key: String,
-    stanza_id: Option<String>,
-    sender: Option<String>,
-    event: String,
-    window: i64,
+    pub(super) bridge: String,
+    pub(super) person: String,
+    pub(super) lane: String,
+    pub(super) key: String,
+    pub(super) stanza_id: Option<String>,
+    pub(super) sender: Option<String>,
+    pub(super) event: String,
+    pub(super) window: i64,
 }
 
 impl New {
@@ -68,18 +68,29 @@ fn lane_of(bridge: &str, event: &Outbound) -> Result<String, StoreError> {
     Ok(hex::encode(&Sha256::digest(name.as_bytes())[..16]))
 }
 
+/// Makes the lane of an event, or locks it where it is there.
+pub(crate) async fn open_lane(tx: &mut Tx, new: &New) -> Result<(), StoreError> {
+    let due = tx.now() + new.window;
+    let sql = "INSERT INTO lanes (lane, bridge, person, due, owner, touched) VALUES ($1, $2, $3, $4, NULL, 0) \
+               ON CONFLICT (lane) DO UPDATE SET touched = lanes.touched + 1";
+    tx.execute(sql, args![&new.lane, &new.bridge, &new.person, due]).await?;
+    Ok(())
+}
+
 /// Puts an event into its lane. An event with the same key is not put twice.
 pub(crate) async fn accept(tx: &mut Tx, new: &New) -> Result<(), StoreError> {
+    open_lane(tx, new).await?;
+    insert(tx, new).await
+}
+
+/// The event itself; its lane is open.
+pub(crate) async fn insert(tx: &mut Tx, new: &New) -> Result<(), StoreError> {
     let now = tx.now();
-    let due = now + new.window;
-    let lane = "INSERT INTO lanes (lane, bridge, person, due, owner, touched) VALUES ($1, $2, $3, $4, NULL, 0) \
-                ON CONFLICT (lane) DO UPDATE SET touched = lanes.touched + 1";
-    tx.execute(lane, args![&new.lane, &new.bridge, &new.person, due]).await?;
-    let event = "INSERT INTO outbox (key, bridge, person, lane, stanza_id, state, attempt, tries, ends, fixed, noticed, accepted, due, sender, event) \
-                 VALUES ($1, $2, $3, $4, $5, 0, 0, 0, 0, 0, 0, $6, $7, $8, $9) ON CONFLICT (key) DO NOTHING";
-    let values =
-        args![&new.key, &new.bridge, &new.person, &new.lane, &new.stanza_id, now, due, &new.sender, &new.event];
-    tx.execute(event, values).await?;
+    let sql = "INSERT INTO outbox (key, bridge, person, lane, stanza_id, state, attempt, tries, ends, fixed, noticed, accepted, due, sender, event) \
+               VALUES ($1, $2, $3, $4, $5, 0, 0, 0, 0, 0, 0, $6, $7, $8, $9) ON CONFLICT (key) DO NOTHING";
+    let (due, sender) = (now + new.window, &new.sender);
+    let values = args![&new.key, &new.bridge, &new.person, &new.lane, &new.stanza_id, now, due, sender, &new.event];
+    tx.execute(sql, values).await?;
     Ok(())
 }
 

@@ -39,8 +39,8 @@ CREATE TABLE outbox (
     legs TEXT
 );
 CREATE INDEX outbox_lane ON outbox (lane, seq);
-CREATE INDEX outbox_stanza ON outbox (bridge, person, stanza_id);
-CREATE INDEX outbox_head ON outbox (head);
+CREATE INDEX outbox_stanza ON outbox (person, stanza_id) WHERE stanza_id IS NOT NULL;
+CREATE INDEX outbox_head ON outbox (head) WHERE head IS NOT NULL;
 
 -- The message map, both directions. head: the event that it was joined into (its own key where it was not joined).
 CREATE TABLE messages (
