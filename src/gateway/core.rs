@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 use url::Url;
 
-use super::Fatal;
 use super::answers::Answers;
 use super::dialogue::Dialogues;
 use super::files::FileDesk;
@@ -64,7 +63,6 @@ pub(super) struct Core {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) started: Instant,
-    pub(super) fatal: Fatal,
     pub(super) outside: Outside,
     /// The log's filter now.
     pub(super) log_level: Mutex<String>,

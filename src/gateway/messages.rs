@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use isthmus_bridge::{
-    Address, Delivery, DeliveryKey, Intent, Lang, Message, MessageKind, Outbound, Recipient, Registration, SessionOf,
-    Text, Ticket, Work,
+    Address, BareJid, Delivery, DeliveryKey, Intent, Lang, Message, MessageKind, Outbound, Recipient, Registration,
+    SessionOf, Text, Ticket, Work,
 };
 use tracing::{debug, warn};
 
@@ -43,6 +43,11 @@ impl Core {
         }
         let user = heard.from.bare();
         let of = SessionOf::new(user.clone(), served.instance.bridge.addressing().network(&heard.at));
+        if self.has_too_many(&user, served, &of) {
+            let error = StanzaError::resource_constraint()
+                .with(Text::key("error.sessions").with("limit", self.limits.sessions_per_user));
+            return self.answer_error(served, &heard.stanza, &error);
+        }
         let key = DeliveryKey::new(fresh_id());
         let mut event = Outbound::new(key.clone(), user, heard.at.clone(), intent);
         event.lang = lang(&heard.stanza);
@@ -215,6 +220,16 @@ impl Core {
             return Err(StanzaError::not_acceptable().with(Text::key("error.blocked-by-you")));
         }
         served.limiter().take(&user, 1, Instant::now()).map_err(|over| over_quota(&over))
+    }
+
+    /// Whether a new session would be one more than a user may have over all bridges. Those of held bridges count, but are never refused: their
+    /// messages wait on disk, and one session serves them all.
+    fn has_too_many(&self, user: &BareJid, served: &Served, of: &SessionOf) -> bool {
+        let limit = self.limits.sessions_per_user as usize;
+        if limit == 0 || served.sessions().of(user).contains(of) {
+            return false;
+        }
+        self.bridges().iter().map(|b| b.sessions().of(user).len()).sum::<usize>() >= limit
     }
 
     /// What the access rules make of a sender on this bridge.

@@ -96,7 +96,6 @@ pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
         started: Instant::now(),
         store,
         seal,
-        fatal,
         log_level: Mutex::new(config.log.level.clone()),
         outside: outside.clone(),
     });
@@ -108,12 +107,12 @@ pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
     }
     publish(&core, &running);
     for bridge in &running {
-        bridge.begin();
+        bridge.begin(Some(fatal.clone()));
     }
     let desk = desk::Desk::new(core.clone());
     core.tasks.spawn(claim.serve(Arc::new(desk), core.stop.clone()));
     core.tasks.spawn(housekeeping(core.clone()));
-    core.serve_http(&config).await?;
+    core.serve_http(&config);
     (outside.ready)();
 
     let mut config = config;
@@ -186,7 +185,8 @@ async fn reload(core: &Arc<Core>, running: &mut Vec<Running>, old: Config, outsi
     *running = kept;
     publish(core, running);
     for bridge in running.iter() {
-        bridge.begin();
+        // The gateway goes on: the other bridges have nothing to do with a wrong secret in this one's new file.
+        bridge.begin(None);
     }
     info!(bridges = running.len(), "configuration reloaded");
     new

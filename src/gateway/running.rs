@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+use super::Fatal;
 use super::core::{Core, Parts, Served};
 use super::dialogue::{Clerk, Dialogues};
 use super::host::BridgeHost;
@@ -77,16 +78,18 @@ impl Running {
         &self.served.instance.name
     }
 
-    /// Starts what [`start`](Self::start) has made; a second call does nothing.
-    pub(super) fn begin(&self) {
+    /// Starts what [`start`](Self::start) has made; a second call does nothing. What only the operator can mend at the first attach goes to `fatal`.
+    pub(super) fn begin(&self, fatal: Option<Fatal>) {
         let life = self.life.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(life) = life else { return };
-        let (core, served) = (self.core.clone(), self.served.clone());
+        let served = self.served.clone();
         let attached = tokio::spawn(async move {
             if let LinkEnd::Fatal(reason) = life.await {
                 error!(bridge = %served.instance.name, "{reason}");
-                // The receiver is gone only when the gateway ends anyway.
-                drop(core.fatal.send(reason));
+                if let Some(fatal) = fatal {
+                    // The receiver is gone only when the gateway ends anyway.
+                    drop(fatal.send(reason));
+                }
             }
         });
         drop(self.attached.set(attached));

@@ -1,6 +1,8 @@
 //! The gateway behind its HTTP listener.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,31 +11,31 @@ use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
 use super::core::{Core, Served};
-use crate::admin::outside::GatewayEnd;
 use crate::config::Config;
 use crate::http::{self, Behind, Page, Readiness};
 use crate::xmpp::link::LinkState;
+
+/// How long to wait before an address that is taken is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// What stands behind the listener.
 struct Front(Arc<Core>);
 
 impl Core {
-    /// Opens the listener, where one is configured, and serves until the gateway stops.
-    pub(super) async fn serve_http(self: &Arc<Self>, config: &Config) -> Result<(), GatewayEnd> {
-        let Some(address) = config.http.listen else { return Ok(()) };
-        let listener = TcpListener::bind(address).await.map_err(|e| {
-            GatewayEnd::Failed(format!(
-                "http.listen: cannot listen on {address}: {e}; choose another address, or \"off\""
-            ))
-        })?;
-        info!(%address, "HTTP");
-        let (front, stop) = (Arc::new(Front(self.clone())), self.stop.clone());
+    /// Serves until the gateway stops, where a listener is configured. Messages are carried without it too, so an address that is taken is
+    /// told to the operator and tried again.
+    pub(super) fn serve_http(self: &Arc<Self>, config: &Config) {
+        let Some(address) = config.http.listen else { return };
+        let (core, stop) = (self.clone(), self.stop.clone());
         self.tasks.spawn(async move {
-            if let Err(e) = http::serve(listener, front, stop).await {
+            let listener = tokio::select! {
+                listener = listen(address) => listener,
+                () = stop.cancelled() => return,
+            };
+            if let Err(e) = http::serve(listener, Arc::new(Front(core)), stop).await {
                 error!(error = %e, "the HTTP listener broke");
             }
         });
-        Ok(())
     }
 
     /// Counts what waits, for the figures, which are read without waiting for the store.
@@ -46,6 +48,21 @@ impl Core {
 
     fn waits(&self, bridge: &str) -> i64 {
         self.waiting.load().iter().find(|(name, _)| name == bridge).map_or(0, |(_, count)| *count)
+    }
+}
+
+async fn listen(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                info!(%address, "HTTP");
+                return listener;
+            }
+            Err(e) => {
+                error!("http.listen: cannot listen on {address}: {e}; choose another address, or \"off\"; trying again")
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

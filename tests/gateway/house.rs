@@ -35,6 +35,15 @@ impl House {
 
     /// An echo bridge, with further lines in both files.
     pub(crate) async fn with(bridge: &str, main: &str) -> Self {
+        Self::made(bridge, main, "off").await
+    }
+
+    /// An echo bridge, and HTTP at this address.
+    pub(crate) async fn listening(address: &str) -> Self {
+        Self::made("", "", address).await
+    }
+
+    async fn made(bridge: &str, main: &str, http: &str) -> Self {
         let server = FakeXmpp::start(&[ECHO]).await.expect("the fake server starts");
         let folder = tempfile::tempdir().expect("a folder");
         write(
@@ -46,7 +55,7 @@ impl House {
             &folder.path().join("isthmus.toml"),
             &format!(
                 "admins = [\"admin@example.org\"]\ndata_dir = \"data\"\n[server]\nhost = \"127.0.0.1\"\nport = {port}\n\
-                 domains = [\"example.org\"]\n[http]\nlisten = \"off\"\n{main}"
+                 domains = [\"example.org\"]\n[http]\nlisten = \"{http}\"\n{main}"
             ),
         );
         Self::start(server, folder).await

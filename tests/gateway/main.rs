@@ -1,6 +1,7 @@
 //! The whole gateway in memory against a fake XMPP server: what every XMPP user meets, by the core alone, with the echo bridge.
 
 mod house;
+mod http;
 mod messages;
 mod presence;
 mod questions;
