@@ -20,7 +20,7 @@ use crate::{DOMAIN, USERS};
 mod register;
 
 /// How long a ping may take before the batch that it covers counts as not accepted.
-const PING: Duration = Duration::from_secs(20);
+const PING: Duration = Duration::from_secs(5);
 
 /// Messages that one ping covers.
 struct Batch {
