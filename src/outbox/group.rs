@@ -111,7 +111,7 @@ impl Group {
         events.iter().map(|(new, _)| new.clone()).collect()
     }
 
-    fn into_waiting(&self) -> Vec<Waiting> {
+    fn waiting_rows(&self) -> Vec<Waiting> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).take();
         taken.unwrap_or_else(|| self.queue.take())
     }
@@ -124,7 +124,7 @@ async fn commit(queue: Arc<Queue>, store: Store) {
         Box::pin(async move { put(tx, &events).await })
     });
     let done = op.await;
-    let waiting = group.into_waiting();
+    let waiting = group.waiting_rows();
     group.queue.go_on(&store);
     for (new, answer) in waiting {
         let done = match &done {
