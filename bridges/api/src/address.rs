@@ -145,6 +145,11 @@ pub trait Addressing: Send + Sync {
     fn format(&self, address: &Address) -> Parts;
     /// The network that serves an address.
     fn network(&self, address: &Address) -> NetworkId;
+    /// Who an occupant is outside of the room, where such an address exists; shown in the room (XEP-0045 `jid`).
+    /// An occupant's own JID is always that of the room with the nick as resource.
+    fn person(&self, _room: &RoomId, _nick: &str) -> Option<ContactId> {
+        None
+    }
     /// What a person types to name a contact (`jabber:iq:gateway`, XEP-0100): `alice@example.net`, `+1 555 123 4567`.
     /// `user` decides what is left open (the country of a national number, say).
     fn prompt(&self, typed: &str) -> Result<Address, BadAddress> {

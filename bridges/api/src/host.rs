@@ -232,7 +232,8 @@ pub trait Gateway: Send + Sync {
     /// The state of a session's connection.
     async fn report(&self, of: &SessionOf, link: LinkState);
 
-    /// A room as this session sees it: the session writes, the core reads. Never hold the lock over an `.await`.
+    /// A room as this session sees it: the session writes, the core reads. Never hold the lock over an `.await`, nor while calling
+    /// [`emit`](Self::emit): the core takes it there.
     fn room(&self, of: &SessionOf, room: &RoomId) -> Arc<Mutex<RoomView>>;
 
     /// Settings in force at an address. From memory.

@@ -134,10 +134,12 @@ pub enum Event {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum RoomChange {
-    /// The user is inside: occupants, subject and own nick are in the view.
+    /// The user is inside: occupants, subject and own nick are in the view. The ticket of the join is answered about then, not when the wish
+    /// was sent.
     Joined,
     /// A join was refused whose ticket is answered already (one that the bridge repeats by itself, say). Where the ticket still waits,
-    /// [`Ticket::failed`](crate::Ticket::failed) says it, and this is not emitted: the user gets one error.
+    /// [`Ticket::failed`](crate::Ticket::failed) says it, and this is not emitted. Only a redirect is told by this before the ticket is failed:
+    /// the user gets one error.
     Refused {
         /// Why.
         error: crate::error::DeliveryError,
@@ -176,7 +178,8 @@ pub enum RoomChange {
     },
     /// The room's settings changed.
     Settings,
-    /// The user is outside now, and not by their own wish.
+    /// The user is outside now, and not by their own wish: the connection broke, say ([`RoomView::left`](crate::room::RoomView::left) with the
+    /// reason). A kick or ban of the user is [`Left`](Self::Left) with their own nick.
     Lost {
         /// Why.
         reason: Text,

@@ -157,7 +157,7 @@ pub enum Intent {
         who: Address,
         /// `moderator`, `participant`, `visitor`, …
         role: Option<String>,
-        /// `owner`, `admin`, `member`, `none`.
+        /// `owner`, `admin`, `member`, `none`; `outcast` bans them, however the network does that.
         affiliation: Option<String>,
         /// Why.
         reason: Option<String>,

@@ -31,12 +31,40 @@ pub struct Person {
     /// Account (the name under which somebody has logged in), where it is known.
     pub account: Option<Box<str>>,
     key: Box<str>,
+    /// [`identity`](Self::identity) as it was at first sight, where it would be another now.
+    first: Option<Box<str>>,
 }
 
 impl Person {
     /// The nick in the network's form for comparing.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Who this is, as known at first sight: the account, else nick and `user@host`. Renames and what is learned later do not change it; so it
+    /// is what an occupant's id (XEP-0421) is made of.
+    pub fn identity(&self) -> std::borrow::Cow<'_, str> {
+        match &self.first {
+            Some(first) => std::borrow::Cow::Borrowed(first),
+            None => std::borrow::Cow::Owned(self.identity_now()),
+        }
+    }
+
+    fn identity_now(&self) -> String {
+        match (&self.account, &self.host) {
+            (Some(account), _) => format!("account {account}"),
+            (None, Some(host)) => format!("{} {host}", self.key),
+            (None, None) => self.key.to_string(),
+        }
+    }
+
+    /// This person as changed, with the identity of before.
+    fn after(mut self, before: Option<&Person>) -> Self {
+        if let Some(before) = before {
+            let identity = before.identity().into_owned();
+            self.first = (identity != self.identity_now()).then(|| identity.into());
+        }
+        self
     }
 }
 
@@ -87,7 +115,7 @@ impl People {
         if let Some(old) = old.filter(|old| agrees(old, nick, host, account)) {
             return old.clone();
         }
-        let person = Arc::new(Person {
+        let person = Person {
             nick: nick.into(),
             host: host.map(Into::into).or_else(|| old.and_then(|o| o.host.clone())),
             account: match account {
@@ -95,7 +123,9 @@ impl People {
                 None => old.and_then(|o| o.account.clone()),
             },
             key: key.as_str().into(),
-        });
+            first: None,
+        };
+        let person = Arc::new(person.after(old.map(|old| &**old)));
         known.by_key.insert(key.into(), person.clone());
         known.sweep();
         person
@@ -106,9 +136,18 @@ impl People {
     pub fn rename(&self, old: &str, new: &str) -> Arc<Person> {
         let before = self.lock().by_key.remove((self.fold)(old).as_str());
         let Some(before) = before else { return self.intern(new) };
+        let key = (self.fold)(new);
+        let person = Person {
+            nick: new.into(),
+            host: before.host.clone(),
+            account: before.account.clone(),
+            key: key.as_str().into(),
+            first: None,
+        };
+        let person = Arc::new(person.after(Some(&before)));
         // What was known of a former bearer of the new nick is not theirs.
-        self.lock().by_key.remove((self.fold)(new).as_str());
-        self.learn(new, before.host.as_deref(), before.account.as_deref())
+        self.lock().by_key.insert(key.into(), person.clone());
+        person
     }
 
     /// Somebody left the network: the nick may be another person's next.
@@ -179,6 +218,8 @@ impl Rank {
     pub const OWNER: Self = Self(1 << 4);
     /// Away, which is no rank but travels with it.
     pub const AWAY: Self = Self(1 << 8);
+    /// A program, which is no rank either; shown as a hat (XEP-0317).
+    pub const BOT: Self = Self(1 << 9);
 
     /// Whether all of these are set.
     pub fn has(self, flags: Self) -> bool {
@@ -191,7 +232,7 @@ impl Rank {
         if on { Self(self.0 | flags.0) } else { Self(self.0 & !flags.0) }
     }
 
-    /// The highest single rank, without [`Rank::AWAY`].
+    /// The highest single rank, without [`Rank::AWAY`] and [`Rank::BOT`].
     #[must_use]
     pub fn highest(self) -> Self {
         [Self::OWNER, Self::ADMIN, Self::MODERATOR, Self::HALF, Self::VOICE]
@@ -280,6 +321,8 @@ pub struct RoomView {
     members: Vec<Member>,
     /// Members of a listing that is under way (a large room's comes in many pieces); sorted once, at its end.
     arriving: Vec<Member>,
+    /// Who was inside when the user was put outside against their wish.
+    before: Vec<Member>,
 }
 
 impl RoomView {
@@ -315,9 +358,28 @@ impl RoomView {
         self.lost = None;
     }
 
-    /// The user is outside now. Nothing of the room is kept but the reason, if it was not their wish.
+    /// The user is outside now. Nothing of the room is kept but the reason, if it was not their wish; and then, until the core has taken it,
+    /// who was inside: after a rejoin its users see only what has changed since.
     pub fn left(&mut self, lost: Option<Text>) {
-        *self = Self { lost, ..Self::default() };
+        let before = if lost.is_some() { std::mem::take(&mut self.members) } else { Vec::new() };
+        *self = Self { lost, before, ..Self::default() };
+    }
+
+    /// For the core: who was inside when the user was put outside, in order of [`Person::key`]. Given once.
+    pub fn take_before(&mut self) -> Vec<Member> {
+        std::mem::take(&mut self.before)
+    }
+
+    /// The member of exactly this spelling: for who does not know how the network compares nicks. O(log n) for nicks in ASCII.
+    pub fn named(&self, nick: &str) -> Option<&Member> {
+        let likely = self.find(&ascii_fold(nick)).ok().map(|i| &self.members[i]).filter(|m| m.nick() == nick);
+        likely.or_else(|| self.members.iter().find(|m| m.nick() == nick))
+    }
+
+    /// The members behind this key in order, all of them where none is given: a large room is read in pieces.
+    pub fn members_after(&self, key: Option<&str>) -> &[Member] {
+        let from = key.map_or(0, |key| self.members.partition_point(|m| m.person.key() <= key));
+        &self.members[from..]
     }
 
     /// The member of this nick; O(log n). `people` must be those of the room's network.

@@ -134,3 +134,44 @@ fn persons_that_nobody_holds_are_forgotten() {
     assert!(people.len() <= SWEEP_FLOOR * 2, "{}", people.len());
     assert!(Arc::ptr_eq(&held, &people.intern("held")));
 }
+
+#[test]
+fn who_somebody_is_stays_what_it_was_at_first_sight() {
+    let people = People::default();
+    assert_eq!(people.intern("Bob").identity(), "bob");
+    people.learn("bob", Some("~b@host"), Some("robert"));
+    assert_eq!(
+        people.rename("bob", "Bobby").identity(),
+        "bob",
+        "neither a rename nor what is learned later changes it"
+    );
+    assert_eq!(people.learn("alice", Some("a@host"), Some("alice")).identity(), "account alice");
+    assert_eq!(people.learn("alice", None, Some("")).identity(), "account alice", "a logout does not either");
+    people.forget("alice");
+    assert_eq!(people.learn("alice", Some("x@y"), None).identity(), "alice x@y", "who comes later is somebody else");
+}
+
+#[test]
+fn who_was_inside_is_given_once_and_only_to_who_was_put_outside() {
+    let people = People::default();
+    let mut view = view(&people, &["me", "bob"]);
+    view.left(Some(Text::plain("the link broke")));
+    assert!(view.members().is_empty());
+    assert_eq!(view.take_before().len(), 2);
+    assert!(view.take_before().is_empty());
+    let mut view = self::view(&people, &["me", "bob"]);
+    view.left(None);
+    assert!(view.take_before().is_empty());
+}
+
+#[test]
+fn a_member_is_found_by_exact_spelling_and_read_in_pieces() {
+    let people = People::new(|nick| nick.to_uppercase());
+    let view = view(&people, &["me", "Bob", "[x]"]);
+    assert!(view.named("Bob").is_some() && view.named("[x]").is_some());
+    assert!(view.named("bob").is_none());
+    let keys = |after| view.members_after(after).iter().map(|m| m.person.key()).collect::<Vec<_>>();
+    assert_eq!(keys(None), ["BOB", "ME", "[X]"]);
+    assert_eq!(keys(Some("BOB")), ["ME", "[X]"]);
+    assert!(keys(Some("[X]")).is_empty());
+}

@@ -54,6 +54,11 @@ impl Addressing for Names {
         }
     }
 
+    fn person(&self, room: &RoomId, nick: &str) -> Option<ContactId> {
+        let network = self.network(&Address::Room(room.clone()));
+        Some(ContactId::new(format!("{}%{network}", nick.to_ascii_lowercase())))
+    }
+
     fn network(&self, address: &Address) -> NetworkId {
         let id = match address {
             Address::Gateway => return self.first(),
