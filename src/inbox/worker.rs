@@ -35,7 +35,11 @@ enum Done {
         lost: Option<u64>,
     },
     NextDue(Option<i64>),
-    Leased(bool),
+    /// Whether the lease is held now, and whether it was asked for at all (the link was attached).
+    Leased {
+        held: bool,
+        asked: bool,
+    },
 }
 
 struct Worker {
@@ -53,6 +57,8 @@ struct Worker {
     /// On a database of several processes only one works a bridge's inbox at a time.
     leased: bool,
     lease_at: i64,
+    /// One question for the lease at a time: two could both find it new, and the later one would reopen what the first has begun to send.
+    leasing: bool,
 }
 
 pub(crate) async fn run(core: Arc<Core>, bridge: &str, stop: CancellationToken) {
@@ -64,12 +70,13 @@ pub(crate) async fn run(core: Arc<Core>, bridge: &str, stop: CancellationToken) 
     loop {
         let epoch = *attached.borrow_and_update();
         worker.work(epoch);
+        let next_time = worker.next_time();
         tokio::select! {
             () = stop.cancelled() => break,
             () = bell.notified() => worker.wake(),
             Some(done) = worker.jobs.next(), if !worker.jobs.is_empty() => worker.on_done(done),
             () = changed(&mut attached) => worker.on_link(),
-            () = clock.sleep_until(worker.look_at.min(worker.lease_at)) => worker.on_time(),
+            () = clock.sleep_until(next_time) => worker.on_time(),
         }
     }
     let finish = async { while worker.jobs.next().await.is_some() {} };
@@ -104,6 +111,7 @@ impl Worker {
             look_at: now + POLL,
             leased: !shared,
             lease_at: if shared { now } else { i64::MAX },
+            leasing: false,
         }
     }
 
@@ -126,13 +134,17 @@ impl Worker {
         }
     }
 
+    fn next_time(&self) -> i64 {
+        if self.leasing { self.look_at } else { self.look_at.min(self.lease_at) }
+    }
+
     fn on_time(&mut self) {
         let now = self.core.store.clock().now();
         if now >= self.look_at {
             self.look_at = now + POLL;
             self.wake();
         }
-        if now >= self.lease_at {
+        if now >= self.lease_at && !self.leasing {
             self.lease_at = now + RENEW;
             self.lease();
         }
@@ -176,13 +188,23 @@ impl Worker {
                 }
             }
             Done::NextDue(due) => self.look_at = due.map_or(self.look_at, |due| self.look_at.min(due)),
-            Done::Leased(held) => {
-                if held && !self.leased {
-                    self.wake();
-                }
-                self.leased = held;
-            }
+            Done::Leased { held, asked } => self.on_leased(held, asked),
         }
+    }
+
+    fn on_leased(&mut self, held: bool, asked: bool) {
+        self.leasing = false;
+        if held && !self.leased {
+            self.wake();
+        }
+        self.leased = held;
+        if !asked && self.is_attached() {
+            self.lease_at = self.core.store.clock().now(); // attached while the answer was on its way
+        }
+    }
+
+    fn is_attached(&self) -> bool {
+        self.core.wire.attached(&self.bridge).borrow().is_some()
     }
 
     fn on_found(&mut self, found: Result<Vec<String>, StoreError>) {
@@ -216,12 +238,13 @@ impl Worker {
     }
 
     /// Takes or keeps the lease of this bridge's inbox. Only a process that is attached wants it.
-    fn lease(&self) {
+    fn lease(&mut self) {
+        self.leasing = true;
         let (core, bridge, owner) = (self.core.clone(), self.bridge.clone(), self.owner.clone());
-        let (held, attached) = (self.leased, self.core.wire.attached(&self.bridge).borrow().is_some());
+        let (held, attached) = (self.leased, self.is_attached());
         self.jobs.push(Box::pin(async move {
             if !attached {
-                return Done::Leased(false);
+                return Done::Leased { held: false, asked: false };
             }
             let name = format!("inbox:{bridge}");
             let ours = core.store.write((name, owner), |tx, (name, owner)| {
@@ -237,7 +260,7 @@ impl Worker {
             if ours && !held {
                 reopen(&core, &bridge).await;
             }
-            Done::Leased(ours)
+            Done::Leased { held: ours, asked: true }
         }));
     }
 

@@ -16,10 +16,27 @@ crate::on_both!(a_typed_client_gets_its_echo);
 
 async fn a_typed_client_gets_its_echo(flavour: Flavour) {
     let world = World::echo(flavour).await;
+    // COMPAT(tokio-xmpp 6.0): now and then a client that has just come online writes nothing at all, not even its presence. Another one is taken then.
+    for _ in 0..5 {
+        match echo(&world).await {
+            Ok(echo) => {
+                assert_eq!(echo.bodies.values().next().map(String::as_str), Some("typed"), "{echo:?}");
+                assert_eq!(echo.from.map(|from| from.to_bare().to_string()).as_deref(), Some("carol@echo.localhost"));
+                return;
+            }
+            Err(seen) => assert!(seen.is_empty(), "no echo, only {seen:#?}"),
+        }
+    }
+    panic!("no client wrote anything");
+}
+
+/// Logs in, says a word to a contact, gives its answer; else what came instead of it.
+async fn echo(world: &World) -> Result<Message, Vec<String>> {
     let jid: Jid = "bob@localhost/typed".parse().unwrap();
     let server = DnsConfig::addr(&world.server.c2s().to_string());
     let mut client = Client::new_plaintext(jid, password("bob@localhost"), server, Timeouts::default());
-    let echo = tokio::time::timeout(Duration::from_secs(60), async {
+    let mut seen = Vec::new();
+    let answer = tokio::time::timeout(Duration::from_secs(20), async {
         while let Some(event) = client.next().await {
             match event {
                 Event::Online { .. } => {
@@ -30,13 +47,12 @@ async fn a_typed_client_gets_its_echo(flavour: Flavour) {
                 }
                 // Prosody's mod_privilege greets everybody with an empty message.
                 Event::Stanza(Stanza::Message(message)) if !message.bodies.is_empty() => return Some(message),
-                _ => {}
+                other => seen.push(format!("{other:?}")),
             }
         }
         None
     });
-    let echo = echo.await.expect("an echo in time").expect("a message");
-    assert_eq!(echo.bodies.values().next().map(String::as_str), Some("typed"), "{echo:?}");
-    assert_eq!(echo.from.map(|from| from.to_bare().to_string()).as_deref(), Some("carol@echo.localhost"));
+    let Ok(answer) = answer.await else { return Err(seen) };
     client.send_end().await.unwrap();
+    answer.ok_or(seen)
 }
