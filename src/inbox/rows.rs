@@ -15,6 +15,8 @@ pub(crate) const QUARANTINED: i64 = 4;
 
 /// A taken row waits for a bounce that long.
 pub(crate) const KEPT: i64 = 48 * 3_600_000;
+/// So long before the end of a stream the server's word is in doubt: milliseconds.
+const DOUBTED: i64 = 5_000;
 /// Copies are recognised for that long.
 const REMEMBERED: i64 = 14 * 24 * 3_600_000;
 /// One window: so many stanzas, or so many bytes.
@@ -234,6 +236,13 @@ pub(crate) async fn mark(tx: &mut Tx, rows: &[Outgoing], fate: Fate) -> Result<(
 /// Rows that an earlier process had sent and that were not acknowledged are sent again.
 pub(crate) async fn reopen_sent(tx: &mut Tx, bridge: &str) -> Result<u64, StoreError> {
     tx.execute("UPDATE inbox SET state = 1 WHERE bridge = $1 AND state = 2", args![bridge]).await
+}
+
+/// Rows that the server took within [`DOUBTED`] of now, when its stream has just ended, are sent again.
+pub(crate) async fn reopen_taken(tx: &mut Tx, bridge: &str) -> Result<u64, StoreError> {
+    let since = tx.now() - DOUBTED;
+    let sql = "UPDATE inbox SET state = 1 WHERE bridge = $1 AND state = 3 AND changed >= $2";
+    tx.execute(sql, args![bridge, since]).await
 }
 
 /// When something is due that is not due now.

@@ -27,6 +27,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 const PANICS: i64 = 3;
 
 enum Done {
+    /// What had been taken just before the stream ended waits for the next one.
+    Doubted,
     Found(Result<Vec<String>, StoreError>),
     Prepared(String),
     /// A window: how many rows it had, and whether its stream ended.
@@ -52,6 +54,9 @@ struct Worker {
     look: bool,
     sending: bool,
     send: bool,
+    /// The stream that was there last, and whether its last moments are being looked at: until then nothing is sent on the next one.
+    stream: Option<u64>,
+    doubting: bool,
     dead: Option<u64>,
     look_at: i64,
     /// On a database of several processes only one works a bridge's inbox at a time.
@@ -107,6 +112,8 @@ impl Worker {
             look: true,
             sending: false,
             send: true,
+            stream: None,
+            doubting: false,
             dead: None,
             look_at: now + POLL,
             leased: !shared,
@@ -152,8 +159,18 @@ impl Worker {
 
     /// Starts what can be done now.
     fn work(&mut self, epoch: Option<u64>) {
+        let ended = self.stream.is_some_and(|stream| epoch != Some(stream));
+        self.stream = epoch;
         if !self.leased {
             return;
+        }
+        if ended && !self.doubting {
+            self.doubting = true;
+            let (core, bridge) = (self.core.clone(), self.bridge.clone());
+            self.jobs.push(Box::pin(async move {
+                doubt(&core, &bridge).await;
+                Done::Doubted
+            }));
         }
         if self.look && !self.finding && self.preparing.len() < PREPARING {
             self.look = false;
@@ -162,7 +179,7 @@ impl Worker {
             self.jobs.push(Box::pin(async move { Done::Found(find(&core, &bridge).await) }));
         }
         let Some(epoch) = epoch.filter(|epoch| self.dead != Some(*epoch)) else { return };
-        if self.send && !self.sending {
+        if self.send && !self.sending && !self.doubting {
             self.send = false;
             self.sending = true;
             let (core, bridge) = (self.core.clone(), self.bridge.clone());
@@ -172,6 +189,10 @@ impl Worker {
 
     fn on_done(&mut self, done: Done) {
         match done {
+            Done::Doubted => {
+                self.doubting = false;
+                self.send = true;
+            }
             Done::Found(found) => self.on_found(found),
             Done::Prepared(person) => {
                 self.preparing.remove(&person);
@@ -285,6 +306,25 @@ async fn reopen(core: &Core, bridge: &str) {
         match core.store.write(bridge.to_owned(), |tx, bridge| Box::pin(rows::reopen_sent(tx, bridge))).await {
             Ok(_) => return,
             Err(error) => tracing::warn!(bridge, %error, "cannot read the inbox yet"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// A server that is going down answers the barrier, and yet what it took in its last moments may reach nobody (seen on ejabberd, stopped in order:
+/// the barrier came back 10 ms before the stream ended). So that much is sent again, under the same ids.
+async fn doubt(core: &Core, bridge: &str) {
+    loop {
+        match core.store.write(bridge.to_owned(), |tx, bridge| Box::pin(rows::reopen_taken(tx, bridge))).await {
+            Ok(0) => return,
+            Ok(rows) => {
+                return tracing::info!(
+                    bridge,
+                    rows,
+                    "the stream ended just after these were taken; they are sent again"
+                );
+            }
+            Err(error) => tracing::warn!(bridge, %error, "cannot look at what was sent last yet"),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
