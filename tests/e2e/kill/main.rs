@@ -2,7 +2,8 @@
 //!
 //! Two XMPP users write to mail contacts, a mail server hands mail for them over by LMTP, and meanwhile the gateway is killed, now while
 //! it works, now while it starts; Prosody is killed too, ejabberd (whose offline store is written behind) is stopped in order.
-//! `KILLS` says how often (20), `SEED` makes the same choices again, `KEEP` names a folder for what the gateway leaves when a promise is broken. The books are in `ledger.rs`; what counts as a promise:
+//! `KILLS` says how often (20), `SEED` makes the same choices again, `KEEP` names a folder for what the gateway leaves when a promise is broken, `PROGRAM` another
+//! build of the gateway. The books are in `ledger.rs`; what counts as a promise:
 //!
 //! - outbound: a message and a ping that the same client sends in one breath; the ping is answered by the gateway;
 //! - inbound: 250 after the final dot, for each recipient.
@@ -136,7 +137,8 @@ impl World {
             relay.address().port(),
             lmtp.address()
         );
-        let setup = Setup::new(env!("CARGO_BIN_EXE_isthmus"), server.component());
+        let program = std::env::var("PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_isthmus").to_owned());
+        let setup = Setup::new(&program, server.component());
         let gateway = setup.bridge("email", "email", DOMAIN, &keys).start().await?;
         let dice = StdRng::seed_from_u64(seed);
         Ok(Self { server, relay, lmtp, gateway, dice, kills: 0, early: 0, server_kills: 0 })
