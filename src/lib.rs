@@ -13,6 +13,7 @@
 //! | [`gateway`] | wires the parts, owns every task, orderly stop |
 //! | [`xmpp`] | the only code that sees stanzas; [`xmpp::link`] is the connection to the server |
 //! | [`translate`] | pure: stanza → `Intent`, `Event` → stanzas |
+//! | [`rooms`] | the MUC service, its pure part: stanzas of rooms, which resources are inside |
 //! | [`router`] | domain and local part → bridge and address |
 //! | [`registry`] | bridges built from configuration; supervisor of sessions |
 //! | [`outbox`], [`inbox`] | durable queues |
@@ -32,6 +33,7 @@ pub mod http;
 pub mod inbox;
 pub mod outbox;
 pub mod registry;
+pub mod rooms;
 pub mod router;
 pub mod settings;
 pub mod storage;

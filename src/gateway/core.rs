@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use isthmus_bridge::room::RoomView;
+use isthmus_bridge::room::{RoomView, Standing};
 use isthmus_bridge::{
     Address, BareJid, BridgeError, ConfigError, Host, Lang, LinkState, NetworkId, Profile, RoomId, SessionOf, Text,
 };
@@ -18,7 +18,7 @@ use url::Url;
 use super::answers::Answers;
 use super::dialogue::Dialogues;
 use super::files::FileDesk;
-use super::live::{Live, Origin};
+use super::live::{Aim, Live, Origin};
 use super::messages::lang;
 use super::ports::Ports;
 use super::presence::{Languages, Online};
@@ -29,6 +29,7 @@ use crate::inbox::{Inbox, Rendered};
 use crate::outbox::Outbox;
 use crate::registry::Instance;
 use crate::registry::sessions::Sessions;
+use crate::rooms::occupancy::Occupancy;
 use crate::router;
 use crate::storage::people::Persons;
 use crate::storage::{Seal, Store, fresh_id};
@@ -82,6 +83,8 @@ pub(super) struct Served {
     pub(super) seal: Arc<Seal>,
     persons: Arc<Persons>,
     rooms: Mutex<HashMap<(SessionOf, RoomId), Room>>,
+    /// Which resources are inside which room.
+    pub(super) occupancy: Occupancy,
     shown: Mutex<HashMap<(BareJid, Address), Shown>>,
     gateway_caps: OnceLock<String>,
     contact_caps: OnceLock<String>,
@@ -165,6 +168,7 @@ impl Served {
             kind,
             persons,
             rooms: Mutex::default(),
+            occupancy: Occupancy::default(),
             shown: Mutex::default(),
             gateway_caps: OnceLock::new(),
             contact_caps: OnceLock::new(),
@@ -285,6 +289,42 @@ impl Served {
         rooms.entry((of.clone(), room.clone())).or_default().clone()
     }
 
+    /// The same, if it was ever asked for.
+    pub(super) fn known_room(&self, of: &SessionOf, room: &RoomId) -> Option<Room> {
+        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.get(&(of.clone(), room.clone())).cloned()
+    }
+
+    /// A session has ended: what its views say is of no use any more.
+    pub(super) fn outside(&self, of: &SessionOf) {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).retain(|(session, _), _| session != of);
+    }
+
+    /// Drops the views of rooms that the session is outside of and does not hold.
+    pub(super) fn forget_rooms(&self) {
+        let outside = |view: &Room| {
+            let view = view.lock().unwrap_or_else(PoisonError::into_inner);
+            view.standing == Standing::Outside
+        };
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.retain(|_, view| Arc::strong_count(view) > 1 || !outside(view));
+    }
+
+    /// An occupant's id (XEP-0421): the same for the same person in the same room, and nobody else can make it.
+    pub(super) fn occupant_id(&self, room: &RoomId, who: &str) -> String {
+        let mac =
+            self.seal.mac(&format!("bridge/{}/occupant", self.instance.name), format!("{room}\0{who}").as_bytes());
+        hex::encode(&mac[..16])
+    }
+
+    /// A session's turn at the link: the same number for the same session.
+    pub(super) fn lane(&self, of: &SessionOf) -> Lane {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        (&of.user, &of.network).hash(&mut hasher);
+        Lane(hasher.finish() >> 8 | 1 << 60)
+    }
+
     /// Answers a stanza whose addresses make no sense.
     pub(super) fn refuse(&self, stanza: &Stanza, why: Refusal) {
         self.counters.refused();
@@ -379,7 +419,11 @@ impl Core {
             xml.empty("x", ns::MUC); // clients find out by it that a join failed (XEP-0045 section 7.2)
         }
         let lang = lang(stanza);
-        error.write(&mut xml, |text| self.words(served, text, &lang));
+        if stanza.kind() == Kind::Presence {
+            error.write_coded(&mut xml, |text| self.words(served, text, &lang));
+        } else {
+            error.write(&mut xml, |text| self.words(served, text, &lang));
+        }
         self.send_text(served, &xml.finish());
     }
 
@@ -390,6 +434,9 @@ impl Core {
             .attr("from", &origin.to)
             .attr("to", &origin.from)
             .attr_opt("id", origin.id.as_deref());
+        if matches!(origin.aim, Aim::Rename) {
+            xml.empty("x", ns::MUC); // XEP-0045 section 7.6
+        }
         error.write(&mut xml, |text| self.words(served, text, &origin.lang));
         self.send_text(served, &xml.finish());
     }

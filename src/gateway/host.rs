@@ -1,5 +1,6 @@
 //! What the core does for a bridge: [`Gateway`], each call handed to the part that does it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
@@ -18,7 +19,7 @@ use crate::access::Tier;
 use crate::storage::fresh_id;
 use crate::storage::people::Subscription;
 use crate::translate::inbound::{Scene, stanzas};
-use crate::xmpp::link::{Lane, NotSent};
+use crate::xmpp::link::{Lane, NotSent, Rendered};
 
 /// One bridge's host.
 pub(super) struct BridgeHost {
@@ -26,11 +27,13 @@ pub(super) struct BridgeHost {
     /// The bridge and its host hold each other for as long as the process lives (or until a reload has replaced the bridge: then what is
     /// left of it is a few tables).
     served: Arc<Served>,
+    /// The lane that was full last.
+    full: AtomicU64,
 }
 
 impl BridgeHost {
     pub(super) fn new(core: Weak<Core>, served: Arc<Served>) -> Self {
-        Self { core, served }
+        Self { core, served, full: AtomicU64::new(Lane::GATEWAY.0) }
     }
 
     fn core(&self) -> Result<Arc<Core>, StoreError> {
@@ -41,12 +44,9 @@ impl BridgeHost {
         &self.served.instance.name
     }
 
-    /// A session's turn at the link: the same number for the same session.
-    fn lane(&self, user: &BareJid, at: &Address) -> Lane {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        (user, self.served.network(at)).hash(&mut hasher);
-        Lane(hasher.finish() >> 8 | 1 << 60)
+    /// A session has to wait for its lane.
+    fn is_full(&self, of: &SessionOf) {
+        self.full.store(self.served.lane(of).0, Ordering::Relaxed);
     }
 
     /// Presence and answers to subscriptions change what the core keeps; the rest is only said.
@@ -99,36 +99,71 @@ impl Gateway for BridgeHost {
         if self.note_presence(&core, &event) {
             return Ok(());
         }
+        let of = SessionOf::new(event.to.clone(), self.served.network(&event.from));
+        let rooms = core.rooms(&self.served);
+        let mut hearers = Vec::new();
+        if self.served.profile().rooms {
+            if rooms.happened(&of, &event).inspect_err(|_| self.is_full(&of))? || rooms.invited_by_contact(&of, &event)
+            {
+                return Ok(());
+            }
+            // Who is in a room of the network hears what the network and its people say; nobody else has to.
+            if matches!(event.event, Event::Message(_) | Event::Notice { .. } | Event::Typing { .. }) {
+                hearers = rooms.present_on(&of);
+            }
+        }
         let Some(from) = self.served.jid(&event.from) else {
             debug!(bridge = %self.name_str(), "an event from an address that no JID can spell was dropped");
             return Ok(());
         };
         let (id, lang) = (fresh_id(), core.languages.of(&event.to));
-        let scene = Scene {
+        let direct = !hearers.is_empty();
+        if !direct {
+            hearers.push(event.to.as_str().into());
+        }
+        let words = |text: &Text| core.words(&self.served, text, &lang);
+        let jid = |address: &Address| self.served.jid(address);
+        let scene = |to| Scene {
             from: &from,
-            to: event.to.as_str(),
+            to,
             domain: &self.served.instance.domain,
             id: &id,
-            words: &|text| core.words(&self.served, text, &lang),
-            jid: &|address| self.served.jid(address),
+            words: &words,
+            jid: &jid,
             referenced: None,
             now: core.now(),
+            direct,
         };
-        let lane = self.lane(&event.to, &event.from);
-        for stanza in stanzas(&scene, &event, &[]) {
-            match self.served.link().send_raw(lane, &stanza.xml) {
-                Ok(()) => self.served.counters.sent(),
-                Err(NotSent::Full) => return Err(Full),
-                // Without a stream a live event is lost, as it would be with any client that is away.
-                Err(e) => self.served.counters.lost(&e, self.name_str()),
+        let all: Vec<_> = hearers.iter().flat_map(|to| stanzas(&scene(to), &event, &[])).collect();
+        let mut rendered = Vec::with_capacity(all.len());
+        for stanza in &all {
+            match Rendered::parse(&stanza.xml) {
+                Ok(stanza) => rendered.push(stanza),
+                Err(guard) => self.served.counters.lost(&guard.into(), self.name_str()),
             }
+        }
+        // All or none: an event that is told again must not reach some twice.
+        let result = self.served.link().write(self.served.lane(&of), |w| {
+            for stanza in &rendered {
+                w.rendered(stanza);
+                self.served.counters.sent();
+            }
+        });
+        match result {
+            Ok(()) => {}
+            Err(NotSent::Full) => {
+                self.is_full(&of);
+                return Err(Full);
+            }
+            // Without a stream a live event is lost, as it would be with any client that is away.
+            Err(e) => self.served.counters.lost(&e, self.name_str()),
         }
         Ok(())
     }
 
     async fn ready(&self) {
-        // Which session asks is not known; each waits until the link as a whole has room.
-        self.served.link().room(Lane::GATEWAY).await;
+        // Which session asks is not known: each waits for the lane that was full last. One that waits for another's asks once more.
+        self.served.link().room(Lane(self.full.load(Ordering::Relaxed))).await;
         tokio::task::yield_now().await;
     }
 

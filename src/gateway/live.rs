@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use isthmus_bridge::{
-    Delivery, DeliveryError, DeliveryKey, Failure, Lang, Outbound, Outcome, SessionOf, StoreError, Text, Ticket,
-    TicketSink, Work,
+    Delivery, DeliveryError, DeliveryKey, Failure, Lang, Outbound, Outcome, RoomId, SessionOf, StoreError, Text,
+    Ticket, TicketSink, Work,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -31,6 +31,23 @@ pub(super) struct Origin {
     pub(super) lang: Lang,
     /// The session that carries it.
     pub(super) of: SessionOf,
+    /// What it is for.
+    pub(super) aim: Aim,
+}
+
+/// What a live event is for: what its outcome means beyond an error.
+#[derive(Debug, Clone)]
+pub(super) enum Aim {
+    /// A message: only a failure is told.
+    Say,
+    /// To be inside a room.
+    Join(RoomId),
+    /// To be outside of it.
+    Leave(RoomId),
+    /// Another nick in a room.
+    Rename,
+    /// Nobody waits for it.
+    Nothing,
 }
 
 /// Live events that are not answered yet.
@@ -78,8 +95,16 @@ impl Live {
     }
 
     fn fail(&self, origin: &Origin, error: &DeliveryError) {
-        if let (Some(core), Some(served)) = (self.core.upgrade(), self.served.upgrade()) {
-            core.error_to(&served, origin, &StanzaError::from(error));
+        self.settled(origin, Err(error));
+    }
+
+    fn settled(&self, origin: &Origin, result: Result<(), &DeliveryError>) {
+        let (Some(core), Some(served)) = (self.core.upgrade(), self.served.upgrade()) else { return };
+        match (&origin.aim, result) {
+            (Aim::Join(room), result) => core.rooms(&served).join_settled(&origin.of, room, result),
+            (Aim::Leave(room), _) => core.rooms(&served).leave_settled(&origin.of, room),
+            (Aim::Nothing, _) | (Aim::Say | Aim::Rename, Ok(())) => {}
+            (Aim::Say | Aim::Rename, Err(error)) => core.error_to(&served, origin, &StanzaError::from(error)),
         }
     }
 }
@@ -99,9 +124,7 @@ impl TicketSink for Live {
             Outcome::Legs(legs) => legs.into_iter().find_map(|leg| leg.result.err()),
             _ => Some(DeliveryError::uncertain(Text::key("error.dropped"))),
         };
-        if let Some(error) = error {
-            self.fail(&origin, &error);
-        }
+        self.settled(&origin, error.as_ref().map_or(Ok(()), Err));
     }
 }
 

@@ -10,8 +10,9 @@ use isthmus_bridge::{
 use tracing::{debug, warn};
 
 use super::core::{Core, Served};
-use super::live::{LONGEST, Origin};
+use super::live::{Aim, LONGEST};
 use super::receive::{Asked, Heard};
+use super::rooms::origin;
 use crate::access::{Over, Tier};
 use crate::inbox::Returned;
 use crate::outbox::{Sender, StanzaKind, Withdrawn};
@@ -23,7 +24,10 @@ use crate::xmpp::link::Stanza;
 
 impl Core {
     /// A message to a contact of a live bridge. Does not wait.
-    pub(super) fn live_message(&self, served: &Arc<Served>, heard: &Heard) {
+    pub(super) fn live_message(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) {
+        if served.profile().rooms && matches!(heard.at, Address::Room(_) | Address::Occupant { .. }) {
+            return self.rooms(served).message(heard);
+        }
         let meant = outbound::message(&heard.stanza, served.profile());
         let intent = match meant {
             outbound::Heard::Nothing | outbound::Heard::Returned(_) => return, // errors of live bridges are not retried
@@ -52,7 +56,7 @@ impl Core {
         let mut event = Outbound::new(key.clone(), user, heard.at.clone(), intent);
         event.lang = lang(&heard.stanza);
         event.at = self.now_millis();
-        let origin = origin(heard, of.clone());
+        let origin = origin(heard, of.clone(), Aim::Say);
         let deadline = tokio::time::Instant::now() + served.profile().answer_within.min(LONGEST);
         if !quiet {
             served.live().expect(key.clone(), origin, deadline);
@@ -144,7 +148,7 @@ impl Core {
         }
     }
 
-    fn not_withdrawn(&self, served: &Arc<Served>, heard: &Heard) {
+    pub(super) fn not_withdrawn(&self, served: &Arc<Served>, heard: &Heard) {
         let words = self.words(served, &Text::key("note.not-withdrawn"), &lang(&heard.stanza));
         self.note(served, heard.to.full(), heard.from.full(), &words);
     }
@@ -206,7 +210,7 @@ impl Core {
     }
 
     /// Whether this sender may send to this address now: tier, registration, blocks, quota.
-    fn admit(&self, served: &Arc<Served>, heard: &Heard) -> Result<(), StanzaError> {
+    pub(super) fn admit(&self, served: &Arc<Served>, heard: &Heard) -> Result<(), StanzaError> {
         if self.may(served, &heard.from) < Tier::User {
             return Err(forbidden());
         }
@@ -224,7 +228,7 @@ impl Core {
 
     /// Whether a new session would be one more than a user may have over all bridges. Those of held bridges count, but are never refused: their
     /// messages wait on disk, and one session serves them all.
-    fn has_too_many(&self, user: &BareJid, served: &Served, of: &SessionOf) -> bool {
+    pub(super) fn has_too_many(&self, user: &BareJid, served: &Served, of: &SessionOf) -> bool {
         let limit = self.limits.sessions_per_user as usize;
         if limit == 0 || served.sessions().of(user).contains(of) {
             return false;
@@ -253,17 +257,6 @@ pub(super) fn lang(stanza: &Stanza) -> Lang {
     stanza.lang().map_or_else(Lang::default, Lang::from)
 }
 
-fn origin(heard: &Heard, of: SessionOf) -> Origin {
-    Origin {
-        from: heard.from.full().to_owned(),
-        to: heard.to.full().to_owned(),
-        id: heard.stanza.id().map(str::to_owned),
-        element: heard.stanza.kind().name(),
-        lang: lang(&heard.stanza),
-        of,
-    }
-}
-
 fn sender_of(bridge: &str, heard: &Heard, said: &Said) -> Sender {
     Sender {
         bridge: bridge.to_owned(),
@@ -283,7 +276,7 @@ fn sender_of(bridge: &str, heard: &Heard, said: &Said) -> Sender {
 }
 
 /// A live message: ids of other messages are resolved by nobody, so a correction and an answer degrade here.
-fn plain(said: Said, served: &Served) -> Message {
+pub(super) fn plain(said: Said, served: &Served) -> Message {
     let Said { mut message, answers, corrects, .. } = said;
     if corrects.is_some() {
         degrade_correction(&mut message, served);

@@ -8,6 +8,7 @@
 //! | `messages`, `presence`, `iq` | the three kinds of stanza |
 //! | `live` | answers of live bridges |
 //! | `ports` | what the durable queues ask of the gateway |
+//! | `rooms` | the MUC service |
 //! | `host` | what a bridge asks of the gateway |
 //! | `answers` | our own questions |
 //! | `dialogue` | commands and registration |
@@ -29,6 +30,7 @@ mod ports;
 mod presence;
 mod receive;
 mod references;
+mod rooms;
 mod running;
 mod web;
 
@@ -224,9 +226,14 @@ async fn housekeeping(core: Arc<Core>) {
             now = second.tick() => {
                 for served in core.bridges().iter() {
                     served.live().expire(now);
+                    core.rooms(served).tick();
                 }
                 if counted.elapsed() >= COUNT {
                     counted = now;
+                    for served in core.bridges().iter() {
+                        served.occupancy.prune();
+                        served.forget_rooms();
+                    }
                     core.count_waiting().await;
                 }
                 if swept.elapsed() >= SWEEP {

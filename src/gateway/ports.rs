@@ -143,6 +143,7 @@ impl Core {
             jid: &|address| served.jid(address),
             referenced: referenced.map(|(id, author)| (id.as_str(), author.as_str())),
             now: self.now(),
+            direct: false,
         };
         inbound::stanzas(&scene, event, files)
     }

@@ -73,6 +73,9 @@ impl Core {
             Some("unavailable" | "error") => self.online.set(heard.from.full(), false),
             _ => {}
         }
+        if served.profile().rooms && self.rooms(served).presence(heard) {
+            return;
+        }
         let user = heard.from.bare();
         let done = match kind {
             Some("subscribe") => self.subscribe(served, heard, &user).await,
@@ -204,7 +207,8 @@ impl Core {
     }
 
     /// On every attach: the presence of the gateway and of all contacts to those who may see it; and a look at who is online.
-    pub(super) async fn on_attached(&self, served: &Served) {
+    pub(super) async fn on_attached(self: &Arc<Self>, served: &Arc<Served>) {
+        self.rooms(served).doubt_all();
         for user in served.persons().everybody() {
             if served.access().tier(&user) < Tier::Receive {
                 continue;

@@ -101,7 +101,9 @@ impl Running {
     }
 
     /// Sessions and queues end first, then who saw us online is told, then the link closes its stream.
-    pub(super) async fn stop(self, core: &Core, patience: Duration) {
+    pub(super) async fn stop(self, core: &Arc<Core>, patience: Duration) {
+        // Before the sessions part: what they tell of their leaving is nothing that users have to see.
+        core.rooms(&self.served).close().await;
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {

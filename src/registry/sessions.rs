@@ -95,6 +95,11 @@ impl Sessions {
         }
     }
 
+    /// Whether a session's task runs.
+    pub fn runs(&self, of: &SessionOf) -> bool {
+        self.shared.lock().get(of).is_some_and(|r| !r.inbox.is_closed())
+    }
+
     /// A user's sessions.
     pub fn of(&self, user: &BareJid) -> Vec<SessionOf> {
         self.shared.lock().keys().filter(|of| of.user == *user).cloned().collect()
@@ -162,10 +167,10 @@ impl Shared {
         let failures = session.failures;
         let wait = if failed { backoff(failures) } else { Duration::ZERO };
         session.not_before = Some(Instant::now() + wait);
-        if left.is_empty() || self.stop.is_cancelled() {
-            return;
-        }
         drop(running);
+        if left.is_empty() || self.stop.is_cancelled() {
+            return; // what is left is answered as unknown, outside of the lock
+        }
         let shared = self.clone();
         self.tasks.spawn(async move {
             tokio::select! {

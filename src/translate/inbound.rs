@@ -26,6 +26,8 @@ pub struct Scene<'a> {
     pub referenced: Option<(&'a str, &'a str)>,
     /// Now.
     pub now: SystemTime,
+    /// The hearer is one resource among several that get the same: neither server nor client shall pass it on.
+    pub direct: bool,
 }
 
 /// A file as the hearer will get it.
@@ -82,17 +84,23 @@ fn message(scene: &Scene<'_>, inbound: &Inbound, message: &Message, files: &[Sha
     out
 }
 
-/// The text with what belongs in front of and behind it.
-fn text_of(scene: &Scene<'_>, message: &Message, files: &[SharedFile]) -> String {
-    let mut body = String::new();
+/// The text of a message without files that could be had: warning, `/me`, words.
+pub fn body_of(message: &Message, words: &dyn Fn(&Text) -> String) -> String {
+    let mut body = String::with_capacity(message.body.len() + 8);
     if let Some(warning) = &message.warning {
-        body.push_str(&(scene.words)(warning));
+        body.push_str(&words(warning));
         body.push_str("\n\n");
     }
     if message.action {
         body.push_str("/me ");
     }
     body.push_str(&message.body);
+    body
+}
+
+/// The text with what belongs in front of and behind it.
+fn text_of(scene: &Scene<'_>, message: &Message, files: &[SharedFile]) -> String {
+    let mut body = body_of(message, scene.words);
     // Files that cannot be had are named, and nothing is pretended.
     for file in files.iter().filter(|f| f.url.is_none()) {
         let unnamed = Text::key("file.unnamed");
@@ -140,7 +148,9 @@ fn extras(xml: &mut Xml, scene: &Scene<'_>, inbound: &Inbound, message: &Message
     if scene.now.duration_since(inbound.at).is_ok_and(|age| age > FRESH) {
         xml.open("delay", ns::DELAY).attr("from", scene.domain).attr("stamp", &stamp(inbound.at)).close();
     }
-    if message.kind == MessageKind::Notice {
+    if scene.direct {
+        xml.empty("private", ns::CARBONS).empty("no-copy", ns::HINTS);
+    } else if message.kind == MessageKind::Notice {
         xml.empty("no-copy", ns::HINTS);
     } else {
         xml.empty("store", ns::HINTS);
@@ -203,7 +213,11 @@ fn notice(scene: &Scene<'_>, text: &Text, actions: &[(String, Text, Values)]) ->
             .attr("label", &(scene.words)(label))
             .close();
     }
-    xml.empty("store", ns::HINTS);
+    if scene.direct {
+        xml.empty("private", ns::CARBONS).empty("no-copy", ns::HINTS);
+    } else {
+        xml.empty("store", ns::HINTS);
+    }
     close(scene, scene.id, xml)
 }
 
@@ -297,6 +311,7 @@ mod tests {
             jid: &|_| Some("bob@gw.example".to_owned()),
             referenced: Some(("m0", "juliet@capulet.lit")),
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(60),
+            direct: false,
         };
         let mut inbound = Inbound::new(
             BareJid::from("juliet@capulet.lit"),

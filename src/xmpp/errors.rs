@@ -40,12 +40,21 @@ pub struct StanzaError {
     pub text: Option<Text>,
     /// An application-specific condition (RFC 6120 section 8.3.4) and its namespace, such as XEP-0050's `bad-action`.
     pub specific: Option<(&'static str, &'static str)>,
+    /// What stands within the condition: the new address of `redirect` and `gone`.
+    pub inner: Option<String>,
 }
 
 impl StanzaError {
     /// An error without words.
     pub const fn new(kind: ErrorType, condition: &'static str) -> Self {
-        Self { kind, condition, text: None, specific: None }
+        Self { kind, condition, text: None, specific: None, inner: None }
+    }
+
+    /// With this within the condition (RFC 6120 sections 8.3.3.5 and 8.3.3.15).
+    #[must_use]
+    pub fn within(mut self, inner: String) -> Self {
+        self.inner = Some(inner);
+        self
     }
 
     /// With an application-specific condition of this namespace.
@@ -109,7 +118,21 @@ impl StanzaError {
 
     /// Writes the `<error/>` element; `words` puts the sentence into the reader's language.
     pub fn write(&self, xml: &mut Xml, words: impl FnOnce(&Text) -> String) {
-        xml.open("error", "").attr("type", self.kind.as_str()).empty(self.condition, ns::STANZAS);
+        self.write_as(xml, None, words);
+    }
+
+    /// The same with the code of XEP-0086, by which old clients know why a join failed (XEP-0045 section 7.2).
+    pub fn write_coded(&self, xml: &mut Xml, words: impl FnOnce(&Text) -> String) {
+        self.write_as(xml, code(self.condition), words);
+    }
+
+    fn write_as(&self, xml: &mut Xml, code: Option<&str>, words: impl FnOnce(&Text) -> String) {
+        xml.open("error", "").attr("type", self.kind.as_str()).attr_opt("code", code);
+        xml.open(self.condition, ns::STANZAS);
+        if let Some(inner) = &self.inner {
+            xml.text(inner);
+        }
+        xml.close();
         if let Some(text) = &self.text {
             xml.leaf("text", ns::STANZAS, &words(text));
         }
@@ -126,7 +149,7 @@ impl From<&DeliveryError> for StanzaError {
         // A condition that is gone for good must not read as "try again": clients would.
         let kind =
             if kind == ErrorType::Wait && error.sent == isthmus_bridge::Sent::Maybe { ErrorType::Cancel } else { kind };
-        Self { kind, condition, text: Some(error.text.clone()), specific: None }
+        Self { kind, condition, text: Some(error.text.clone()), specific: None, inner: None }
     }
 }
 
@@ -145,6 +168,24 @@ impl From<&StoreError> for StanzaError {
     fn from(_: &StoreError) -> Self {
         Self::new(ErrorType::Wait, "internal-server-error").with(Text::key("error.storage"))
     }
+}
+
+/// XEP-0086.
+fn code(condition: &str) -> Option<&'static str> {
+    Some(match condition {
+        "conflict" => "409",
+        "not-authorized" => "401",
+        "forbidden" => "403",
+        "item-not-found" => "404",
+        "not-allowed" => "405",
+        "not-acceptable" => "406",
+        "registration-required" => "407",
+        "redirect" => "302",
+        "service-unavailable" | "resource-constraint" => "503",
+        "remote-server-not-found" => "404",
+        "remote-server-timeout" => "504",
+        _ => return None,
+    })
 }
 
 /// Type and condition of a failure.

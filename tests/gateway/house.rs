@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use isthmus::admin::outside::{GatewayEnd, Outside};
 use isthmus::config::Config;
+use isthmus_bridge::suite::LoopbackKind;
 use isthmus_testkit::fake::FakeXmpp;
 use isthmus_testkit::server::secret;
 use isthmus_testkit::xml::Element;
@@ -15,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The echo bridge's domain.
 pub(crate) const ECHO: &str = "echo.example.org";
+/// The domain of the contract's own network.
+pub(crate) const LOOP: &str = "loop.example.org";
 /// A user of the local domain.
 pub(crate) const JULIET: &str = "juliet@example.org/balcony";
 
@@ -25,6 +28,7 @@ pub(crate) struct House {
     pub(crate) reload: Arc<Notify>,
     pub(crate) end: JoinHandle<Result<(), GatewayEnd>>,
     pub(crate) folder: tempfile::TempDir,
+    domain: &'static str,
 }
 
 impl House {
@@ -61,10 +65,37 @@ impl House {
         Self::start(server, folder).await
     }
 
+    /// The contract's own network in memory, with these further lines in its file.
+    pub(crate) async fn rooms(bridge: &str) -> Self {
+        let server = FakeXmpp::start(&[LOOP]).await.expect("the fake server starts");
+        let folder = tempfile::tempdir().expect("a folder");
+        write(
+            &folder.path().join("bridges/loop.toml"),
+            &format!("kind = \"loopback\"\ndomain = \"{LOOP}\"\nsecret = \"{}\"\n{bridge}", secret(LOOP)),
+        );
+        let port = server.address().port();
+        write(
+            &folder.path().join("isthmus.toml"),
+            &format!(
+                "data_dir = \"data\"\n[server]\nhost = \"127.0.0.1\"\nport = {port}\ndomains = [\"example.org\"]\n\
+                 [http]\nlisten = \"off\"\n"
+            ),
+        );
+        Self::attach(server, folder, LOOP).await
+    }
+
     /// Starts the gateway on a folder and waits until it is attached.
     pub(crate) async fn start(server: FakeXmpp, folder: tempfile::TempDir) -> Self {
+        Self::attach(server, folder, ECHO).await
+    }
+
+    async fn attach(server: FakeXmpp, folder: tempfile::TempDir, domain: &'static str) -> Self {
         let path = folder.path().to_owned();
-        let load = move || Config::load(&path, Vec::new(), &isthmus::registry::kinds());
+        let load = move || {
+            let mut kinds = isthmus::registry::kinds();
+            kinds.push(Box::new(LoopbackKind));
+            Config::load(&path, Vec::new(), &kinds)
+        };
         let config = load().unwrap_or_else(|e| panic!("the configuration has faults: {e:?}"));
         let (stop, reload) = (CancellationToken::new(), Arc::new(Notify::new()));
         let outside = Outside {
@@ -75,9 +106,9 @@ impl House {
             ready: Arc::new(|| {}),
         };
         let end = tokio::spawn(isthmus::gateway::run(config, outside));
-        let mut house = Self { server, stop, reload, end, folder };
+        let mut house = Self { server, stop, reload, end, folder, domain };
         tokio::select! {
-            attached = house.server.attached(ECHO) => drop(attached.expect("the gateway attaches")),
+            attached = house.server.attached(domain) => drop(attached.expect("the gateway attaches")),
             end = &mut house.end => panic!("the gateway ended: {end:?}"),
         }
         house
@@ -90,7 +121,7 @@ impl House {
 
     /// Sends a stanza as the server would.
     pub(crate) fn send(&self, xml: &str) {
-        self.server.send(ECHO, xml).expect("attached");
+        self.server.send(self.domain, xml).expect("attached");
     }
 
     /// The next stanza that fulfils `is`.

@@ -6,3 +6,4 @@ mod messages;
 mod presence;
 mod questions;
 mod reload;
+mod rooms;

@@ -1,0 +1,300 @@
+//! Messages of rooms, both ways: groupchat with its reflection, private messages, invitations.
+
+use std::time::{Duration, Instant};
+
+use isthmus_bridge::{
+    Address, Event, Full, Inbound, Intent, Message, MessageKind, Origin as Age, RoomId, SessionOf, Text,
+};
+
+use super::enter::held;
+use super::{Reach, Rooms, look, origin};
+use crate::gateway::live::Aim;
+use crate::gateway::messages::plain;
+use crate::gateway::receive::Heard;
+use crate::rooms::fresh_stanza_id;
+use crate::rooms::occupancy::{Phase, Stay, lock};
+use crate::rooms::show::{self, Line};
+use crate::router::{self, Party};
+use crate::translate::inbound::body_of;
+use crate::translate::outbound;
+use crate::xmpp::errors::StanzaError;
+use crate::xmpp::link::Fragment;
+use crate::xmpp::ns;
+
+/// What is older than this carries its time (XEP-0203).
+const FRESH: Duration = Duration::from_secs(30);
+
+impl Rooms<'_> {
+    /// A message to a room or an occupant. Does not wait.
+    pub(in crate::gateway) fn message(&self, heard: &Heard) {
+        if heard.stanza.type_() == Some("error") {
+            return self.bounced(heard);
+        }
+        let result = match &heard.at {
+            Address::Room(room) if heard.stanza.type_() == Some("groupchat") => self.group(heard, room),
+            Address::Room(room) => self.to_room(heard, room),
+            // To everybody is said in the room, not to one of them (XEP-0045 section 7.4).
+            Address::Occupant { .. } if heard.stanza.type_() == Some("groupchat") => Err(StanzaError::bad_request()),
+            Address::Occupant { room, .. } => self.to_occupant(heard, room),
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
+            self.core.answer_error(self.served, &heard.stanza, &error);
+        }
+    }
+
+    /// Words for everybody.
+    fn group(&self, heard: &Heard, room: &RoomId) -> Result<(), StanzaError> {
+        let of = self.session(heard);
+        let outside = || StanzaError::not_acceptable().with(Text::key("error.room-not-inside"));
+        let stays = self.served.occupancy.of(&of).ok_or_else(outside)?;
+        let mut stays = lock(&stays);
+        let (stay, at) = stays.with(room, heard.from.full()).ok_or_else(outside)?;
+        stay.inside[at].heard(Instant::now());
+        match stay.phase {
+            Phase::Inside => {}
+            Phase::Held(_) => return Err(held()),
+            _ => return Err(outside()),
+        }
+        if let Some(subject) = heard.stanza.child("subject", ns::CLIENT)
+            && heard.stanza.child("body", ns::CLIENT).is_none()
+        {
+            let intent = Intent::SetSubject { subject: subject.text().into_owned() };
+            return self.wish(&of, heard.at.clone(), intent, origin(heard, of.clone(), Aim::Say)).map(drop);
+        }
+        match outbound::message(&heard.stanza, self.served.profile()) {
+            outbound::Heard::Said(said) => {
+                self.core.admit(self.served, heard)?;
+                let message = plain(*said, self.served);
+                let kept = kept(heard, &stay.jid);
+                let intent = Intent::Send(Box::new(message));
+                let key = self.wish(&of, heard.at.clone(), intent, origin(heard, of.clone(), Aim::Say))?;
+                stay.sends(key, heard.stanza.id(), kept);
+                Ok(())
+            }
+            outbound::Heard::Typing(on) => {
+                self.wish_quietly(&of, heard.at.clone(), Intent::Typing { on }, Aim::Nothing);
+                Ok(())
+            }
+            outbound::Heard::Refused(error) => Err(error),
+            outbound::Heard::Retract(..) => {
+                self.core.not_withdrawn(self.served, heard);
+                Ok(())
+            }
+            outbound::Heard::Mark(_)
+            | outbound::Heard::React(..)
+            | outbound::Heard::Returned(_)
+            | outbound::Heard::Nothing => Ok(()),
+        }
+    }
+
+    /// A message to the room itself that is none for everybody: invitations.
+    fn to_room(&self, heard: &Heard, room: &RoomId) -> Result<(), StanzaError> {
+        let Some(x) = heard.stanza.child("x", ns::MUC_USER).and_then(|x| x.element().ok()) else {
+            return if heard.stanza.body().is_some() { Err(StanzaError::bad_request()) } else { Ok(()) };
+        };
+        let of = self.session(heard);
+        for invite in x.children().filter(|c| c.is("invite", ns::MUC_USER)) {
+            let inside =
+                self.served.occupancy.of(&of).is_some_and(|s| lock(&s).with(room, heard.from.full()).is_some());
+            if !inside {
+                return Err(StanzaError::not_acceptable().with(Text::key("error.room-not-inside")));
+            }
+            self.core.admit(self.served, heard)?;
+            let reason = invite.get_child("reason", ns::MUC_USER).map(minidom::Element::text).filter(|r| !r.is_empty());
+            self.invite(heard, &of, room, invite.attr("to").unwrap_or_default(), reason)?;
+        }
+        Ok(())
+    }
+
+    /// Somebody of the far network is invited there; a JID gets the invitation from us.
+    pub(in crate::gateway) fn invite(
+        &self,
+        heard: &Heard,
+        of: &SessionOf,
+        room: &RoomId,
+        who: &str,
+        reason: Option<String>,
+    ) -> Result<(), StanzaError> {
+        let party = Party::parse(who).ok_or_else(StanzaError::jid_malformed)?;
+        let address = if party.domain() == &*self.served.instance.domain {
+            router::address(self.served.instance.bridge.addressing(), &party).map_err(|bad| StanzaError::from(&bad))?
+        } else if party.local().is_none() && !party.domain().contains('.') {
+            Address::Occupant { room: room.clone(), nick: who.to_owned() } // a nick alone
+        } else {
+            let jid = self.served.jid(&Address::Room(room.clone())).ok_or_else(StanzaError::jid_malformed)?;
+            let from = heard.from.bare();
+            self.tell_one(of, |w| {
+                show::invitation(w, &jid, party.bare().as_str(), from.as_str(), reason.as_deref(), None)
+            });
+            return Ok(());
+        };
+        if !matches!(address, Address::Contact(_) | Address::Occupant { .. }) {
+            return Err(StanzaError::item_not_found());
+        }
+        let intent = Intent::Invite { room: room.clone(), who: address, reason };
+        self.wish(of, Address::Room(room.clone()), intent, origin(heard, of.clone(), Aim::Say)).map(drop)
+    }
+
+    /// A private message. From outside it is accepted while the session is there: it needs no room to find its way.
+    fn to_occupant(&self, heard: &Heard, room: &RoomId) -> Result<(), StanzaError> {
+        let of = self.session(heard);
+        let stays = self.served.occupancy.of(&of);
+        let mut stays = stays.as_ref().map(|s| lock(s));
+        let stay = stays.as_mut().and_then(|s| s.with(room, heard.from.full()));
+        let mut to = heard.at.clone();
+        match stay {
+            Some((stay, at)) => {
+                stay.inside[at].heard(Instant::now());
+                if matches!(stay.phase, Phase::Held(_)) {
+                    return Err(held());
+                }
+                if let (Address::Occupant { nick, .. }, Some(view)) = (&mut to, self.served.known_room(&of, room)) {
+                    let meant = crate::rooms::nick::meant(&look(&view), nick).to_owned();
+                    *nick = meant;
+                }
+            }
+            None if self.served.sessions().runs(&of) => {}
+            None => return Err(StanzaError::not_acceptable().with(Text::key("error.room-not-inside"))),
+        }
+        drop(stays);
+        match outbound::message(&heard.stanza, self.served.profile()) {
+            outbound::Heard::Said(said) => {
+                self.core.admit(self.served, heard)?;
+                let mut message = plain(*said, self.served);
+                message.kind = MessageKind::Chat;
+                let intent = Intent::Send(Box::new(message));
+                self.wish(&of, to, intent, origin(heard, of.clone(), Aim::Say)).map(drop)
+            }
+            outbound::Heard::Typing(on) => {
+                self.wish_quietly(&of, to, Intent::Typing { on }, Aim::Nothing);
+                Ok(())
+            }
+            outbound::Heard::Refused(error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Something said in a room, by an occupant or by the room itself.
+    pub(super) fn said(&self, of: &SessionOf, room: &RoomId, nick: Option<&str>, event: &Inbound) -> Result<(), Full> {
+        if event.origin == Age::Backlog {
+            return Ok(()); // for an archive, not for people
+        }
+        let Some(stays) = self.served.occupancy.of(of) else { return Ok(()) };
+        let mut stays = lock(&stays);
+        let Some(stay) = stays.get(room).filter(|stay| stay.is_known()) else { return Ok(()) };
+        match &event.event {
+            Event::Message(message) if nick.is_some() && message.kind != MessageKind::Group => {
+                self.privately(of, stay, nick.unwrap_or_default(), event, message)
+            }
+            Event::Message(message) => self.aloud(of, stay, nick, event, message),
+            Event::Notice { text, .. } => {
+                let words = self.core.words(self.served, text, &self.core.languages.of(&of.user));
+                self.aloud(of, stay, nick, event, &Message::group(words))
+            }
+            Event::Typing { on } if nick.is_some_and(|nick| !stay.is_own(nick)) => {
+                let from = format!("{}/{}", stay.jid, crate::rooms::nick::spell(nick.unwrap_or_default()));
+                self.tell(of, stay, Reach::Presence, |w, to| show::typing(w, &from, to, *on))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// To everybody. The first part of a reflection has the id that its client gave; all else gets one of ours.
+    fn aloud(
+        &self,
+        of: &SessionOf,
+        stay: &mut Stay,
+        nick: Option<&str>,
+        event: &Inbound,
+        message: &Message,
+    ) -> Result<(), Full> {
+        let now = self.core.now();
+        let stanza_id = fresh_stanza_id(now);
+        let lang = self.core.languages.of(&of.user);
+        let body = body_of(message, &|text| self.core.words(self.served, text, &lang));
+        if body.is_empty() {
+            return Ok(());
+        }
+        let occupant = nick.map(|nick| format!("{}/{}", stay.jid, crate::rooms::nick::spell(nick)));
+        let occupant_id = nick.map(|nick| self.occupant_id_of(of, &stay.room, nick));
+        let reflection = event.echo_of.as_ref().filter(|(_, part)| *part == 0).map(|(key, _)| key);
+        let client = reflection.and_then(|key| stay.reflects(key));
+        let (id, kept) = client.map_or((None, None), |(id, kept)| (id.map(str::to_owned), kept.cloned()));
+        let jid = stay.jid.clone();
+        let line = Line {
+            from: occupant.as_deref().unwrap_or(&jid),
+            id: id.as_deref().unwrap_or(&stanza_id),
+            stanza_id: &stanza_id,
+            body: &body,
+            thread: message.thread.as_deref(),
+            occupant_id: occupant_id.as_deref(),
+            kept: kept.as_ref(),
+            at: now.duration_since(event.at).is_ok_and(|age| age > FRESH).then_some(event.at),
+        };
+        self.tell(of, stay, Reach::Message, |w, to| show::line(w, &jid, to, &line))?;
+        if let Some(key) = reflection {
+            stay.reflected(key);
+        }
+        Ok(())
+    }
+
+    /// To each resource in the room alone.
+    fn privately(
+        &self,
+        of: &SessionOf,
+        stay: &mut Stay,
+        nick: &str,
+        event: &Inbound,
+        message: &Message,
+    ) -> Result<(), Full> {
+        let now = self.core.now();
+        let lang = self.core.languages.of(&of.user);
+        let body = body_of(message, &|text| self.core.words(self.served, text, &lang));
+        if body.is_empty() {
+            return Ok(());
+        }
+        let (jid, id) = (stay.jid.clone(), fresh_stanza_id(now));
+        let from = format!("{jid}/{}", crate::rooms::nick::spell(nick));
+        let at = now.duration_since(event.at).is_ok_and(|age| age > FRESH).then_some((event.at, &*jid));
+        self.tell(of, stay, Reach::Message, |w, to| show::private(w, &from, to, &id, &body, at))
+    }
+
+    fn occupant_id_of(&self, of: &SessionOf, room: &RoomId, nick: &str) -> String {
+        let view = self.served.known_room(of, room);
+        let identity = view.and_then(|view| look(&view).named(nick).map(|m| m.person.identity().into_owned()));
+        self.served.occupant_id(room, identity.as_deref().unwrap_or(nick))
+    }
+
+    /// The full JIDs to which a contact's words go: those in a room of its network. None: the bare JID.
+    pub(in crate::gateway) fn present_on(&self, of: &SessionOf) -> Vec<Box<str>> {
+        self.served.occupancy.of(of).map(|stays| lock(&stays).resources()).unwrap_or_default()
+    }
+}
+
+/// Of the sender's stanza the reflection keeps the ids that others gave; one in the room's name is forged (XEP-0359 section 3.1).
+fn kept(heard: &Heard, room: &str) -> Option<Fragment> {
+    let ids: Vec<(String, Option<String>, String)> = heard
+        .stanza
+        .children()
+        .filter(|c| c.ns() == ns::SID && matches!(c.name(), "origin-id" | "stanza-id"))
+        .filter_map(|c| {
+            let by = c.attr("by").map(std::borrow::Cow::into_owned);
+            Some((c.name().to_owned(), by, c.attr("id")?.into_owned()))
+        })
+        .filter(|(name, by, _)| name == "origin-id" || by.as_deref().is_some_and(|by| !by.eq_ignore_ascii_case(room)))
+        .take(8)
+        .collect();
+    if ids.is_empty() {
+        return None;
+    }
+    Some(Fragment::build(|w| {
+        for (name, by, id) in &ids {
+            w.open(if name == "origin-id" { "origin-id" } else { "stanza-id" }, Some(ns::SID));
+            if let Some(by) = by {
+                w.attr("by", by);
+            }
+            w.attr("id", id).close();
+        }
+    }))
+}

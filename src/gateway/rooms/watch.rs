@@ -1,0 +1,163 @@
+//! What time does to rooms: held ones are given up, resources that are gone without a word are found out, sessions that ended leave nobody
+//! behind; and the orderly stop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isthmus_bridge::{BareJid, RoomId, SessionOf, Text};
+use minidom::Element;
+use tracing::info;
+
+use super::Rooms;
+use super::enter::is_gone;
+use crate::gateway::answers::Unanswered;
+use crate::gateway::core::{Core, Served};
+use crate::rooms::occupancy::{Phase, Stay, lock};
+use crate::rooms::show::{self, Gone};
+use crate::xmpp::link::NotSent;
+use crate::xmpp::ns;
+
+/// A resource that has been silent for so long is asked whether it is there.
+const SILENT: Duration = Duration::from_secs(15 * 60);
+/// Resources that are asked within one second, at most.
+const ASKED: usize = 20;
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Unanswered questions after which nobody is there.
+const SILENCES: u8 = 2;
+
+/// A resource to be asked.
+struct Doubt {
+    of: SessionOf,
+    room: RoomId,
+    jid: Box<str>,
+    full: Box<str>,
+}
+
+impl Rooms<'_> {
+    /// Called every second.
+    pub(in crate::gateway) fn tick(&self) {
+        if !self.served.profile().rooms {
+            return;
+        }
+        let now = Instant::now();
+        let mut doubts = Vec::new();
+        for (of, stays) in self.served.occupancy.all() {
+            let mut stays = lock(&stays);
+            let over: Vec<RoomId> = stays
+                .list
+                .iter()
+                .filter(|stay| matches!(&stay.phase, Phase::Held(held) if held.until <= now))
+                .map(|stay| stay.room.clone())
+                .collect();
+            for room in over {
+                self.give_up(&of, &mut stays, &room, &Text::key("note.room-given-up"));
+            }
+            if !self.served.sessions().runs(&of) {
+                self.ended(&of, &mut stays.list);
+            }
+            for stay in &mut stays.list {
+                doubt(&of, stay, now, &mut doubts);
+            }
+        }
+        for doubt in doubts {
+            let (core, served) = (self.core.clone(), self.served.clone());
+            self.core.tasks.spawn(ask(core, served, doubt));
+        }
+    }
+
+    /// A session that ended by itself has left its rooms; the next join starts another one.
+    fn ended(&self, of: &SessionOf, list: &mut Vec<Stay>) {
+        list.retain_mut(|stay| {
+            // A join is answered by its ticket.
+            if matches!(stay.phase, Phase::Entering) {
+                return true;
+            }
+            self.put_out(of, stay, &Text::key("note.room-session-ended"));
+            false
+        });
+        self.served.outside(of);
+    }
+
+    /// After a reattach nobody knows who went meanwhile: all are asked.
+    pub(in crate::gateway) fn doubt_all(&self) {
+        for (_, stays) in self.served.occupancy.all() {
+            for resource in lock(&stays).list.iter_mut().flat_map(|stay| &mut stay.inside) {
+                resource.heard = None;
+            }
+        }
+    }
+
+    /// The orderly stop: whoever is inside learns that the service goes (332).
+    pub(in crate::gateway) async fn close(&self) {
+        let all = self.served.occupancy.drain();
+        if all.is_empty() {
+            return;
+        }
+        info!(bridge = %self.served.instance.name, sessions = all.len(), "closing rooms");
+        for (of, list) in all {
+            for stay in &list {
+                self.say_goodbye(&of, stay).await;
+            }
+        }
+    }
+
+    async fn say_goodbye(&self, of: &SessionOf, stay: &Stay) {
+        let gone = Gone { own: true, service: Some("332"), ..Gone::default() };
+        let lane = self.served.lane(of);
+        loop {
+            let sent = self.staged(&stay.room, &stay.jid, "", |stage| {
+                self.served.link().write(lane, |w| {
+                    for resource in &stay.inside {
+                        show::absent(w, stage, &resource.jid, &stay.nick, &gone);
+                    }
+                })
+            });
+            match sent {
+                Err(NotSent::Full) => self.served.link().room(lane).await,
+                Err(e) => return self.served.counters.lost(&e, &self.served.instance.name),
+                Ok(()) => return self.served.counters.sent(),
+            }
+        }
+    }
+}
+
+fn doubt(of: &SessionOf, stay: &mut Stay, now: Instant, doubts: &mut Vec<Doubt>) {
+    for resource in &mut stay.inside {
+        let silent = resource.heard.is_none_or(|heard| now.duration_since(heard) >= SILENT);
+        if !silent || resource.asked || doubts.len() >= ASKED {
+            continue;
+        }
+        resource.asked = true;
+        doubts.push(Doubt {
+            of: of.clone(),
+            room: stay.room.clone(),
+            jid: stay.jid.clone(),
+            full: resource.jid.clone(),
+        });
+    }
+}
+
+/// Asks one resource (XEP-0199). Who cannot be asked because the link is down stays in doubt.
+async fn ask(core: Arc<Core>, served: Arc<Served>, doubt: Doubt) {
+    let ping = Element::bare("ping", ns::PING);
+    let answer = core.ask(&served, &doubt.jid, &doubt.full, "get", &ping, PATIENCE).await;
+    let gone = matches!(&answer, Err(Unanswered::Error { condition, .. }) if is_gone(condition));
+    let mut silences = 0;
+    if let Some(stays) = served.occupancy.of(&doubt.of)
+        && let Some((stay, at)) = lock(&stays).with(&doubt.room, &doubt.full)
+    {
+        let resource = &mut stay.inside[at];
+        resource.asked = false;
+        match answer {
+            Err(Unanswered::Silence) => resource.silences += 1,
+            Err(Unanswered::NotSent) => {}
+            _ => resource.heard(Instant::now()),
+        }
+        silences = resource.silences;
+    }
+    if gone || silences >= SILENCES {
+        let bare = doubt.full.split('/').next().unwrap_or_default();
+        core.rooms(&served).evict(&doubt.full, &BareJid::from(bare));
+    }
+}

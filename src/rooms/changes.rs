@@ -1,0 +1,75 @@
+//! What differs between two lists of members: what is sent after a rejoin.
+
+use std::cmp::Ordering;
+
+use isthmus_bridge::room::Member;
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Was inside and is not any more.
+    Gone(Member),
+    /// Is inside and was not, or as somebody else: another rank, another spelling.
+    Here(Member),
+}
+
+/// The first differences, at most `limit`, of two lists sorted by key; and how far in each of them they reach.
+pub fn changes(before: &[Member], now: &[Member], limit: usize) -> (Vec<Change>, usize, usize) {
+    let (mut b, mut n) = (0, 0);
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let order = match (before.get(b), now.get(n)) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => old.person.key().cmp(new.person.key()),
+        };
+        match order {
+            Ordering::Less => found.push(Change::Gone(before[b].clone())),
+            Ordering::Greater => found.push(Change::Here(now[n].clone())),
+            Ordering::Equal => {
+                let (old, new) = (&before[b], &now[n]);
+                if old.nick() != new.nick() {
+                    found.push(Change::Gone(old.clone()));
+                    found.push(Change::Here(new.clone()));
+                } else if old.rank != new.rank {
+                    found.push(Change::Here(new.clone()));
+                }
+            }
+        }
+        b += usize::from(order != Ordering::Greater);
+        n += usize::from(order != Ordering::Less);
+    }
+    (found, b, n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isthmus_bridge::room::{People, Rank};
+
+    #[test]
+    fn only_differences_are_found_and_they_can_be_taken_in_pieces() {
+        let people = People::default();
+        let list = |all: &[(&str, Rank)]| -> Vec<Member> {
+            all.iter().map(|(nick, rank)| Member { person: people.intern(nick), rank: *rank }).collect()
+        };
+        let before = list(&[("a", Rank::NONE), ("b", Rank::NONE), ("c", Rank::NONE), ("e", Rank::NONE)]);
+        let now = list(&[("a", Rank::NONE), ("c", Rank::VOICE), ("d", Rank::NONE), ("e", Rank::NONE)]);
+        let (all, b, n) = changes(&before, &now, 100);
+        let names: Vec<_> = all
+            .iter()
+            .map(|c| match c {
+                Change::Gone(m) => format!("-{}", m.nick()),
+                Change::Here(m) => format!("+{}", m.nick()),
+            })
+            .collect();
+        assert_eq!((names.join(" ").as_str(), b, n), ("-b +c +d", 4, 4));
+
+        let (first, b, n) = changes(&before, &now, 1);
+        assert_eq!((first.len(), b, n), (1, 2, 1));
+        // What was told is known: the rest follows.
+        let told: Vec<_> = now[..n].iter().chain(&before[b..]).cloned().collect();
+        assert_eq!(changes(&told, &now, 100).0, all[1..]);
+    }
+}

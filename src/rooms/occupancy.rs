@@ -1,0 +1,429 @@
+//! Which full JIDs of a user are inside which room. An entry exists while somebody of them is, or wants to be; it costs a few hundred bytes.
+//!
+//! A user is one occupant of a room, however many of their resources are inside: the session holds the occupant, this holds the resources.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use isthmus_bridge::room::{Member, RoomView, Subject};
+use isthmus_bridge::{BareJid, DeliveryKey, Lang, RoomId, SessionOf};
+
+use crate::xmpp::link::{Fragment, Rendered};
+
+/// How long a room is held for its users while the link to its network is broken.
+pub const HELD: Duration = Duration::from_secs(600);
+/// Messages of one user whose reflection has not come yet, at most: beyond them the oldest comes back under another id.
+const REFLECTIONS: usize = 256;
+/// What is kept for a resource that still gets the list of occupants, in messages.
+const BACKLOG: usize = 1_000;
+
+/// The resources of all users of one bridge.
+#[derive(Debug, Default)]
+pub struct Occupancy(Mutex<HashMap<SessionOf, Arc<Mutex<Stays>>>>);
+
+/// One user's rooms on one network.
+#[derive(Debug, Default)]
+pub struct Stays {
+    /// The rooms, each once.
+    pub list: Vec<Stay>,
+    /// The network has been told that the user is away.
+    pub away: bool,
+}
+
+/// One room with resources of a user in it.
+#[derive(Debug)]
+pub struct Stay {
+    /// Which room.
+    pub room: RoomId,
+    /// Its JID.
+    pub jid: Box<str>,
+    /// The user's nick as their resources know it.
+    pub nick: Box<str>,
+    /// Where the occupant is.
+    pub phase: Phase,
+    /// The resources.
+    pub inside: Vec<Resource>,
+    /// The nick that a resource has asked for since.
+    pub wanted: Option<Box<str>>,
+    sent: VecDeque<Sent>,
+}
+
+/// Where the occupant behind some resources is.
+#[derive(Debug)]
+pub enum Phase {
+    /// On the way in.
+    Entering,
+    /// In the room.
+    Inside,
+    /// The link to the network broke: the room is held until then.
+    Held(Box<Held>),
+    /// On the way out: no resource is left, and the network does not know it yet.
+    Leaving,
+}
+
+/// What the resources of a held room know.
+#[derive(Debug)]
+pub struct Held {
+    /// Until when.
+    pub until: Instant,
+    /// Who was inside, in order of key.
+    pub members: Vec<Member>,
+    /// The subject.
+    pub subject: Subject,
+}
+
+/// One resource of a user in a room.
+#[derive(Debug)]
+pub struct Resource {
+    /// Its full JID.
+    pub jid: Box<str>,
+    /// How far it has come.
+    pub place: Place,
+    /// When it last said something here; `None`: to be asked whether it is there.
+    pub heard: Option<Instant>,
+    /// How often it did not answer.
+    pub silences: u8,
+    /// It is being asked.
+    pub asked: bool,
+    /// It says that nobody sits before it.
+    pub away: bool,
+}
+
+/// How far a resource has come.
+#[derive(Debug)]
+pub enum Place {
+    /// Waits for the occupant to be inside.
+    Waiting(Box<Knock>),
+    /// Is being told who is inside.
+    Arriving(Box<Arrival>),
+    /// Inside.
+    Inside,
+}
+
+/// A join that is not answered yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Knock {
+    /// The nick asked for.
+    pub nick: String,
+    /// The JID that the presence was sent to.
+    pub to: String,
+    /// Its id.
+    pub id: Option<String>,
+    /// Its language.
+    pub lang: Lang,
+}
+
+/// A list of occupants that is being written.
+#[derive(Debug, Default)]
+pub struct Arrival {
+    /// The nick asked for.
+    pub nick: String,
+    /// The key of the last occupant that was written.
+    pub after: Option<Box<str>>,
+    /// Messages meanwhile, for after the subject.
+    pub backlog: VecDeque<Rendered>,
+    /// A task writes the rest.
+    pub running: bool,
+}
+
+#[derive(Debug)]
+struct Sent {
+    key: DeliveryKey,
+    id: Option<Box<str>>,
+    kept: Option<Fragment>,
+}
+
+impl Occupancy {
+    /// The rooms of a session, if it has any.
+    pub fn of(&self, of: &SessionOf) -> Option<Arc<Mutex<Stays>>> {
+        self.lock().get(of).cloned()
+    }
+
+    /// The rooms of a session; made where there were none.
+    pub fn open(&self, of: &SessionOf) -> Arc<Mutex<Stays>> {
+        self.lock().entry(of.clone()).or_default().clone()
+    }
+
+    /// All sessions with rooms.
+    pub fn all(&self) -> Vec<(SessionOf, Arc<Mutex<Stays>>)> {
+        self.lock().iter().map(|(of, stays)| (of.clone(), stays.clone())).collect()
+    }
+
+    /// A user's sessions with rooms.
+    pub fn of_user(&self, user: &BareJid) -> Vec<(SessionOf, Arc<Mutex<Stays>>)> {
+        let all = self.lock();
+        all.iter().filter(|(of, _)| of.user == *user).map(|(of, stays)| (of.clone(), stays.clone())).collect()
+    }
+
+    /// Forgets sessions without rooms.
+    pub fn prune(&self) {
+        let mut all = self.lock();
+        // Who holds another copy may be about to enter a room: such an entry stays until the next time.
+        all.retain(|_, stays| Arc::strong_count(stays) > 1 || !lock(stays).list.is_empty());
+        if all.len() * 4 < all.capacity() {
+            all.shrink_to_fit();
+        }
+    }
+
+    /// Takes everything out.
+    pub fn drain(&self) -> Vec<(SessionOf, Vec<Stay>)> {
+        let all = std::mem::take(&mut *self.lock());
+        all.into_iter().map(|(of, stays)| (of, std::mem::take(&mut lock(&stays).list))).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionOf, Arc<Mutex<Stays>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The lock of one session's rooms. A panic under it leaves each stay whole: every change is one assignment.
+pub fn lock(stays: &Mutex<Stays>) -> MutexGuard<'_, Stays> {
+    stays.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Stays {
+    /// The stay in a room.
+    pub fn get(&mut self, room: &RoomId) -> Option<&mut Stay> {
+        self.list.iter_mut().find(|stay| stay.room == *room)
+    }
+
+    /// Where a resource is inside, or wants to be.
+    pub fn with<'a>(&'a mut self, room: &RoomId, full: &str) -> Option<(&'a mut Stay, usize)> {
+        let stay = self.get(room)?;
+        let at = stay.position(full)?;
+        Some((stay, at))
+    }
+
+    /// Ends a stay.
+    pub fn end(&mut self, room: &RoomId) -> Option<Stay> {
+        let at = self.list.iter().position(|stay| stay.room == *room)?;
+        Some(self.list.swap_remove(at))
+    }
+
+    /// All resources in any of the rooms, each once.
+    pub fn resources(&self) -> Vec<Box<str>> {
+        let mut all: Vec<&str> = self.list.iter().flat_map(|stay| stay.inside.iter().map(|r| &*r.jid)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().map(Into::into).collect()
+    }
+
+    /// Whether all resources in any of the rooms say that they are away; `None` where there are none.
+    pub fn all_away(&self) -> Option<bool> {
+        let mut resources = self.list.iter().flat_map(|stay| &stay.inside).peekable();
+        resources.peek()?;
+        Some(resources.all(|r| r.away))
+    }
+}
+
+impl Stay {
+    /// A stay without resources.
+    pub fn new(room: RoomId, jid: &str, nick: &str, phase: Phase) -> Self {
+        Self {
+            room,
+            jid: jid.into(),
+            nick: nick.into(),
+            phase,
+            inside: Vec::with_capacity(1),
+            wanted: None,
+            sent: VecDeque::new(),
+        }
+    }
+
+    /// The place of a resource in [`inside`](Self::inside).
+    pub fn position(&self, full: &str) -> Option<usize> {
+        self.inside.iter().position(|r| *r.jid == *full)
+    }
+
+    /// The room's list of occupants is known.
+    pub fn is_known(&self) -> bool {
+        matches!(self.phase, Phase::Inside | Phase::Held(_))
+    }
+
+    /// Whether a nick that the network names is the user's own.
+    pub fn is_own(&self, nick: &str) -> bool {
+        self.nick.eq_ignore_ascii_case(nick)
+    }
+
+    /// A resource takes this place, in place of an earlier one of it.
+    pub fn admit(&mut self, full: &str, place: Place, now: Instant) -> usize {
+        match self.position(full) {
+            Some(at) => {
+                let resource = &mut self.inside[at];
+                match (&mut resource.place, place) {
+                    // The task that writes its list goes on from the beginning.
+                    (Place::Arriving(old), Place::Arriving(new)) => {
+                        (old.nick, old.after) = (new.nick, None);
+                    }
+                    (old, new) => *old = new,
+                }
+                resource.heard(now);
+                at
+            }
+            None => {
+                let jid = full.into();
+                self.inside.push(Resource { jid, place, heard: Some(now), silences: 0, asked: false, away: false });
+                self.inside.len() - 1
+            }
+        }
+    }
+
+    /// The joins that wait, taken out with their resources.
+    pub fn turn_away(&mut self) -> Vec<(Box<str>, Knock)> {
+        let mut away = Vec::new();
+        for resource in std::mem::take(&mut self.inside) {
+            match resource.place {
+                Place::Waiting(knock) => away.push((resource.jid, *knock)),
+                _ => self.inside.push(resource),
+            }
+        }
+        away
+    }
+
+    /// The resources that wait are told from now on who is inside; gives whether there were any.
+    pub fn let_in(&mut self) -> bool {
+        let mut some = false;
+        for resource in &mut self.inside {
+            if let Place::Waiting(knock) = &mut resource.place {
+                let nick = std::mem::take(&mut knock.nick);
+                resource.place = Place::Arriving(Box::new(Arrival { nick, ..Arrival::default() }));
+                some = true;
+            }
+        }
+        some
+    }
+
+    /// A resource has sent a message into the room under this id.
+    pub fn sends(&mut self, key: DeliveryKey, id: Option<&str>, kept: Option<Fragment>) {
+        if id.is_none() && kept.is_none() {
+            return;
+        }
+        if self.sent.len() >= REFLECTIONS {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(Sent { key, id: id.map(Into::into), kept });
+    }
+
+    /// The client's id of a message, and what is kept of its stanza; given once, for the first part of the reflection.
+    pub fn reflects(&self, key: &DeliveryKey) -> Option<(Option<&str>, Option<&Fragment>)> {
+        self.sent.iter().find(|s| s.key == *key).map(|s| (s.id.as_deref(), s.kept.as_ref()))
+    }
+
+    /// The reflection was sent, or will never come.
+    pub fn reflected(&mut self, key: &DeliveryKey) {
+        self.sent.retain(|s| s.key != *key);
+        if self.sent.is_empty() {
+            self.sent = VecDeque::new();
+        }
+    }
+
+    /// Who is inside, and the subject, as this stay's resources are to know it.
+    pub fn known<'a>(&'a self, view: &'a RoomView) -> (&'a [Member], &'a Subject) {
+        match &self.phase {
+            Phase::Held(held) => (&held.members, &held.subject),
+            _ => (view.members(), &view.subject),
+        }
+    }
+}
+
+impl Resource {
+    /// It has just said something.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard = Some(now);
+        self.silences = 0;
+    }
+
+    /// Whether messages of the room reach it now.
+    pub fn is_inside(&self) -> bool {
+        matches!(self.place, Place::Inside)
+    }
+
+    /// Keeps a message for after the list of occupants.
+    pub fn later(&mut self, message: &Rendered) {
+        if let Place::Arriving(arrival) = &mut self.place {
+            if arrival.backlog.len() >= BACKLOG {
+                arrival.backlog.pop_front();
+            }
+            arrival.backlog.push_back(message.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BALCONY: &str = "juliet@example.org/balcony";
+    const CHAMBER: &str = "juliet@example.org/chamber";
+
+    fn stay() -> Stay {
+        Stay::new("#verona".into(), "#verona@gw.example", "Juliet", Phase::Entering)
+    }
+
+    fn waiting(nick: &str) -> Place {
+        Place::Waiting(Box::new(Knock { nick: nick.to_owned(), to: String::new(), id: None, lang: Lang::default() }))
+    }
+
+    #[test]
+    fn resources_wait_are_let_in_or_turned_away() {
+        let mut stay = stay();
+        stay.admit(BALCONY, waiting("a"), Instant::now());
+        stay.admit(CHAMBER, waiting("b"), Instant::now());
+        stay.admit(BALCONY, waiting("c"), Instant::now());
+        assert_eq!(stay.inside.len(), 2, "a resource is inside once");
+        let mut second = self::stay();
+        second.admit(BALCONY, waiting("c"), Instant::now());
+        assert!(stay.let_in() && !stay.let_in());
+        assert!(matches!(&stay.inside[0].place, Place::Arriving(a) if a.nick == "c"));
+        assert!(stay.turn_away().is_empty());
+        assert_eq!(second.turn_away()[0].1.nick, "c");
+        assert!(second.inside.is_empty());
+    }
+
+    #[test]
+    fn a_reflection_finds_the_id_of_its_client() {
+        let mut stay = stay();
+        stay.sends("k1".into(), Some("m1"), None);
+        stay.sends("k2".into(), None, None);
+        assert_eq!(stay.reflects(&"k1".into()).and_then(|(id, _)| id), Some("m1"));
+        assert!(stay.reflects(&"k2".into()).is_none());
+        stay.reflected(&"k1".into());
+        assert!(stay.reflects(&"k1".into()).is_none());
+        for n in 0..2 * REFLECTIONS {
+            stay.sends(format!("k{n}").into(), Some("m"), None);
+        }
+        assert_eq!(stay.sent.len(), REFLECTIONS);
+    }
+
+    #[test]
+    fn a_session_without_rooms_is_forgotten() {
+        let occupancy = Occupancy::default();
+        let of = SessionOf::new("juliet@example.org".into(), "net".into());
+        let stays = occupancy.open(&of);
+        lock(&stays).list.push(stay());
+        drop(stays);
+        occupancy.prune();
+        let stays = occupancy.of(&of).expect("somebody is in a room");
+        lock(&stays).end(&"#verona".into());
+        occupancy.prune();
+        assert!(occupancy.of(&of).is_some(), "somebody holds it");
+        drop(stays);
+        occupancy.prune();
+        assert!(occupancy.of(&of).is_none());
+    }
+
+    #[test]
+    fn the_user_is_away_when_all_resources_are() {
+        let mut stays = Stays::default();
+        assert_eq!(stays.all_away(), None);
+        let mut one = stay();
+        one.admit(BALCONY, Place::Inside, Instant::now());
+        one.admit(CHAMBER, Place::Inside, Instant::now());
+        stays.list.push(one);
+        stays.list[0].inside[0].away = true;
+        assert_eq!(stays.all_away(), Some(false));
+        stays.list[0].inside[1].away = true;
+        assert_eq!((stays.all_away(), stays.resources().len()), (Some(true), 2));
+    }
+}
