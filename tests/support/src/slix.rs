@@ -41,7 +41,7 @@ impl SlixClient {
         let (jid, port, waiting) = (jid.to_owned(), server.c2s().port(), VecDeque::new());
         let mut client =
             Self { jid, python, port, orders, events, waiting, connected: false, _process: process, _folder: folder };
-        client.session().await?;
+        client.session(WITHIN).await?;
         Ok(client)
     }
 
@@ -177,9 +177,10 @@ impl SlixClient {
         self.waiting = self.drain().into();
         let end = tokio::time::Instant::now() + WITHIN;
         loop {
+            // A client that meets a server on its way down or up may wait for ever on a login that nobody answers.
             let (process, orders, events, folder) = spawn(&self.python, &self.jid, self.port)?;
             (self._process, self.orders, self.events, self._folder) = (process, orders, events, folder);
-            match self.session().await {
+            match self.session(WITHIN / 4).await {
                 Err(error) if tokio::time::Instant::now() > end => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
                 Ok(()) => return Ok(()),
@@ -187,11 +188,11 @@ impl SlixClient {
         }
     }
 
-    async fn session(&mut self) -> Result<()> {
+    async fn session(&mut self, within: Duration) -> Result<()> {
         self.connected = false;
         while !self.connected {
             let event =
-                tokio::time::timeout(WITHIN, self.events.recv()).await.context("the XMPP client says nothing")?;
+                tokio::time::timeout(within, self.events.recv()).await.context("the XMPP client says nothing")?;
             let event = event.context("the Python process has ended")?;
             if event["event"] == "disconnected" {
                 bail!("{}: the server ended the login", self.jid);
