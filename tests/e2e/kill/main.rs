@@ -78,7 +78,7 @@ async fn run(flavour: Flavour, kills: u64) -> Result<()> {
         begun.elapsed().as_secs()
     );
     if !summary.broken.is_empty() {
-        world.keep()?;
+        world.keep(&summary.broken)?;
     }
     let some: Vec<String> = summary.broken.iter().take(30).cloned().collect();
     assert!(summary.broken.is_empty(), "{} promises broken, among them:\n{}", summary.broken.len(), some.join("\n"));
@@ -178,10 +178,17 @@ impl World {
         self.server.launch().await
     }
 
-    /// Copies the gateway's folder (log, database) to where `KEEP` says, for whoever looks for the reason.
-    fn keep(&self) -> Result<()> {
+    /// Copies the gateway's and the server's folder (logs, database) to where `KEEP` says, with the list of what was broken.
+    fn keep(&self, broken: &[String]) -> Result<()> {
         if let Some(to) = std::env::var_os("KEEP") {
-            std::process::Command::new("cp").arg("-a").arg(self.gateway.folder()).arg(to).status()?;
+            std::fs::create_dir_all(&to)?;
+            let copy = std::process::Command::new("cp")
+                .arg("-a")
+                .args([self.gateway.folder(), self.server.folder()])
+                .arg(&to)
+                .status()?;
+            anyhow::ensure!(copy.success(), "the folders cannot be kept");
+            std::fs::write(std::path::Path::new(&to).join("broken"), broken.join("\n"))?;
         }
         Ok(())
     }
