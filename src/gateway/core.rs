@@ -22,6 +22,7 @@ use super::live::{Aim, Live, Origin};
 use super::messages::lang;
 use super::ports::Ports;
 use super::presence::{Languages, Online};
+use super::rooms::Listings;
 use crate::access::{Limiter, Policy, Quotas};
 use crate::admin::outside::Outside;
 use crate::config::Limits;
@@ -85,6 +86,8 @@ pub(super) struct Served {
     rooms: Mutex<HashMap<(SessionOf, RoomId), Room>>,
     /// Which resources are inside which room.
     pub(super) occupancy: Occupancy,
+    /// Lists of a network's rooms that users page through.
+    pub(super) listings: Listings,
     shown: Mutex<HashMap<(BareJid, Address), Shown>>,
     gateway_caps: OnceLock<String>,
     contact_caps: OnceLock<String>,
@@ -169,6 +172,7 @@ impl Served {
             persons,
             rooms: Mutex::default(),
             occupancy: Occupancy::default(),
+            listings: Listings::default(),
             shown: Mutex::default(),
             gateway_caps: OnceLock::new(),
             contact_caps: OnceLock::new(),

@@ -16,10 +16,10 @@ use crate::xmpp::xml::Xml;
 use crate::xmpp::{disco, ns, reply};
 
 /// An answer: its payload, or why there is none.
-type Answer = Result<Box<dyn FnOnce(&mut Xml) + Send>, StanzaError>;
+pub(super) type Answer = Result<Box<dyn FnOnce(&mut Xml) + Send>, StanzaError>;
 
 /// Words an answer's writer as such.
-fn with(write: impl FnOnce(&mut Xml) + Send + 'static) -> Answer {
+pub(super) fn with(write: impl FnOnce(&mut Xml) + Send + 'static) -> Answer {
     Ok(Box::new(write))
 }
 
@@ -46,6 +46,14 @@ impl Core {
                 };
                 core.answer(&served, &heard, answer);
                 core.carry_out(&served, effects);
+            });
+            return;
+        }
+        if served.profile().rooms && self.rooms(served).answers(&heard, &payload) {
+            let (core, served) = (self.clone(), served.clone());
+            self.tasks.spawn(async move {
+                let answer = core.rooms(&served).answer(&heard).await;
+                core.answer(&served, &heard, answer);
             });
             return;
         }

@@ -145,6 +145,25 @@ impl TicketSink for Once {
 }
 
 impl Core {
+    /// Has a live session do something, and waits until it is done.
+    pub(super) async fn carried_out(
+        &self,
+        served: &Served,
+        of: &SessionOf,
+        event: Outbound,
+    ) -> Result<(), DeliveryError> {
+        let (back, outcome) = oneshot::channel();
+        let ticket = Ticket::new(event.key.clone(), 0, std::sync::Arc::new(Once(Mutex::new(Some(back)))));
+        if served.sessions().push(of, Work::Deliver(Box::new(Delivery::new(event, ticket)))).is_err() {
+            return Err(DeliveryError::new(Failure::Full, Text::key("error.busy")));
+        }
+        match tokio::time::timeout(served.profile().answer_within.min(LONGEST), outcome).await {
+            Ok(Ok(Outcome::Legs(legs))) => legs.into_iter().find_map(|leg| leg.result.err()).map_or(Ok(()), Err),
+            Ok(_) => Err(DeliveryError::uncertain(Text::key("error.dropped"))),
+            Err(_) => Err(DeliveryError::new(Failure::TimedOut, Text::key("error.no-answer"))),
+        }
+    }
+
     /// Sends one event through a live bridge and waits for what becomes of it.
     pub(super) async fn send_live(&self, served: &Served, event: Outbound) -> Result<SendAnswer, String> {
         let Some(to) = event.to.first() else { return Err("nobody to send to".to_owned()) };

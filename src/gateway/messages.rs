@@ -28,13 +28,17 @@ impl Core {
         if served.profile().rooms && matches!(heard.at, Address::Room(_) | Address::Occupant { .. }) {
             return self.rooms(served).message(heard);
         }
+        if served.profile().rooms && self.rooms(served).directly_invited(heard) {
+            return;
+        }
         let meant = outbound::message(&heard.stanza, served.profile());
         let intent = match meant {
             outbound::Heard::Nothing | outbound::Heard::Returned(_) => return, // errors of live bridges are not retried
             outbound::Heard::Refused(error) => return self.answer_error(served, &heard.stanza, &error),
             outbound::Heard::Typing(on) => Intent::Typing { on },
-            outbound::Heard::Said(said) => match self.admit(served, heard) {
-                Ok(()) => Intent::Send(Box::new(plain(*said, served))),
+            outbound::Heard::Said(said) => match self.admit(served, heard).and_then(|()| said_to(served, heard, *said))
+            {
+                Ok(intent) => intent,
                 Err(error) => return self.answer_error(served, &heard.stanza, &error),
             },
             // A live bridge that carries these finds the message by its own ids; without a map there is nothing to find.
@@ -161,7 +165,7 @@ impl Core {
     }
 
     /// A message to the gateway's own address: a dialogue (help, register, …). Nothing else is read there.
-    pub(super) async fn gateway_message(&self, served: &Arc<Served>, heard: &Heard) {
+    pub(super) async fn gateway_message(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) {
         if heard.stanza.type_() == Some("error") {
             if let Some(id) = heard.stanza.id() {
                 let error = outbound::message(&heard.stanza, served.profile());
@@ -185,6 +189,13 @@ impl Core {
         let Some(body) = heard.stanza.body().filter(|b| !b.trim().is_empty()) else { return };
         if self.may(served, &heard.from) < Tier::User {
             return self.answer_error(served, &heard.stanza, &forbidden());
+        }
+        if served.profile().rooms && !served.profile().networks {
+            // The gateway is the network too: what is not marked as a command is a line for it.
+            return match body.trim_start().strip_prefix('!') {
+                Some(command) => self.chat(served, &heard.from, command, &lang(&heard.stanza)).await,
+                None => self.live_message(served, heard),
+            };
         }
         self.chat(served, &heard.from, &body, &lang(&heard.stanza)).await;
     }
@@ -273,6 +284,19 @@ fn sender_of(bridge: &str, heard: &Heard, said: &Said) -> Sender {
         wants_marker: said.wants_marker,
         thread: said.message.thread.clone(),
     }
+}
+
+/// Words for somebody; to a network itself, a line in its own language.
+fn said_to(served: &Served, heard: &Heard, said: Said) -> Result<Intent, StanzaError> {
+    let to_network = matches!(heard.at, Address::Network(_) | Address::Gateway) && served.profile().rooms;
+    if !to_network {
+        return Ok(Intent::Send(Box::new(plain(said, served))));
+    }
+    let line = heard.stanza.body().unwrap_or_default().trim_end_matches('\n').to_owned();
+    if line.contains(['\r', '\n', '\0']) {
+        return Err(StanzaError::not_acceptable().with(Text::key("error.one-line")));
+    }
+    Ok(Intent::Raw { line })
 }
 
 /// A live message: ids of other messages are resolved by nobody, so a correction and an answer degrade here.

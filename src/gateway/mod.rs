@@ -233,6 +233,7 @@ async fn housekeeping(core: Arc<Core>) {
                     for served in core.bridges().iter() {
                         served.occupancy.prune();
                         served.forget_rooms();
+                        served.listings.expire();
                     }
                     core.count_waiting().await;
                 }

@@ -7,12 +7,20 @@
 //! | `show` | presences and messages of a room, written straight into the link's output |
 //! | `occupancy` | which full JIDs of a user are inside which room |
 //! | `changes` | what differs between two lists of members |
+//! | `admin` | lists of roles and affiliations, and wishes to change them |
+//! | `info` | what disco says of a room |
+//! | `form` | a room's configuration as a data form |
+//! | `page` | one page of a long list (XEP-0059) |
 //!
 //! The way between these, the sessions and the link stands in `gateway/rooms`.
 
+pub mod admin;
 pub mod changes;
+pub mod form;
+pub mod info;
 pub mod nick;
 pub mod occupancy;
+pub mod page;
 pub mod rank;
 pub mod show;
 

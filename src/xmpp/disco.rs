@@ -5,6 +5,7 @@ use isthmus_bridge::{Address, Profile, Registration};
 use sha1::{Digest, Sha1};
 
 use super::{ns, xml::Xml};
+use crate::rooms::info as rooms;
 
 /// What disco#info says of an entity.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,6 +36,9 @@ pub fn info(address: &Address, profile: &Profile, name: &str, contact: &[Field])
             if !contact.is_empty() {
                 info.forms.push(("http://jabber.org/network/serverinfo", contact.to_vec()));
             }
+            if profile.rooms {
+                rooms::network(&mut info, profile, name);
+            }
         }
         Address::Contact(_) | Address::Occupant { .. } => {
             info.identities.push(("account", "registered".to_owned(), name.to_owned()));
@@ -43,11 +47,14 @@ pub fn info(address: &Address, profile: &Profile, name: &str, contact: &[Field])
         _ => {
             info.identities.push(("gateway", profile.gateway_type.to_owned(), name.to_owned()));
             features.push(ns::COMMANDS);
+            if profile.rooms && matches!(address, Address::Network(_)) {
+                rooms::network(&mut info, profile, name);
+            }
         }
     }
-    features.sort_unstable();
-    features.dedup();
-    info.features = features;
+    info.features.extend(features);
+    info.features.sort_unstable();
+    info.features.dedup();
     info
 }
 
@@ -83,7 +90,8 @@ pub fn write_info(xml: &mut Xml, node: Option<&str>, info: &Info) {
         xml.open("x", ns::DATA).attr("type", "result");
         xml.open("field", "").attr("var", "FORM_TYPE").attr("type", "hidden").leaf("value", "", form_type).close();
         for (var, values) in fields {
-            xml.open("field", "").attr("var", var).attr("type", "list-multi");
+            let kind = if *form_type == rooms::ROOMINFO { "text-single" } else { "list-multi" };
+            xml.open("field", "").attr("var", var).attr("type", kind);
             for value in values {
                 xml.leaf("value", "", value);
             }

@@ -99,6 +99,13 @@ impl Xml {
         self
     }
 
+    /// An element that is text already, as [`finish`](Self::finish) gave it.
+    pub fn finished(&mut self, element: &str) -> &mut Self {
+        self.end_tag();
+        self.out.push_str(element);
+        self
+    }
+
     /// Closes what is open and gives the text.
     pub fn finish(mut self) -> String {
         while !self.open.is_empty() {

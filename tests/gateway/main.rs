@@ -7,3 +7,5 @@ mod presence;
 mod questions;
 mod reload;
 mod rooms;
+mod rooms_ask;
+mod rooms_life;

@@ -6,15 +6,23 @@
 //! | `list` | the list of occupants for who comes in, in pieces |
 //! | `happen` | what sessions tell of rooms |
 //! | `talk` | messages, both ways |
+//! | `ask` | questions to rooms and occupants |
+//! | `admin` | roles, affiliations, bans, configuration |
+//! | `listing` | the rooms of a network, page by page |
 //! | `watch` | what time does: held rooms, ghosts, sessions that ended; the stop |
 //!
 //! Locks are taken in this order and never across an `.await`: the rooms of a session, the view of a room, the link's output.
 
+mod admin;
+mod ask;
 mod enter;
 mod happen;
 mod list;
+mod listing;
 mod talk;
 mod watch;
+
+pub(super) use listing::Listings;
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 

@@ -21,6 +21,8 @@ use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::Fragment;
 use crate::xmpp::ns;
 
+/// XEP-0249.
+const CONFERENCE: &str = "jabber:x:conference";
 /// What is older than this carries its time (XEP-0203).
 const FRESH: Duration = Duration::from_secs(30);
 
@@ -105,6 +107,29 @@ impl Rooms<'_> {
             self.invite(heard, &of, room, invite.attr("to").unwrap_or_default(), reason)?;
         }
         Ok(())
+    }
+
+    /// A direct invitation (XEP-0249) to somebody of the far network; false: the message is none.
+    pub(in crate::gateway) fn directly_invited(&self, heard: &Heard) -> bool {
+        let Some(x) = heard.stanza.child("x", CONFERENCE) else { return false };
+        let Address::Contact(_) = &heard.at else { return false };
+        let room = x.attr("jid").and_then(|jid| Party::parse(&jid));
+        let room = room.filter(|party| party.domain() == &*self.served.instance.domain);
+        let room = room.and_then(|party| router::address(self.served.instance.bridge.addressing(), &party).ok());
+        // A room elsewhere means nothing to the network: the words around the invitation do.
+        let Some(Address::Room(room)) = room else { return false };
+        let reason = x.attr("reason").map(std::borrow::Cow::into_owned).filter(|r| !r.is_empty());
+        let of = self.session(heard);
+        let who = heard.at.clone();
+        let intent = Intent::Invite { room: room.clone(), who, reason };
+        let asked = self
+            .core
+            .admit(self.served, heard)
+            .and_then(|()| self.wish(&of, Address::Room(room), intent, origin(heard, of.clone(), Aim::Say)).map(drop));
+        if let Err(error) = asked {
+            self.core.answer_error(self.served, &heard.stanza, &error);
+        }
+        true
     }
 
     /// Somebody of the far network is invited there; a JID gets the invitation from us.

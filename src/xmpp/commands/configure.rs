@@ -43,7 +43,8 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
     Ok(Answer::Step(Step::Done { notes: vec![Note::Info(Text::key("configure.done"))], table: None }, vec![effect]))
 }
 
-fn field(persons: &Persons, call: &Call, setting: &Setting) -> Field {
+/// A setting as a field, with what is in force in it.
+pub(crate) fn field(persons: &Persons, call: &Call, setting: &Setting) -> Field {
     let kind = match &setting.kind {
         SettingKind::Bool => FieldKind::Bool,
         SettingKind::Number { min, max } => FieldKind::Number { min: *min, max: *max },
@@ -64,7 +65,7 @@ fn field(persons: &Persons, call: &Call, setting: &Setting) -> Field {
 }
 
 /// What differs from what is in force. A value that would hold anyway without the user's own goes back to the default.
-fn changes(persons: &Persons, call: &Call, offered: &[&Setting]) -> Vec<(String, Option<String>)> {
+pub(crate) fn changes(persons: &Persons, call: &Call, offered: &[&Setting]) -> Vec<(String, Option<String>)> {
     let resolved = persons.resolved(&call.user, &call.at);
     let own = persons.chosen(&call.user, &call.at);
     let wider = wider(persons, call);

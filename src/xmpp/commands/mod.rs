@@ -11,7 +11,7 @@
 mod account;
 pub mod adhoc;
 mod admin;
-mod configure;
+pub(crate) mod configure;
 pub mod dialogue;
 pub mod office;
 mod own;

@@ -7,7 +7,8 @@
 //! | `registration` | whether users must register (a number, then a code "texted" to it: see [`texted_code`]) |
 //! | `listed` | rooms in the directory of each network, beyond those that somebody is in |
 //!
-//! A room called `#crowd<n>` has n persons in it before anybody enters. Some persons misbehave when they get a message:
+//! A room called `#crowd<n>` has n persons in it before anybody enters, `#locked` wants the password `open`, `#moved` sends to `#verona`. The raw
+//! lines `break` and `mend` cut the session's link and restore it, `lose` cuts it for good. Some persons misbehave when they get a message:
 //!
 //! | contact | what the session does |
 //! |---|---|

@@ -72,7 +72,7 @@ impl Rooms {
             let mut rooms = self.lock();
             let room = rooms.entry(id.clone()).or_default();
             match (event.intent, to_nick) {
-                (Intent::Join { nick, .. }, _) => room.join(&act, nick, &mut events),
+                (Intent::Join { nick, password }, _) => room.join(&act, nick, password, &mut events),
                 (intent, to) => room.on_intent(&act, intent, to, &mut events),
             }
         };
@@ -94,6 +94,29 @@ impl Rooms {
         for (host, event) in events {
             emit(&host, event).await;
         }
+    }
+
+    /// The session's link breaks: it is out of every room, which it calls its own still.
+    pub(super) async fn lose_all(&self, net: &Loopback, of: &SessionOf, coming_back: bool) -> Vec<(RoomId, String)> {
+        let mut events = Vec::new();
+        let mut lost = Vec::new();
+        let Some(people) = net.people.get(&of.network) else { return lost };
+        for (id, room) in self.lock().iter_mut() {
+            let Some(nick) = room.nick_of(of) else { continue };
+            let Some(at) = room.inside.iter().position(|o| o.of == *of) else { continue };
+            let own = room.inside.remove(at);
+            let reason = Text::plain("the wire was cut");
+            own.change(id, |view| view.left(Some(reason.clone())));
+            let change = Event::Room(RoomChange::Lost { reason, coming_back });
+            events.push((own.host.clone(), own.event(Address::Room(id.clone()), change)));
+            let left = RoomChange::Left { status: None, how: Departure::Quit, by: None };
+            room.remove(people, id, &nick, left, None, &mut events);
+            lost.push((id.clone(), nick));
+        }
+        for (host, event) in events {
+            emit(&host, event).await;
+        }
+        lost
     }
 
     /// The user is away, or back, in every room of theirs.
@@ -175,7 +198,11 @@ impl Room {
             Intent::Retract { of, reason } => {
                 self.tell(act.id, &nick, &Event::Retracted { of, by: None, reason }, None, events);
             }
-            Intent::Mark { .. } | Intent::Presence { .. } | Intent::Invite { .. } => {}
+            Intent::Mark { .. } | Intent::Presence { .. } => {}
+            Intent::Invite { room, who, reason } => {
+                let invited = Event::Invited { room, reason, password: None };
+                events.push((act.host.clone(), Inbound::new(act.of.user.clone(), who, invited)));
+            }
             Intent::Leave { status } => {
                 let left = RoomChange::Left { status, how: Departure::Parted, by: None };
                 self.remove(act.people, act.id, &nick, left, None, events);
@@ -186,19 +213,49 @@ impl Room {
                 self.config = values;
                 self.tell_room(act.id, &Event::Room(RoomChange::Settings), events);
             }
-            Intent::SetRole { who, role, .. } => return self.set_role(act, &nick, &who, role.as_deref(), events),
-            Intent::Remove { who, reason } => return self.kick(act, &nick, &who, reason, events),
+            Intent::SetRole { who, affiliation: Some(affiliation), reason, .. } if affiliation == "outcast" => {
+                return self.throw_out(act, &nick, &who, reason, Departure::Banned, events);
+            }
+            Intent::SetRole { who, role, affiliation, .. } => {
+                let moderator =
+                    role.as_deref() == Some("moderator") || matches!(affiliation.as_deref(), Some("owner" | "admin"));
+                return self.set_role(act, &nick, &who, moderator, events);
+            }
+            Intent::Remove { who, reason } => {
+                return self.throw_out(act, &nick, &who, reason, Departure::Kicked, events);
+            }
             Intent::Ban { mask, on, reason } => return self.ban(act, mask, on, reason),
             _ => return Err(unsupported()),
         }
         Ok(Ids::new())
     }
 
-    fn join(&mut self, act: &Act<'_>, nick: String, events: &mut Events) -> Result<Ids, DeliveryError> {
+    fn join(
+        &mut self,
+        act: &Act<'_>,
+        nick: String,
+        password: Option<String>,
+        events: &mut Events,
+    ) -> Result<Ids, DeliveryError> {
         if self.bans.iter().any(|(mask, _)| mask == act.of.user.as_str() || *mask == nick) {
             return Err(DeliveryError::new(Failure::Forbidden, Text::key("banned")));
         }
         if self.nick_of(act.of).is_some() {
+            return Ok(Ids::new());
+        }
+        let name = name_of(act.id.as_str());
+        if name == "#locked" && password.as_deref() != Some("open") {
+            return Err(DeliveryError::new(Failure::PasswordRequired, Text::key("unsupported")));
+        }
+        if name == "#moved" {
+            let error = DeliveryError::new(Failure::Rejected, Text::key("unsupported"));
+            let redirect = Some(RoomId::new(act.id.as_str().replace("#moved", "#verona")));
+            let refused = Inbound::new(
+                act.of.user.clone(),
+                Address::Room(act.id.clone()),
+                Event::Room(RoomChange::Refused { error, redirect }),
+            );
+            events.push((act.host.clone(), refused));
             return Ok(Ids::new());
         }
         if self.find(act.people, &nick).is_some() {
@@ -289,28 +346,31 @@ impl Room {
         act: &Act<'_>,
         by: &str,
         who: &Address,
-        role: Option<&str>,
+        moderator: bool,
         events: &mut Events,
     ) -> Result<Ids, DeliveryError> {
         let Address::Occupant { nick, .. } = who else { return Err(unsupported()) };
         self.only_moderators(by)?;
-        let moderator = role == Some("moderator");
         self.rank(act.people, act.id, nick, Rank::MODERATOR, moderator, Some(by), events);
         Ok(Ids::new())
     }
 
-    fn kick(
+    fn throw_out(
         &mut self,
         act: &Act<'_>,
         by: &str,
         who: &Address,
         reason: Option<String>,
+        how: Departure,
         events: &mut Events,
     ) -> Result<Ids, DeliveryError> {
         let Address::Occupant { nick, .. } = who else { return Err(unsupported()) };
         self.only_moderators(by)?;
+        if how == Departure::Banned {
+            self.bans.push((nick.clone(), reason.clone()));
+        }
         let lost = Text::plain(reason.clone().unwrap_or_default());
-        let left = RoomChange::Left { status: reason, how: Departure::Kicked, by: Some(by.to_owned()) };
+        let left = RoomChange::Left { status: reason, how, by: Some(by.to_owned()) };
         self.remove(act.people, act.id, nick, left, Some(lost), events);
         Ok(Ids::new())
     }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::address::name_of;
 use super::{Loopback, emit};
-use crate::address::{Address, ContactId};
+use crate::address::{Address, ContactId, RoomId};
 use crate::bridge::Mode;
 use crate::error::{BridgeError, DeliveryError, Failure, Refused};
 use crate::host::{Change, Host, Late, LinkState, MessageRef, SessionOf};
-use crate::inbound::{Event, Inbound};
+use crate::inbound::{Event, Inbound, RoomChange};
 use crate::inbox::{Ask, Inbox, Work};
-use crate::message::{ForeignMessageId, Message, OnceKey};
+use crate::message::{DeliveryKey, ForeignMessageId, Message, OnceKey};
 use crate::outbound::{Delivery, Intent, Outbound};
 use crate::query::{Part, ProbeKind, Query, Reply};
 use crate::settings::Values;
@@ -25,7 +25,7 @@ const FLOOD: usize = 100_000;
 pub(super) async fn run(net: &Loopback, of: SessionOf, mut inbox: Inbox, host: Host) -> Result<(), BridgeError> {
     host.report(&of, LinkState::Connecting).await;
     host.report(&of, LinkState::Up).await;
-    let mut session = Session { net, of, host, end: None };
+    let mut session = Session { net, of, host, end: None, lost: Vec::new() };
     while let Some(work) = inbox.recv().await {
         match work {
             Work::Deliver(delivery) => session.on_delivery(*delivery).await,
@@ -47,6 +47,8 @@ struct Session<'a> {
     host: Host,
     /// Set when the session is to return.
     end: Option<Result<(), BridgeError>>,
+    /// Rooms to enter again when the link is mended, with the nick there.
+    lost: Vec<(RoomId, String)>,
 }
 
 impl Session<'_> {
@@ -69,11 +71,23 @@ impl Session<'_> {
         }
     }
 
-    async fn to_network(&self, to: Address, event: Outbound, ticket: Ticket) {
+    async fn to_network(&mut self, to: Address, event: Outbound, ticket: Ticket) {
         if ticket.starting().await.is_err() {
             return;
         }
         match event.intent {
+            Intent::Raw { line } if line == "break" => {
+                self.lost = self.net.rooms.lose_all(self.net, &self.of, true).await;
+                ticket.sent(None);
+            }
+            Intent::Raw { line } if line == "mend" => {
+                self.enter_again().await;
+                ticket.sent(None);
+            }
+            Intent::Raw { line } if line == "lose" => {
+                self.net.rooms.lose_all(self.net, &self.of, false).await;
+                ticket.sent(None);
+            }
             Intent::Raw { line } => {
                 let notice = Event::Notice { text: Text::plain(line), about: None, actions: Vec::new() };
                 self.emit_from(to, notice).await;
@@ -91,6 +105,18 @@ impl Session<'_> {
                 }
             }
             _ => ticket.failed(unsupported()),
+        }
+    }
+
+    /// Into the rooms of before; nobody waits for a ticket.
+    async fn enter_again(&mut self) {
+        for (room, nick) in std::mem::take(&mut self.lost) {
+            let at = Address::Room(room);
+            let intent = Intent::Join { nick, password: None };
+            let event = Outbound::new(DeliveryKey::new("again"), self.of.user.clone(), at.clone(), intent);
+            if let Err(error) = self.net.rooms.on_intent(self.net, &self.of, &self.host, at.clone(), event).await {
+                self.emit_from(at, Event::Room(RoomChange::Refused { error, redirect: None })).await;
+            }
         }
     }
 

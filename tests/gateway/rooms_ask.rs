@@ -1,0 +1,197 @@
+//! Questions to rooms: discovery, lists, self-pings, forms, invitations.
+
+use isthmus_testkit::xml::Element;
+
+use super::house::{House, JULIET, LOOP};
+use super::rooms::{ROMEO, USER, verona};
+
+const INFO: &str = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
+const ITEMS: &str = "<query xmlns='http://jabber.org/protocol/disco#items'/>";
+const PING: &str = "<ping xmlns='urn:xmpp:ping'/>";
+
+fn features(answer: &Element) -> Vec<&str> {
+    let query = answer.child("query").unwrap_or_else(|| panic!("no query in {answer}"));
+    query.children.iter().filter(|c| c.name == "feature").filter_map(|c| c.attr("var")).collect()
+}
+
+fn items(answer: &Element) -> Vec<&str> {
+    let query = answer.child("query").unwrap_or_else(|| panic!("no query in {answer}"));
+    query.children.iter().filter(|c| c.name == "item").filter_map(|c| c.attr("jid")).collect()
+}
+
+/// A field of the form in an answer.
+fn field<'a>(answer: &'a Element, var: &str) -> Option<&'a str> {
+    let form = answer.child("query")?.get("x", "jabber:x:data")?;
+    let field = form.children.iter().find(|f| f.attr("var") == Some(var))?;
+    field.child("value").map(|v| v.text.as_str())
+}
+
+#[tokio::test]
+async fn a_room_says_what_it_is_before_and_while_one_is_inside() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    let answer = house.ask(ROMEO, &room, "get", INFO).await;
+    let identity = answer.child("query").and_then(|q| q.child("identity")).expect("an identity");
+    assert_eq!((identity.attr("category"), identity.attr("name")), (Some("conference"), Some("#verona%loop")));
+    let found = features(&answer);
+    for feature in [
+        "http://jabber.org/protocol/muc",
+        "muc_nonanonymous",
+        "muc_open",
+        "http://jabber.org/protocol/muc#self-ping-optimization",
+    ] {
+        assert!(found.contains(&feature), "{feature} is missing in {found:?}");
+    }
+    assert!(!found.contains(&"muc_membersonly"));
+    assert_eq!(field(&answer, "muc#roominfo_occupants"), None);
+    assert!(items(&house.ask(ROMEO, &room, "get", ITEMS).await).is_empty());
+
+    house.join(ROMEO, &room, "romeo").await;
+    let answer = house.ask(ROMEO, &room, "get", INFO).await;
+    assert_eq!(field(&answer, "muc#roominfo_occupants"), Some("1"));
+    assert_eq!(items(&house.ask(ROMEO, &room, "get", ITEMS).await), [format!("{room}/romeo")]);
+    let answer = house.ask(JULIET, &room, "get", INFO).await;
+    assert_eq!(field(&answer, "muc#roominfo_occupants"), None, "how many are inside is told to who is inside");
+
+    let node = "<query xmlns='http://jabber.org/protocol/disco#info' node='x-roomuser-item'/>";
+    for (who, nick) in [(ROMEO, "romeo"), (JULIET, "juliet")] {
+        let answer = house.ask(who, &room, "get", node).await;
+        let identity = answer.child("query").and_then(|q| q.child("identity")).expect("an identity");
+        assert_eq!(identity.attr("name"), Some(nick));
+    }
+    let gateway = house.ask(ROMEO, LOOP, "get", INFO).await;
+    assert!(features(&gateway).contains(&"http://jabber.org/protocol/muc"));
+    let places = house.ask(ROMEO, LOOP, "get", ITEMS).await;
+    assert_eq!(items(&places), [room.as_str(), &format!("loop@{LOOP}")]);
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn a_self_ping_is_answered_at_once_and_others_are_asked() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    let error = house.ask(ROMEO, &format!("{room}/romeo"), "get", PING).await;
+    assert_eq!(error.error().as_deref(), Some("cancel/not-acceptable"));
+    house.join(ROMEO, &room, "romeo").await;
+    house.join(JULIET, &room, "juliet").await;
+    for nick in ["romeo", "juliet"] {
+        let answer = house.ask(ROMEO, &format!("{room}/{nick}"), "get", PING).await;
+        assert_eq!(answer.attr("type"), Some("result"), "{nick}");
+    }
+    let answer = house.ask("romeo@example.org/other", &format!("{room}/romeo"), "get", PING).await;
+    assert_eq!(answer.error().as_deref(), Some("cancel/not-acceptable"), "another resource is not inside");
+    let version = house.ask(ROMEO, &format!("{room}/juliet"), "get", "<query xmlns='jabber:iq:version'/>").await;
+    assert_eq!(version.child("query").and_then(|q| q.child("name")).map(|n| n.text.as_str()), Some("loopback 1"));
+    let card = house.ask(ROMEO, &format!("{room}/juliet"), "get", "<vCard xmlns='vcard-temp'/>").await;
+    let card = card.child("vCard").expect("a card");
+    assert_eq!(card.child("NICKNAME").map(|n| n.text.as_str()), Some("juliet"));
+    assert!(card.child("DESC").is_some_and(|d| d.text.contains("juliet@loop.invalid")), "{card}");
+    let card =
+        house.ask(ROMEO, &format!("{room}/juliet"), "get", "<vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'/>").await;
+    assert!(card.child("vcard").and_then(|c| c.child("fn")).is_some(), "{card}");
+    let unknown = house.ask(ROMEO, &format!("{room}/juliet"), "get", "<query xmlns='urn:example:none'/>").await;
+    assert_eq!(unknown.error().as_deref(), Some("cancel/service-unavailable"));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn a_networks_rooms_are_paged() {
+    let mut house = House::rooms("listed = 250\n").await;
+    let network = format!("loop@{LOOP}");
+    let page = |inner: &str| {
+        format!(
+            "<query xmlns='http://jabber.org/protocol/disco#items'><set xmlns='http://jabber.org/protocol/rsm'>{inner}</set></query>"
+        )
+    };
+    let all = house.ask(ROMEO, &network, "get", ITEMS).await;
+    assert_eq!(items(&all).len(), 100, "without pages at most a hundred");
+    let first = house.ask(ROMEO, &network, "get", &page("<max>10</max>")).await;
+    let jids = items(&first);
+    assert_eq!((jids.len(), jids[0]), (10, &*format!("#room000000%{network}")));
+    let set = first.child("query").and_then(|q| q.child("set")).expect("a set");
+    assert_eq!(set.child("count").map(|c| c.text.as_str()), Some("250"));
+    assert_eq!(set.child("first").and_then(|f| f.attr("index")), Some("0"));
+    let last = set.child("last").map(|l| l.text.clone()).expect("a last");
+    let second = house.ask(ROMEO, &network, "get", &page(&format!("<max>10</max><after>{last}</after>"))).await;
+    assert_eq!(items(&second)[0], format!("#room000010%{network}"));
+    let end = house.ask(ROMEO, &network, "get", &page("<max>10</max><before/>")).await;
+    assert_eq!(items(&end)[9], format!("#room000249%{network}"));
+    let unknown = house.ask(ROMEO, &network, "get", &page("<max>10</max><after>nothing</after>")).await;
+    assert_eq!(unknown.error().as_deref(), Some("cancel/item-not-found"));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn lists_of_roles_come_from_who_is_inside_and_outsiders_get_none() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    house.join(ROMEO, &room, "romeo").await;
+    house.join(JULIET, &room, "juliet").await;
+    let list = |item: &str| format!("<query xmlns='http://jabber.org/protocol/muc#admin'><item {item}/></query>");
+    let owners = house.ask(JULIET, &room, "get", &list("affiliation='owner'")).await;
+    let owner = owners.child("query").and_then(|q| q.child("item")).expect("an owner");
+    assert_eq!(
+        (owner.attr("nick"), owner.attr("role"), owner.attr("jid")),
+        (Some("romeo"), Some("moderator"), Some(&*format!("romeo%loop@{LOOP}")))
+    );
+    let outside = house.ask("tybalt@example.org/street", &room, "get", &list("role='moderator'")).await;
+    assert_eq!(outside.error().as_deref(), Some("auth/forbidden"));
+    let nonsense = house.ask(JULIET, &room, "get", &list("role='king'")).await;
+    assert_eq!(nonsense.error().as_deref(), Some("modify/bad-request"));
+    let set = |item: &str| format!("<query xmlns='http://jabber.org/protocol/muc#admin'>{item}</query>");
+    let unknown = house.ask(ROMEO, &room, "set", &set("<item nick='nobody' role='none'/>")).await;
+    assert_eq!(unknown.error().as_deref(), Some("cancel/item-not-found"));
+    let refused = house.ask(JULIET, &room, "set", &set("<item nick='romeo' role='none'/>")).await;
+    assert_eq!(refused.error().as_deref(), Some("auth/forbidden"), "she is no moderator");
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn the_rooms_form_holds_its_configuration_and_the_users_settings() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    let owner = |inner: &str| format!("<query xmlns='http://jabber.org/protocol/muc#owner'>{inner}</query>");
+    let form = house.ask(ROMEO, &room, "get", &owner("")).await;
+    assert_eq!(field(&form, "FORM_TYPE"), Some("http://jabber.org/protocol/muc#roomconfig"));
+    assert_eq!(field(&form, "encoding"), Some("utf-8"), "a setting of the user's, from outside too: {form}");
+    house.join(ROMEO, &room, "romeo").await;
+    let submit =
+        owner("<x xmlns='jabber:x:data' type='submit'><field var='encoding'><value>latin-1</value></field></x>");
+    assert_eq!(house.ask(ROMEO, &room, "set", &submit).await.attr("type"), Some("result"));
+    assert_eq!(field(&house.ask(ROMEO, &room, "get", &owner("")).await, "encoding"), Some("latin-1"));
+    let wrong =
+        owner("<x xmlns='jabber:x:data' type='submit'><field var='encoding'><value>klingon</value></field></x>");
+    assert_eq!(house.ask(ROMEO, &room, "set", &wrong).await.error().as_deref(), Some("modify/not-acceptable"));
+    let cancel = owner("<x xmlns='jabber:x:data' type='cancel'/>");
+    assert_eq!(house.ask(ROMEO, &room, "set", &cancel).await.attr("type"), Some("result"));
+    let destroy = house.ask(ROMEO, &room, "set", &owner("<destroy/>")).await;
+    assert_eq!(destroy.error().as_deref(), Some("cancel/not-allowed"));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn invitations_go_to_the_network_or_to_a_jid() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    house.join(ROMEO, &room, "romeo").await;
+    let invite = |who: &str, to: &str| {
+        format!(
+            "<message from='{who}' to='{room}' id='i1'><x xmlns='{USER}'><invite to='{to}'><reason>come</reason></invite></x></message>"
+        )
+    };
+    house.send(&invite(ROMEO, "benvolio@elsewhere.example"));
+    let told = house.next("an invitation", |s| s.attr("to") == Some("benvolio@elsewhere.example")).await;
+    let inner = told.get("x", USER).and_then(|x| x.child("invite")).expect("an invitation");
+    assert_eq!((told.attr("from"), inner.attr("from")), (Some(room.as_str()), Some("romeo@example.org")));
+    assert_eq!(inner.child("reason").map(|r| r.text.as_str()), Some("come"));
+    // One of the network is invited there; Loopback has the invitation come back from whom it went to.
+    house.send(&invite(ROMEO, &format!("juliet%loop@{LOOP}")));
+    let back = house.next("an invitation", |s| s.attr("to") == Some("romeo@example.org") && s.has("x", USER)).await;
+    let inner = back.get("x", USER).and_then(|x| x.child("invite")).expect("an invitation");
+    assert_eq!((back.attr("from"), inner.attr("from")), (Some(room.as_str()), Some(&*format!("juliet%loop@{LOOP}"))));
+    // Directly, to the person (XEP-0249).
+    house.send(&format!("<message from='{ROMEO}' to='nurse%loop@{LOOP}' id='i2'><x xmlns='jabber:x:conference' jid='{room}' reason='tea'/></message>"));
+    let back = house.next("an invitation", |s| s.attr("to") == Some("romeo@example.org") && s.has("x", USER)).await;
+    let inner = back.get("x", USER).and_then(|x| x.child("invite")).expect("an invitation");
+    assert_eq!(inner.attr("from"), Some(&*format!("nurse%loop@{LOOP}")));
+    // From outside nobody is invited.
+    house.send(&invite(JULIET, "benvolio@elsewhere.example"));
+    let error = house.next("an error", |s| s.attr("type") == Some("error")).await;
+    assert_eq!(error.error().as_deref(), Some("modify/not-acceptable"));
+    house.finish().await.expect("an orderly stop");
+}
