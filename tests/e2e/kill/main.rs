@@ -36,8 +36,7 @@ async fn kill_under_traffic_loses_nothing_with_prosody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_under_traffic_loses_nothing_with_ejabberd() {
-    // Its restarts in order take longer, and what it adds is the other way in which a server goes away.
-    run(Flavour::Ejabberd, number("KILLS", 20).div_ceil(4)).await.unwrap();
+    run(Flavour::Ejabberd, number("KILLS", 20)).await.unwrap();
 }
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -55,7 +54,10 @@ async fn run(flavour: Flavour, kills: u64) -> Result<()> {
         let user = User::register(&world.server, jid, seed + index as u64, ledger.clone()).await?;
         users.push(tokio::spawn(user.run(stop.clone())));
     }
-    let lmtp = Lmtp::new(world.lmtp.address(), seed, ledger.clone());
+    // ejabberd's Mnesia archive takes milliseconds for a message, more with each one that is there. At the pace that Prosody bears, its sessions
+    // have seconds of messages in their own queues, and those are lost when it is stopped, in order or not: its loss, not what is looked for here.
+    let pause = if flavour == Flavour::Prosody { 40 } else { 300 };
+    let lmtp = Lmtp::new(world.lmtp.address(), seed, pause, ledger.clone());
     let sender = tokio::spawn(lmtp.run(stop.clone()));
     for kill in 1..=kills {
         world.break_something().await.with_context(|| format!("after kill {kill} of {kills}, seed {seed}"))?;

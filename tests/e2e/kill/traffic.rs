@@ -177,12 +177,14 @@ pub(crate) struct Lmtp {
     address: SocketAddr,
     dice: StdRng,
     ledger: Arc<Mutex<Ledger>>,
+    /// Between two mails, at most: milliseconds.
+    pause: u64,
     connection: Option<SmtpClient>,
 }
 
 impl Lmtp {
-    pub(crate) fn new(address: SocketAddr, seed: u64, ledger: Arc<Mutex<Ledger>>) -> Self {
-        Self { address, dice: StdRng::seed_from_u64(!seed), ledger, connection: None }
+    pub(crate) fn new(address: SocketAddr, seed: u64, pause: u64, ledger: Arc<Mutex<Ledger>>) -> Self {
+        Self { address, dice: StdRng::seed_from_u64(!seed), ledger, pause, connection: None }
     }
 
     pub(crate) async fn run(mut self, stop: CancellationToken) {
@@ -199,7 +201,7 @@ impl Lmtp {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
-            let pause = Duration::from_millis(self.dice.random_range(0..40));
+            let pause = Duration::from_millis(self.dice.random_range(0..self.pause));
             tokio::time::sleep(pause).await;
         }
     }
