@@ -42,6 +42,13 @@ pub struct Verb {
     pub run: fn(&[String]) -> Result<String, String>,
 }
 
+impl Verb {
+    /// A verb, one line of help, and what it does.
+    pub const fn new(name: &'static str, about: &'static str, run: fn(&[String]) -> Result<String, String>) -> Self {
+        Self { name, about, run }
+    }
+}
+
 /// How a bridge carries outbound events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

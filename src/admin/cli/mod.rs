@@ -3,6 +3,7 @@
 mod attach;
 mod check;
 mod init;
+mod kinds;
 mod log;
 mod output;
 mod records;
@@ -191,10 +192,14 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    let command = init::with_domains(Cli::command());
-    let parsed = command.try_get_matches().and_then(|m| Cli::from_arg_matches(&m).map(|cli| (cli, m)));
+    let kinds = crate::registry::kinds();
+    let command = kinds::with_verbs(init::with_domains(Cli::command()), &kinds);
+    let parsed = command.try_get_matches().and_then(|matches| match kinds::run(&matches, &kinds) {
+        Some(exit) => Ok(exit),
+        None => Cli::from_arg_matches(&matches).map(|cli| dispatch(cli, &matches)),
+    });
     match parsed {
-        Ok((cli, matches)) => dispatch(cli, &matches).into(),
+        Ok(exit) => exit.into(),
         Err(error) => {
             // Help and version come this way too, with code 0. Nothing can be done about a closed standard output.
             let _ = error.print();
