@@ -1,0 +1,5 @@
+//! SMS bridge.
+#![allow(dead_code)]
+mod address;
+mod provider;
+mod translate;
