@@ -15,6 +15,8 @@ pub fn kinds() -> Vec<Box<dyn Kind>> {
         Box::new(isthmus_echo::EchoKind),
         #[cfg(feature = "email")]
         Box::new(isthmus_email::Email),
+        #[cfg(feature = "sms")]
+        Box::new(isthmus_sms::Sms),
     ]
 }
 

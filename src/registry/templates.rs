@@ -18,6 +18,8 @@ pub struct Template {
 pub const BRIDGES: &[Template] = &[
     #[cfg(feature = "email")]
     Template { kind: "email", flag: "email-domain", text: include_str!("../../config/bridges/email.toml") },
+    #[cfg(feature = "sms")]
+    Template { kind: "sms", flag: "sms-domain", text: include_str!("../../config/bridges/sms.toml") },
     #[cfg(feature = "echo")]
     Template { kind: "echo", flag: "echo-domain", text: include_str!("../../config/bridges/echo.toml") },
 ];

@@ -173,14 +173,6 @@ impl Template {
         let base = first.trim_end_matches('/').to_owned();
         Some(base + &Self(rest.to_vec()).fill(with, &percent)?)
     }
-
-    /// Whether it names this placeholder.
-    pub(crate) fn names(&self, wanted: &str) -> bool {
-        self.0.iter().any(|piece| match piece {
-            Piece::Words(_) => false,
-            Piece::Place(name) | Piece::Choice { name, .. } => name == wanted,
-        })
-    }
 }
 
 fn piece(inner: &str, known: &dyn Fn(&str) -> bool) -> Result<Piece, String> {

@@ -88,7 +88,10 @@ pub(crate) struct Plan {
 impl Plan {
     /// What a person typed, or a local part. `None`: nothing that a text could go to or come from.
     pub(crate) fn typed(&self, text: &str) -> Option<Number> {
-        let text = text.trim().trim_start_matches("tel:").trim_start_matches("sms:");
+        let mut text = text.trim();
+        while let Some(rest) = text.strip_prefix("tel:").or_else(|| text.strip_prefix("sms:")) {
+            text = rest.trim();
+        }
         let spoken = |c: char| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '.' | '(' | ')' | '/' | '\u{a0}');
         if !text.chars().all(spoken) {
             return name(text).map(Number::Name);
@@ -153,7 +156,8 @@ fn name(text: &str) -> Option<String> {
         })
         .collect();
     let plain = plain.trim();
-    (stable_text(plain) && plain.chars().any(char::is_alphabetic)).then(|| plain.to_owned())
+    let read_otherwise = plain.starts_with('+') || plain.starts_with("tel:") || plain.starts_with("sms:");
+    (!read_otherwise && stable_text(plain) && plain.chars().any(char::is_alphabetic)).then(|| plain.to_owned())
 }
 
 fn stable(letter: char) -> bool {

@@ -1,0 +1,103 @@
+//! Commands: registration, numbers, usage, the opt-out register, assignment of numbers by administrators.
+
+mod admin;
+mod register;
+
+use isthmus_bridge::{
+    Audience, Call, Command, DeliveryError, Failure, Gateway, Host, Note, Place, Step, Text, command::Table,
+};
+
+use crate::session::store_away;
+use crate::{Texts, limits, state};
+
+/// Registration (XEP-0077): a number of the user's own, or the shared one.
+pub(crate) const REGISTER: &str = "register";
+/// What is used of the limits.
+pub(crate) const USAGE: &str = "usage";
+/// The user's numbers.
+pub(crate) const NUMBERS: &str = "numbers";
+/// Who wants no texts from them.
+pub(crate) const OPT_OUTS: &str = "opt-outs";
+/// Gives a number to a user.
+pub(crate) const ASSIGN: &str = "assign";
+/// Takes it away; nobody else gets it.
+pub(crate) const UNASSIGN: &str = "unassign";
+/// Texts that came in and reached nobody.
+pub(crate) const LOST: &str = "lost";
+
+/// All of them.
+pub(crate) fn all() -> Vec<Command> {
+    const HERE: &[Place] = &[Place::Gateway];
+    vec![
+        Command::new(REGISTER, HERE, Audience::Anyone),
+        Command::new(USAGE, HERE, Audience::Registered),
+        Command::new(NUMBERS, HERE, Audience::Registered),
+        Command::new(OPT_OUTS, HERE, Audience::Registered),
+        Command::new(ASSIGN, HERE, Audience::Admin),
+        Command::new(UNASSIGN, HERE, Audience::Admin),
+        Command::new(LOST, HERE, Audience::Admin),
+    ]
+}
+
+/// One step of one of them.
+pub(crate) async fn step(texts: &Texts, call: Call, host: &Host) -> Result<Step, DeliveryError> {
+    match call.node.as_str() {
+        REGISTER => register::step(texts, &call, host).await,
+        USAGE => usage(texts, &call, host.as_ref()).await,
+        NUMBERS => numbers(texts, &call, host.as_ref()).await,
+        OPT_OUTS => opt_outs(texts, &call, host.as_ref()).await,
+        ASSIGN => admin::assign(texts, &call, host.as_ref()).await,
+        UNASSIGN => admin::unassign(texts, &call, host.as_ref()).await,
+        LOST => admin::lost(host.as_ref()).await,
+        _ => Err(DeliveryError::new(Failure::Unsupported, Text::key("no-such-command").with("command", &call.node))),
+    }
+}
+
+/// "used 12 of 200"
+async fn usage(texts: &Texts, call: &Call, host: &dyn Gateway) -> Result<Step, DeliveryError> {
+    let (day, month) = texts.meter.used(host, &call.user).await.map_err(store_away)?;
+    let limits = &texts.config.limits;
+    let said = |name: &'static str, used: String, limit: String| {
+        Note::Info(Text::key(name).with("used", used).with("limit", limit))
+    };
+    let mut notes = vec![
+        said("usage.day", day.texts.to_string(), limits.per_day.to_string()),
+        said("usage.month", month.texts.to_string(), limits.per_month.to_string()),
+    ];
+    if let Some(limit) = limits.cost {
+        notes.push(said("usage.cost", limits::shown(month.cost), limits::shown(limit)));
+    } else if month.cost > 0 {
+        notes.push(Note::Info(Text::key("usage.spent").with("used", limits::shown(month.cost))));
+    }
+    Ok(Step::Done { notes, table: None })
+}
+
+async fn numbers(texts: &Texts, call: &Call, host: &dyn Gateway) -> Result<Step, DeliveryError> {
+    let own = host.identities(&call.user).await.map_err(store_away)?;
+    let column = |name: &str| (name.to_owned(), Text::key(format!("numbers.{name}")));
+    let mut table = Table::new(vec![column("number"), column("kind")]);
+    table.rows.extend(own.iter().map(|number| vec![number.to_string(), "own".to_owned()]));
+    let shared = texts.config.numbers.iter().filter(|n| n.shared);
+    table.rows.extend(shared.map(|n| vec![n.number.to_string(), "shared".to_owned()]));
+    let note = if table.rows.is_empty() { "numbers.none" } else { "numbers.title" };
+    Ok(Step::Done { notes: vec![Note::Info(Text::key(note))], table: Some(table) })
+}
+
+/// A user sees the register of the numbers that they may use; an administrator all of it.
+async fn opt_outs(texts: &Texts, call: &Call, host: &dyn Gateway) -> Result<Step, DeliveryError> {
+    let own = host.identities(&call.user).await.map_err(store_away)?;
+    let admin = host.admins().contains(&call.by);
+    let mine = |number: &str| {
+        own.iter().any(|o| o.as_str() == number)
+            || texts.config.numbers.iter().any(|n| n.shared && n.number.as_str() == number)
+    };
+    let column = |name: &str| (name.to_owned(), Text::key(format!("opt-outs.{name}")));
+    let mut table = Table::new(vec![column("number"), column("from"), column("word")]);
+    for (number, peer, entry) in state::opt_outs(host).await.map_err(store_away)? {
+        if admin || mine(&number) {
+            table.rows.push(vec![peer, number, entry.word]);
+        }
+    }
+    let note = if table.rows.is_empty() { "opt-outs.none" } else { "opt-outs.title" };
+    Ok(Step::Done { notes: vec![Note::Info(Text::key(note))], table: Some(table) })
+}

@@ -1,0 +1,279 @@
+//! Sends a message as texts: number, recipients, words, pictures, limits; one outcome for each recipient.
+
+use std::time::Duration;
+
+use isthmus_bridge::{
+    Address, BareJid, ContactId, DeliveryError, Failure, Fetch, FileSource, ForeignMessageId, Host, Leg, Message,
+    Outbound, Resolved, Sent, Text, Ticket,
+};
+use ring::digest;
+use tracing::info;
+
+use crate::address;
+use crate::carry::{self, Sending};
+use crate::limits::Usage;
+use crate::session::store_away;
+use crate::translate::fold::fold;
+use crate::translate::letters::segments;
+use crate::translate::number::Number;
+use crate::{Texts, settings, state};
+
+/// Time for each picture that is fetched.
+const FETCH: Duration = Duration::from_secs(60);
+/// Bytes of a picture that goes as MMS: what carriers take.
+const PICTURE: u64 = 5 << 20;
+
+/// Sends it and answers the ticket.
+pub(crate) async fn send(texts: &Texts, host: &Host, event: &Outbound, message: &Message, ticket: Ticket) {
+    let ready = match prepare(texts, host, event, message).await {
+        Ok(ready) => ready,
+        Err(error) => return ticket.failed(error),
+    };
+    if ready.sendings.is_empty() {
+        return ticket.done(ready.refused);
+    }
+    let price = |s: &Sending| cost(texts, s);
+    let total = ready.sendings.iter().map(price).fold(Usage::default(), plus);
+    if let Err(error) = texts.meter.take(host.as_ref(), &texts.config.limits, &event.user, total).await {
+        return ticket.failed(error);
+    }
+    // An error: somebody else has the event now, or the store is away. Nothing may leave, nothing may be said.
+    if ticket.starting().await.is_err() {
+        texts.meter.give_back(host.as_ref(), &event.user, total).await;
+        return drop(ticket);
+    }
+    let several = event.to.len() > 1;
+    let mut legs = ready.refused;
+    for sending in &ready.sendings {
+        let result = carry::carry(texts, host, &event.user, sending, event.attempt).await;
+        if let (Ok(taken), true) = (&result, sending.to.len() > 1) {
+            // Lost, reports of a group message are about the whole of it; nothing worse.
+            let _ = host.store(taken.ids.iter().map(|id| state::group(host.now(), id)).collect()).await;
+        }
+        if result.as_ref().is_err_and(|e| e.sent == Sent::No) {
+            texts.meter.give_back(host.as_ref(), &event.user, price(sending)).await;
+        }
+        for number in &sending.to {
+            let to = several.then(|| number.contact());
+            legs.push(match &result {
+                Ok(taken) => Leg::sent(to, taken.ids.iter().map(|id| ForeignMessageId::from(id.as_str())).collect()),
+                Err(error) => Leg::failed(to, error.clone()),
+            });
+        }
+    }
+    ticket.done(legs);
+}
+
+/// Texts that are ready to go, and recipients whom none goes to.
+struct Ready {
+    sendings: Vec<Sending>,
+    refused: Vec<Leg>,
+}
+
+async fn prepare(texts: &Texts, host: &Host, event: &Outbound, message: &Message) -> Result<Ready, DeliveryError> {
+    let only = match event.to.as_slice() {
+        [one] => one.address.clone(),
+        _ => Address::Gateway,
+    };
+    let wishes = host.resolved(&event.user, &only);
+    let own = own_number(texts, host, event, &wishes).await?;
+    let (numbers, refused) = recipients(texts, host, event, &own).await?;
+    if numbers.is_empty() {
+        if refused.is_empty() {
+            return Err(no_number());
+        }
+        return Ok(Ready { sendings: Vec::new(), refused });
+    }
+    let together = numbers.len() > 1 && wishes.str(settings::GROUP) != settings::SINGLY;
+    let (media, links) = pictures(texts, host, event, message, &own, &wishes).await;
+    let body = body(message, &event.user, &links, !media.is_empty());
+    let body = if wishes.bool(settings::FOLD) { fold(&body) } else { body };
+    let count = segments(&body);
+    let limit = texts.config.limits.segments;
+    if count > limit && media.is_empty() {
+        let text = Text::key("too-many-segments").with("segments", count).with("limit", limit);
+        return Err(DeliveryError::new(Failure::TooLong { limit: u64::from(limit) }, text));
+    }
+    if body.is_empty() && media.is_empty() {
+        return Err(DeliveryError::new(Failure::Rejected, Text::key("nothing-to-send")));
+    }
+    let sending =
+        |key: String, to: Vec<Number>| Sending { key, own: own.clone(), to, text: body.clone(), media: media.clone() };
+    let group = sending(event.key.to_string(), numbers.clone());
+    let sendings = if together && !carry::candidates(texts, &group).is_empty() {
+        vec![group]
+    } else {
+        numbers.iter().map(|n| sending(key(event, n), vec![n.clone()])).collect()
+    };
+    remember_writer(texts, host, event, &own, &numbers).await?;
+    Ok(Ready { sendings, refused })
+}
+
+/// Stable over every try, whichever recipients are left in it.
+fn key(event: &Outbound, number: &Number) -> String {
+    let hash = digest::digest(&digest::SHA256, number.as_str().as_bytes());
+    format!("{}x{}", event.key, hex::encode(&hash.as_ref()[..4]))
+}
+
+/// The number that it comes from: the one that the user chose, their own, a shared one.
+async fn own_number(
+    texts: &Texts,
+    host: &Host,
+    event: &Outbound,
+    wishes: &Resolved,
+) -> Result<ContactId, DeliveryError> {
+    let own = host.identities(&event.user).await.map_err(store_away)?;
+    let shared: Vec<ContactId> = texts.config.numbers.iter().filter(|n| n.shared).map(|n| n.number.clone()).collect();
+    let wished = wishes.get(settings::NUMBER).and_then(|typed| texts.config.plan.typed(typed)).map(|n| n.contact());
+    let may = |number: &ContactId| own.contains(number) || shared.contains(number);
+    for number in event.own.iter().chain(&wished) {
+        if may(number) {
+            return Ok(number.clone());
+        }
+    }
+    let first = own.into_iter().next().or_else(|| shared.into_iter().next());
+    first.ok_or_else(|| DeliveryError::new(Failure::NotRegistered, Text::key("register-first")))
+}
+
+async fn recipients(
+    texts: &Texts,
+    host: &Host,
+    event: &Outbound,
+    own: &ContactId,
+) -> Result<(Vec<Number>, Vec<Leg>), DeliveryError> {
+    let (mut numbers, mut refused): (Vec<Number>, Vec<Leg>) = (Vec::new(), Vec::new());
+    for recipient in &event.to {
+        let Some(contact) = address::contact(&recipient.address) else {
+            refused.push(Leg::failed(None, no_number()));
+            continue;
+        };
+        let number = Number::of(contact);
+        if numbers.contains(&number) {
+            continue;
+        }
+        match closed(texts, host, own, &number).await.map_err(store_away)? {
+            Some(error) => refused.push(Leg::failed((event.to.len() > 1).then(|| contact.clone()), error)),
+            None => numbers.push(number),
+        }
+    }
+    Ok((numbers, refused))
+}
+
+/// Why nothing goes to this number.
+async fn closed(
+    texts: &Texts,
+    host: &Host,
+    own: &ContactId,
+    number: &Number,
+) -> Result<Option<DeliveryError>, isthmus_bridge::StoreError> {
+    let forbidden = |name: &'static str| DeliveryError::new(Failure::Forbidden, Text::key(name).with("number", number));
+    let contact = number.contact();
+    Ok(match number {
+        Number::Name(_) => {
+            Some(DeliveryError::new(Failure::Unsupported, Text::key("receive-only").with("name", number)))
+        }
+        Number::Short(code)
+            if !texts.config.short_codes.contains(code) && !state::short_seen(host.as_ref(), &contact).await? =>
+        {
+            Some(forbidden("short-code-closed"))
+        }
+        _ if !texts.config.limits.is_open(number) => Some(forbidden("prefix-closed")),
+        _ if state::opted_out(host.as_ref(), own, &contact).await? => Some(forbidden("opted-out")),
+        _ => None,
+    })
+}
+
+/// Pictures that go as MMS, and links of files that do not.
+async fn pictures(
+    texts: &Texts,
+    host: &Host,
+    event: &Outbound,
+    message: &Message,
+    own: &ContactId,
+    wishes: &Resolved,
+) -> (Vec<String>, Vec<String>) {
+    let (mut media, mut links) = (Vec::new(), Vec::new());
+    let number = event.to.iter().find_map(|to| address::contact(&to.address)).map(Number::of);
+    let probe = Sending {
+        key: String::new(),
+        own: own.clone(),
+        to: number.into_iter().collect(),
+        text: String::new(),
+        media: vec![String::new()],
+    };
+    let mms = wishes.bool(settings::MMS) && !carry::candidates(texts, &probe).is_empty();
+    for file in &message.files {
+        let picture = match &file.source {
+            _ if !mms => None,
+            FileSource::Blob(id) => host.link(id).await.ok().flatten(),
+            FileSource::Url(url) => match host.fetch(url, Fetch::new(event.user.clone(), PICTURE, FETCH)).await {
+                Ok(id) => host.link(&id).await.ok().flatten(),
+                Err(error) => {
+                    info!(key = %event.key, failure = ?error.failure, "a picture is left as a link");
+                    None
+                }
+            },
+            _ => None,
+        };
+        match picture {
+            Some(url) => media.push(url.to_string()),
+            None => links.extend(link(host, file).await),
+        }
+    }
+    (media, links)
+}
+
+async fn link(host: &Host, file: &isthmus_bridge::File) -> Option<String> {
+    let url = match &file.source {
+        FileSource::Url(url) => Some(url.to_string()),
+        FileSource::Blob(id) => host.link(id).await.ok().flatten().map(|url| url.to_string()),
+        _ => None,
+    };
+    url.or_else(|| file.media.name.clone())
+}
+
+/// The words: subject, text, links that do not stand in it already.
+fn body(message: &Message, user: &BareJid, links: &[String], pictured: bool) -> String {
+    let said = message.body.trim_end();
+    let is_link = |f: &isthmus_bridge::File| matches!(&f.source, FileSource::Url(url) if url.as_str() == said.trim());
+    // A text that is nothing but the link of a picture that travels by itself.
+    let said = if pictured && message.files.iter().any(is_link) { "" } else { said };
+    let said = match (message.action, &message.nick) {
+        (true, nick) => {
+            format!("* {} {said}", nick.as_deref().unwrap_or(user.as_str().split('@').next().unwrap_or_default()))
+        }
+        (false, _) => said.to_owned(),
+    };
+    let subject = message.subject.clone().filter(|s| !s.trim().is_empty());
+    let more = links.iter().filter(|link| !said.contains(link.as_str())).cloned();
+    subject.into_iter().chain(Some(said.clone())).chain(more).filter(|t| !t.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// Of a shared number: the answer goes to who wrote last.
+async fn remember_writer(
+    texts: &Texts,
+    host: &Host,
+    event: &Outbound,
+    own: &ContactId,
+    numbers: &[Number],
+) -> Result<(), DeliveryError> {
+    if !texts.config.numbers.iter().any(|n| n.number == *own && n.shared) {
+        return Ok(());
+    }
+    let changes = numbers.iter().map(|n| state::wrote(&event.user, own, &n.contact())).collect();
+    host.store(changes).await.map_err(store_away)
+}
+
+fn cost(texts: &Texts, sending: &Sending) -> Usage {
+    let provider = carry::candidates(texts, sending).first().copied();
+    let price = |n: &Number| provider.map_or(0, |p| p.price(n.as_str())).saturating_mul(sending.segments());
+    Usage { texts: sending.to.len() as u64, cost: sending.to.iter().map(price).sum() }
+}
+
+fn plus(a: Usage, b: Usage) -> Usage {
+    Usage { texts: a.texts + b.texts, cost: a.cost.saturating_add(b.cost) }
+}
+
+fn no_number() -> DeliveryError {
+    DeliveryError::new(Failure::NoSuchRecipient, Text::key("no-number"))
+}
