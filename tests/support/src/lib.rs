@@ -7,6 +7,8 @@
 //! | [`slix`] | an XMPP client that we did not write (slixmpp in a Python process) |
 //! | [`postgres`], [`postfix`], [`dovecot`], [`unbound`] | real PostgreSQL, MTA, mail store, name server |
 //! | [`smtp`] | scripted SMTP and LMTP server; a client that sends mail or raw lines |
+//! | [`kannel`] | a real SMS gateway with the phones behind it |
+//! | [`httpd`] | an HTTP server whose answers a test makes up |
 //! | [`isthmus`] | the program under test: configuration, start, signals, restart on the same data |
 //! | [`xml`] | elements as tests look at them |
 //! | [`ports`], [`process`], [`wait`] | what the launchers stand on |
@@ -19,7 +21,9 @@ pub mod certificate;
 pub mod dovecot;
 mod ejabberd;
 pub mod fake;
+pub mod httpd;
 pub mod isthmus;
+pub mod kannel;
 pub mod ports;
 pub mod postfix;
 pub mod postgres;

@@ -86,6 +86,12 @@ impl FakeHost {
         Arc::new(Self { bridge: Some(bridge.clone()), ..Self::plain(bridge.profile().gateway_type) })
     }
 
+    /// The host of this bridge, reachable from outside under this address.
+    pub fn reachable(bridge: &Arc<dyn Bridge>, public_url: Url) -> Arc<Self> {
+        let plain = Self::plain(bridge.profile().gateway_type);
+        Arc::new(Self { bridge: Some(bridge.clone()), public_url: Some(public_url), ..plain })
+    }
+
     /// The host of no bridge in particular: no settings are declared, and all addresses are on the network `name`.
     pub fn new(name: &str) -> Arc<Self> {
         Arc::new(Self::plain(name))

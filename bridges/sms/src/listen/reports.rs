@@ -44,16 +44,14 @@ pub(crate) async fn take(texts: &Texts, provider: &Provider, report: Reported, h
         debug!(%error, "a report waits for the store");
         NotTaken::Later
     })?;
-    if told == FAILED && now_told == DELIVERED {
-        if let Some(known) = known {
-            let text = Text::key("delivered-after-all");
-            let notice = Event::Notice { text, about: Some(of), actions: Vec::new() };
-            let mut event = Inbound::new(known.user, known.address, notice);
-            event.at = host.now();
-            event.once = Some(OnceKey::new(format!("after-all {mark}")));
-            if host.accept(vec![event]).await.iter().any(Result::is_err) {
-                return Err(NotTaken::Later);
-            }
+    if let (FAILED, DELIVERED, Some(known)) = (told, now_told, known) {
+        let text = Text::key("delivered-after-all");
+        let notice = Event::Notice { text, about: Some(of), actions: Vec::new() };
+        let mut event = Inbound::new(known.user, known.address, notice);
+        event.at = host.now();
+        event.once = Some(OnceKey::new(format!("after-all {mark}")));
+        if host.accept(vec![event]).await.iter().any(Result::is_err) {
+            return Err(NotTaken::Later);
         }
     }
     if told < now_told {
