@@ -17,6 +17,8 @@ pub fn kinds() -> Vec<Box<dyn Kind>> {
         Box::new(isthmus_email::Email),
         #[cfg(feature = "sms")]
         Box::new(isthmus_sms::Sms),
+        #[cfg(feature = "irc")]
+        Box::new(isthmus_irc::Irc),
     ]
 }
 

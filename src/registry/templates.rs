@@ -20,6 +20,8 @@ pub const BRIDGES: &[Template] = &[
     Template { kind: "email", flag: "email-domain", text: include_str!("../../config/bridges/email.toml") },
     #[cfg(feature = "sms")]
     Template { kind: "sms", flag: "sms-domain", text: include_str!("../../config/bridges/sms.toml") },
+    #[cfg(feature = "irc")]
+    Template { kind: "irc", flag: "irc-domain", text: include_str!("../../config/bridges/irc.toml") },
     #[cfg(feature = "echo")]
     Template { kind: "echo", flag: "echo-domain", text: include_str!("../../config/bridges/echo.toml") },
 ];

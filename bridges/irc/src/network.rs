@@ -1,0 +1,128 @@
+//! What all sessions on one network share: persons, resolved addresses, whether it ever spoke TLS, who is connected.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use isthmus_bridge::room::People;
+use isthmus_bridge::{NetworkId, SessionOf};
+use tokio::time::Instant;
+
+use crate::proto::isupport::Casemapping;
+use crate::session::Desk;
+
+/// How long resolved addresses are believed.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// All networks that anybody has used.
+#[derive(Debug, Default)]
+pub(crate) struct Networks {
+    all: Mutex<HashMap<NetworkId, Arc<Network>>>,
+    desks: Mutex<HashMap<SessionOf, Arc<Desk>>>,
+}
+
+impl Networks {
+    /// One of them; made at its first use.
+    pub(crate) fn get(&self, id: &NetworkId) -> Arc<Network> {
+        lock(&self.all).entry(id.clone()).or_default().clone()
+    }
+
+    /// A running session's desk, for commands.
+    pub(crate) fn desk(&self, of: &SessionOf) -> Option<Arc<Desk>> {
+        lock(&self.desks).get(of).cloned()
+    }
+
+    /// The desks of all running sessions.
+    pub(crate) fn desks(&self) -> Vec<(SessionOf, Arc<Desk>)> {
+        lock(&self.desks).iter().map(|(of, desk)| (of.clone(), desk.clone())).collect()
+    }
+
+    /// A session has begun.
+    pub(crate) fn open(&self, of: &SessionOf, desk: Arc<Desk>) {
+        lock(&self.desks).insert(of.clone(), desk);
+    }
+
+    /// A session has ended; a newer one of the same user stays.
+    pub(crate) fn close(&self, of: &SessionOf, desk: &Arc<Desk>) {
+        let mut desks = lock(&self.desks);
+        if desks.get(of).is_some_and(|known| Arc::ptr_eq(known, desk)) {
+            desks.remove(of);
+        }
+    }
+}
+
+/// One network.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    people: [OnceLock<Arc<People>>; 3],
+    resolved: Mutex<Option<(String, Vec<IpAddr>, Instant)>>,
+    /// A connection by TLS has succeeded once: it never falls back to plain text.
+    pub(crate) spoke_tls: AtomicBool,
+    /// What is stored of it was read.
+    pub(crate) remembered: AtomicBool,
+    connected: AtomicUsize,
+}
+
+impl Network {
+    /// Its persons. The mapping is the server's; servers of one network agree on it.
+    pub(crate) fn people(&self, mapping: Casemapping) -> Arc<People> {
+        self.people[mapping.index()].get_or_init(|| Arc::new(People::new(mapping.fold()))).clone()
+    }
+
+    /// Addresses of a host that were resolved a moment ago.
+    pub(crate) fn known(&self, host: &str, now: Instant) -> Option<Vec<IpAddr>> {
+        let known = lock(&self.resolved);
+        known.as_ref().filter(|(name, _, at)| name == host && now < *at + FRESH).map(|(_, all, _)| all.clone())
+    }
+
+    /// What a host resolves to.
+    pub(crate) fn learn(&self, host: &str, all: Vec<IpAddr>, now: Instant) {
+        *lock(&self.resolved) = Some((host.to_owned(), all, now));
+    }
+
+    /// Takes a place among those who are connected; `None` where `most` are already (0: no bound).
+    pub(crate) fn enter(self: &Arc<Self>, most: usize) -> Option<Place> {
+        let before = self.connected.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.clone());
+        (most == 0 || before < most).then_some(place)
+    }
+}
+
+/// A place among those who are connected; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Network>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connected.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change is a single insert or remove.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let network = Arc::new(Network::default());
+        let first = network.enter(1);
+        assert!(first.is_some() && network.enter(1).is_none());
+        drop(first);
+        assert!(network.enter(1).is_some());
+    }
+
+    #[test]
+    fn resolved_addresses_are_believed_for_a_minute() {
+        let (network, now) = (Network::default(), Instant::now());
+        network.learn("a", vec![[127, 0, 0, 1].into()], now);
+        assert!(network.known("a", now).is_some() && network.known("b", now).is_none());
+        assert!(network.known("a", now + FRESH).is_none());
+    }
+}

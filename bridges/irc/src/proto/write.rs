@@ -1,0 +1,111 @@
+//! Lines to a server. Nothing that a user sent can end a line or begin a parameter: what could is replaced here, once, for every command.
+
+/// A line without its tags may have this many bytes, its end included (RFC 1459 section 2.3).
+pub(crate) const MAX: usize = 512;
+
+/// A line of a command and its parameters, with its end. All but the last parameter are single words; the last may be anything.
+pub(crate) fn line(command: &str, params: &[&str]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + params.last().map_or(0, |p| p.len()));
+    out.extend_from_slice(command.as_bytes());
+    if let Some((last, words)) = params.split_last() {
+        for word in words {
+            out.push(b' ');
+            push_word(&mut out, word);
+        }
+        out.push(b' ');
+        if last.is_empty() || last.starts_with(':') || last.contains(' ') {
+            out.push(b':');
+        }
+        out.extend(last.bytes().map(|b| if matches!(b, b'\r' | b'\n' | 0) { b' ' } else { b }));
+    }
+    cut(&mut out);
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// The same, the last parameter always with its colon: some servers want it for texts.
+pub(crate) fn text(command: &str, words: &[&str], text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(MAX);
+    out.extend_from_slice(command.as_bytes());
+    for word in words {
+        out.push(b' ');
+        push_word(&mut out, word);
+    }
+    out.extend_from_slice(b" :");
+    out.extend(text.iter().map(|b| if matches!(b, b'\r' | b'\n' | 0) { b' ' } else { *b }));
+    cut(&mut out);
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// A line that a user typed; `None` where it is more than one or nothing.
+pub(crate) fn raw(typed: &str) -> Option<Vec<u8>> {
+    let typed = typed.trim_matches(' ');
+    if typed.is_empty() || typed.contains(['\r', '\n', '\0']) {
+        return None;
+    }
+    let mut out = typed.as_bytes().to_vec();
+    cut(&mut out);
+    out.extend_from_slice(b"\r\n");
+    Some(out)
+}
+
+/// A word cannot be empty, hold a space or begin with a colon.
+fn push_word(out: &mut Vec<u8>, word: &str) {
+    if word.is_empty() {
+        out.push(b'*');
+    }
+    for (i, b) in word.bytes().enumerate() {
+        let bad = matches!(b, b' ' | b'\r' | b'\n' | 0) || (i == 0 && b == b':');
+        out.push(if bad { b'_' } else { b });
+    }
+}
+
+/// Cuts before the character that would not fit. Texts are split to size before; this is the last resort.
+fn cut(out: &mut Vec<u8>) {
+    if out.len() > MAX - 2 {
+        let mut end = MAX - 2;
+        while end > 0 && out[end] & 0xc0 == 0x80 {
+            end -= 1;
+        }
+        out.truncate(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lines_are_written() {
+        let cases: &[(&str, &[&str], &str)] = &[
+            ("JOIN", &["#c", "key"], "JOIN #c key\r\n"),
+            ("PART", &["#c", "so long"], "PART #c :so long\r\n"),
+            ("AWAY", &[], "AWAY\r\n"),
+            ("TOPIC", &["#c", ""], "TOPIC #c :\r\n"),
+            ("KICK", &["#c", "a b", ":x"], "KICK #c a_b ::x\r\n"),
+            ("PART", &["#c", "x\r\nQUIT"], "PART #c :x  QUIT\r\n"),
+            ("JOIN", &["", "\0"], "JOIN *  \r\n"),
+        ];
+        for (command, params, expected) in cases {
+            assert_eq!(String::from_utf8_lossy(&line(command, params)), *expected);
+        }
+        assert_eq!(raw("WHOIS ann"), Some(b"WHOIS ann\r\n".to_vec()));
+        assert_eq!((raw("a\nb"), raw(" "), raw("a\0")), (None, None, None));
+        assert_eq!(text("PRIVMSG", &["#c"], b"hi"), b"PRIVMSG #c :hi\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_one_line_of_at_most_512_bytes(params in proptest::collection::vec("[\\x00-\\x20:a-z]{0,20}|\\PC{0,300}", 0..5)) {
+            let params: Vec<&str> = params.iter().map(String::as_str).collect();
+            for made in [line("CMD", &params), text("CMD", &params, params.concat().as_bytes())] {
+                prop_assert!(made.len() <= MAX);
+                prop_assert!(made.ends_with(b"\r\n"));
+                prop_assert!(!made[..made.len() - 2].iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
+                prop_assert!(std::str::from_utf8(&made).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! What waits for the server's answer, and the numerics that answer it. What answers nothing is shown to the user as it is.
+
+use std::time::Duration;
+
+use isthmus_bridge::query::Part;
+use isthmus_bridge::{DeliveryError, Failure, Reply, Text, Ticket, Values};
+use tokio::time::Instant;
+
+use super::Session;
+use super::link::Phase;
+use crate::proto::line::Line;
+use crate::translate::formatting;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A list of all rooms may take longer.
+pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Something that waits.
+pub(super) struct Pending {
+    pub(super) what: What,
+    ticket: Option<Ticket>,
+    pub(super) until: Instant,
+}
+
+/// For what. Names are folded.
+pub(super) enum What {
+    Part { room: Box<str> },
+    Nick,
+    Topic { room: Box<str> },
+    Mode { room: Box<str> },
+    Kick { room: Box<str>, nick: Box<str> },
+    Invite { room: Box<str>, nick: Box<str> },
+    Whois { nick: Box<str>, facts: Box<Values>, reply: Reply, only: Option<&'static str> },
+    List { filter: Option<Box<str>>, reply: Reply },
+    Bans { room: Box<str>, reply: Reply },
+    Modes { room: Box<str>, reply: Reply },
+    Ctcp { nick: Box<str>, command: &'static str, asked: Instant, reply: Reply },
+}
+
+impl What {
+    /// The room or nick that an error about this names.
+    fn names(&self, name: &str) -> bool {
+        match self {
+            Self::Part { room } | Self::Topic { room } | Self::Mode { room } | Self::Bans { room, .. } | Self::Modes { room, .. } => **room == *name,
+            Self::Kick { room, nick } | Self::Invite { room, nick } => **room == *name || **nick == *name,
+            Self::Whois { nick, .. } | Self::Ctcp { nick, .. } => **nick == *name,
+            Self::Nick | Self::List { .. } => false,
+        }
+    }
+
+    fn reply(self) -> Option<Reply> {
+        match self {
+            Self::Whois { reply, .. }
+            | Self::List { reply, .. }
+            | Self::Bans { reply, .. }
+            | Self::Modes { reply, .. }
+            | Self::Ctcp { reply, .. } => Some(reply),
+            _ => None,
+        }
+    }
+}
+
+impl Pending {
+    fn fail(self, error: &DeliveryError) {
+        if let Some(ticket) = self.ticket {
+            ticket.failed(error.clone());
+        }
+        if let Some(reply) = self.what.reply() {
+            reply.failed(error.clone());
+        }
+    }
+}
+
+impl Session {
+    /// A ticket waits for this.
+    pub(super) fn expect(&mut self, what: What, ticket: Ticket) {
+        self.pending.push(Pending { what, ticket: Some(ticket), until: Instant::now() + PATIENCE });
+    }
+
+    /// A question waits for this.
+    pub(super) fn expect_answer(&mut self, what: What, patience: Option<Duration>) {
+        let until = Instant::now() + patience.unwrap_or(PATIENCE);
+        self.pending.push(Pending { what, ticket: None, until });
+    }
+
+    /// The first that waits for this has its answer.
+    pub(super) fn settle(&mut self, is: impl Fn(&What) -> bool) {
+        if let Some(at) = self.pending.iter().position(|p| is(&p.what))
+            && let Some(ticket) = self.pending.remove(at).ticket
+        {
+            ticket.sent(None);
+        }
+    }
+
+    /// The first of these fails.
+    fn refuse(&mut self, error: &DeliveryError, is: impl Fn(&What) -> bool) -> bool {
+        let Some(at) = self.pending.iter().position(|p| is(&p.what)) else { return false };
+        self.pending.remove(at).fail(error);
+        true
+    }
+
+    pub(super) fn fail_pending(&mut self, error: &DeliveryError) {
+        self.pending.drain(..).for_each(|p| p.fail(error));
+    }
+
+    pub(super) fn look_after_pending(&mut self, now: Instant) {
+        if !self.pending.iter().any(|p| p.until <= now) {
+            return;
+        }
+        let error = DeliveryError::new(Failure::TimedOut, Text::key("no-answer"));
+        let (late, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending).into_iter().partition(|p| p.until <= now);
+        self.pending = still;
+        late.into_iter().for_each(|p| p.fail(&error));
+        self.close_if_unused();
+    }
+
+    // Numerics.
+
+    /// Every numeric that has no handler of its own.
+    pub(super) fn on_numeric(&mut self, line: &Line<'_>, number: u16) {
+        match number {
+            311..=313 | 317..=320 | 330 | 335 | 338 | 307 | 276 | 378 | 379 | 671 | 310 | 344 => self.on_whois(line, number),
+            314 | 369 | 406 => self.show(line),
+            321..=323 => self.on_list(line, number),
+            341 => self.on_inviting(line),
+            367 | 368 => self.on_bans(line, number),
+            372 | 375 => self.on_motd(line),
+            2..=4 | 251..=255 | 265 | 266 | 250 => self.server_text(&line.words(1)),
+            396 => self.on_own_host(line),
+            // What says nothing to a person: our own modes, times of creation, away or back, logged in as, MONITOR.
+            221 | 329 | 305 | 306 | 901 | 730 => {}
+            731 => self.on_offline(line),
+            400..=599 | 691..=729 | 740..=799 => self.on_error_numeric(line, number),
+            _ => self.show(line),
+        }
+    }
+
+    /// `server: words`, without our own nick.
+    fn show(&mut self, line: &Line<'_>) {
+        let words = line.words(usize::from(line.params().len() > 1));
+        self.server_says(line.source.0, &words);
+    }
+
+    fn on_motd(&mut self, line: &Line<'_>) {
+        if let Some(link) = &mut self.link
+            && link.motd.len() < 32 * 1024
+        {
+            link.motd.push_str(line.last());
+            link.motd.push('\n');
+        }
+    }
+
+    fn on_own_host(&mut self, line: &Line<'_>) {
+        let Some(link) = &mut self.link else { return };
+        let user = link.host.as_deref().and_then(|h| h.split('@').next()).unwrap_or("").to_owned();
+        if line.param(1).contains('@') {
+            link.host = Some(line.param(1).into());
+        } else if !user.is_empty() {
+            link.host = Some(format!("{user}@{}", line.param(1)).into());
+        }
+    }
+
+    fn on_offline(&mut self, line: &Line<'_>) {
+        for target in line.param(1).split(',') {
+            let nick = target.split('!').next().unwrap_or_default().to_owned();
+            self.regain(&nick);
+        }
+    }
+
+    /// 4xx and 5xx: it is about something that was asked, or it is shown.
+    fn on_error_numeric(&mut self, line: &Line<'_>, number: u16) {
+        let registering = self.link.as_ref().is_some_and(|l| l.phase == Phase::Registering);
+        match number {
+            432 | 433 | 436 | 437 if registering => return self.on_nick_refused(line),
+            464 | 465 | 463 | 466 if registering => {
+                if let Some(link) = &mut self.link {
+                    link.error = Some(line.last().into());
+                }
+                return;
+            }
+            422 => return self.on_ready_to_go(),
+            451 => return, // a line before the registration was over
+            470 => return self.on_forward(line),
+            _ => {}
+        }
+        let error = refusal(number, line.last(), line.command);
+        let (first, second) = (line.param(1), line.param(2));
+        if matches!(number, 431..=433 | 436..=438 | 447 | 484) && self.refuse(&error, |w| matches!(w, What::Nick)) {
+            return;
+        }
+        if self.join_refused(first, &error, None) {
+            return;
+        }
+        let (one, two) = (self.fold(first), self.fold(second));
+        // 441 and 443 name the nick before the room.
+        if !first.is_empty() && self.refuse(&error, |w| w.names(&one) || (!two.is_empty() && w.names(&two) && matches!(number, 441 | 443))) {
+            return;
+        }
+        if matches!(number, 401 | 403 | 404 | 408 | 412..=415 | 477 | 482 | 486 | 487 | 489 | 492 | 531 | 716) && self.refuse_words(first, &error) {
+            return;
+        }
+        if matches!(number, 416 | 263) && self.refuse(&error, |w| matches!(w, What::List { .. })) {
+            return;
+        }
+        match self.room(first).map(super::rooms::Room::address) {
+            Some(room) => self.notice_from(room, Text::plain(formatting::from_irc(line.last(), false).into_owned())),
+            None => self.show(line),
+        }
+    }
+
+    /// `FAIL JOIN CHANNEL_IS_FULL #c :words` and its sisters (IRCv3 standard replies).
+    pub(super) fn on_standard_reply(&mut self, line: &Line<'_>) {
+        let words = format!("{}: {}", line.param(0), line.last());
+        if line.command.eq_ignore_ascii_case("FAIL") {
+            let error = DeliveryError::new(Failure::Rejected, Text::plain(formatting::from_irc(line.last(), false).into_owned()))
+                .with_code(line.param(1));
+            let context: Vec<String> = line.params().get(2..).unwrap_or_default().iter().map(|p| (*p).to_owned()).collect();
+            for name in context {
+                let folded = self.fold(&name);
+                if self.join_refused(&name, &error, None) || self.refuse(&error, |w| w.names(&folded)) || self.refuse_words(&name, &error) {
+                    return;
+                }
+            }
+        }
+        self.server_says(line.source.0, &words);
+    }
+
+    fn on_inviting(&mut self, line: &Line<'_>) {
+        let (who, name) = (self.fold(line.param(1)), self.fold(line.param(2)));
+        self.settle(|what| matches!(what, What::Invite { room, nick } if *room == name && *nick == who));
+    }
+
+    // Answers to questions.
+
+    fn on_whois(&mut self, line: &Line<'_>, number: u16) {
+        let who = self.fold(line.param(1));
+        let asked = self.pending.iter_mut().find_map(|p| match &mut p.what {
+            What::Whois { nick, facts, .. } if *nick == who => Some(facts),
+            _ => None,
+        });
+        let Some(facts) = asked else {
+            return if number == 318 { () } else { self.show(line) };
+        };
+        let clean = |text: &str| formatting::from_irc(text, false).into_owned();
+        match number {
+            311 => {
+                facts.set("nick", clean(line.param(1)));
+                facts.set("user", clean(line.param(2)));
+                facts.set("host", clean(line.param(3)));
+                facts.set("realname", clean(line.last()));
+            }
+            312 => facts.set("server", clean(&line.words(2))),
+            313 => facts.set("operator", clean(line.last())),
+            317 => {
+                facts.set("idle", clean(line.param(2)));
+                if line.params().len() > 4 {
+                    facts.set("signon", clean(line.param(3)));
+                }
+            }
+            319 => {
+                let before = facts.get("rooms").unwrap_or_default().to_owned();
+                facts.set("rooms", format!("{before} {}", clean(line.last())).trim().to_owned());
+            }
+            330 => facts.set("account", clean(line.param(2))),
+            671 => facts.set("secure", "true"),
+            318 => self.end_whois(&who),
+            _ => {}
+        }
+    }
+
+    fn end_whois(&mut self, who: &str) {
+        let at = self.pending.iter().position(|p| matches!(&p.what, What::Whois { nick, .. } if **nick == *who));
+        let Some(at) = at else { return };
+        let What::Whois { facts, mut reply, only, .. } = self.pending.remove(at).what else { return };
+        if facts.get("nick").is_none() {
+            let text = Text::key("nobody").with("nick", who);
+            return reply.failed(DeliveryError::new(Failure::NoSuchRecipient, text));
+        }
+        match only {
+            None => reply.part(Part::Facts(*facts)),
+            Some(key) => reply.part(Part::Words(Text::plain(facts.get(key).unwrap_or_default()))),
+        }
+        reply.done();
+    }
+
+    fn on_list(&mut self, line: &Line<'_>, number: u16) {
+        let at = self.pending.iter().position(|p| matches!(p.what, What::List { .. }));
+        let Some(at) = at else {
+            return if number == 321 { () } else { self.show(line) };
+        };
+        if number == 323 {
+            if let What::List { reply, .. } = self.pending.remove(at).what {
+                reply.done();
+            }
+            return;
+        }
+        let Some(room) = crate::address::room_id(line.param(1), &self.of.network).filter(|_| number == 322) else { return };
+        let subject = formatting::from_irc(line.last(), false).into_owned();
+        self.pending[at].until = Instant::now() + LIST_PATIENCE;
+        let What::List { filter, reply } = &mut self.pending[at].what else { return };
+        let fits = filter.as_deref().is_none_or(|f| room.as_str().contains(f) || subject.to_lowercase().contains(f));
+        if fits && reply.wanted() {
+            reply.part(Part::Room { room, occupants: line.param(2).parse().ok(), subject: Some(subject).filter(|s| !s.is_empty()) });
+        }
+    }
+
+    fn on_bans(&mut self, line: &Line<'_>, number: u16) {
+        let folded = self.fold(line.param(1));
+        let at = self.pending.iter().position(|p| matches!(&p.what, What::Bans { room, .. } if *room == folded));
+        let Some(at) = at else { return self.show(line) };
+        if number == 368 {
+            if let What::Bans { reply, .. } = self.pending.remove(at).what {
+                reply.done();
+            }
+            return;
+        }
+        if let What::Bans { reply, .. } = &mut self.pending[at].what {
+            let by = line.param(3).split('!').next().unwrap_or_default();
+            let note = Some(formatting::from_irc(by, false).into_owned()).filter(|n| !n.is_empty());
+            reply.part(Part::Affiliate { who: formatting::from_irc(line.param(2), false).into_owned(), nick: None, note });
+        }
+    }
+
+    /// 324 for a question; those for ourselves only bring the view up to date.
+    pub(super) fn answer_modes(&mut self, folded: &str, modes: &str) {
+        let at = self.pending.iter().position(|p| matches!(&p.what, What::Modes { room, .. } if **room == *folded));
+        let Some(at) = at else { return };
+        let What::Modes { mut reply, .. } = self.pending.remove(at).what else { return };
+        reply.part(Part::Facts(self.room_config(modes)));
+        reply.done();
+    }
+
+    pub(super) fn on_ctcp_answer(&mut self, nick: &str, command: &str, words: &str) {
+        let folded = self.fold(nick);
+        let at = self.pending.iter().position(
+            |p| matches!(&p.what, What::Ctcp { nick, command: asked, .. } if *nick == folded && asked.eq_ignore_ascii_case(command)),
+        );
+        let words = formatting::from_irc(words, false).into_owned();
+        let Some(at) = at else {
+            let from = self.talk_address(nick);
+            let command = formatting::from_irc(command, false);
+            return self.notice_from(from, Text::key("ctcp-answer").with("command", command).with("words", words));
+        };
+        let What::Ctcp { command, asked, mut reply, .. } = self.pending.remove(at).what else { return };
+        reply.part(if command == "PING" { Part::RoundTrip(asked.elapsed()) } else { Part::Words(Text::plain(words)) });
+        reply.done();
+    }
+}
+
+/// What a refusal means, in the terms of the contract; the words are the server's.
+fn refusal(number: u16, words: &str, code: &str) -> DeliveryError {
+    let failure = match number {
+        401 | 403 | 406 | 441 | 476 | 479 => Failure::NoSuchRecipient,
+        405 => Failure::OverQuota,
+        404 | 473 | 474 | 465 | 481..=485 | 491 | 716 => Failure::Forbidden,
+        432 | 412..=415 => Failure::Rejected,
+        433 | 436 | 443 => Failure::Conflict,
+        437 | 438 => Failure::Throttled { retry_after: Duration::from_secs(30) },
+        442 => Failure::NotJoined,
+        471 | 478 => Failure::Full,
+        475 => Failure::PasswordRequired,
+        477 | 489 | 520 => Failure::NotRegistered,
+        421 | 472 => Failure::Unsupported,
+        263 | 439 | 480 => Failure::Throttled { retry_after: Duration::from_secs(60) },
+        _ => Failure::Rejected,
+    };
+    let words = formatting::from_irc(words, false).into_owned();
+    let text = if words.is_empty() { Text::key("refused") } else { Text::plain(words) };
+    DeliveryError::new(failure, text).with_code(code)
+}

@@ -1,0 +1,101 @@
+//! A line from the server → who handles it.
+
+use isthmus_bridge::Text;
+
+use super::Session;
+use crate::proto::line::Line;
+use crate::proto::write;
+use crate::settings;
+use crate::translate::encoding;
+
+impl Session {
+    /// A line of bytes: what is not UTF-8 is read as the user says for the room or the network.
+    pub(super) fn on_text(&mut self, bytes: &[u8]) {
+        let text = encoding::decode(bytes, || {
+            // Who is spoken to stands in ASCII before the words; it decides how they are read.
+            let rough = String::from_utf8_lossy(bytes);
+            let target = Line::parse(&rough).and_then(|line| self.room(line.param(0)));
+            let settings = target.map_or(&self.settings, |room| &room.settings);
+            encoding::named(settings.str(settings::ENCODING_IN))
+        });
+        if let Some(line) = Line::parse(&text) {
+            self.on_line(&line);
+        }
+    }
+
+    fn on_line(&mut self, line: &Line<'_>) {
+        if let Ok(number) = line.command.parse::<u16>() {
+            return self.on_number(line, number);
+        }
+        match line.command.to_ascii_uppercase().as_str() {
+            "PRIVMSG" | "NOTICE" => self.on_words(line),
+            "PING" => self.on_ping(line),
+            "JOIN" => self.on_join(line),
+            "PART" => self.on_part(line),
+            "QUIT" => self.on_quit(line),
+            "NICK" => self.on_nick(line),
+            "MODE" => self.on_mode(line),
+            "KICK" => self.on_kick(line),
+            "TOPIC" => self.on_topic(line),
+            "AWAY" => self.on_away(line),
+            "ACCOUNT" | "CHGHOST" => self.on_person(line),
+            "INVITE" => self.on_invite(line),
+            "ERROR" => self.on_error(line),
+            "KILL" => self.on_kill(line),
+            "CAP" => self.on_cap(line),
+            "AUTHENTICATE" => self.on_authenticate(line),
+            "WALLOPS" => self.on_wallops(line),
+            "FAIL" | "WARN" | "NOTE" => self.on_standard_reply(line),
+            // A sign of life; a name that is not shown; brackets around lines that each say enough; tags without words.
+            "PONG" | "SETNAME" | "BATCH" | "TAGMSG" | "ACK" => {}
+            _ => self.server_says(line.source.0, &format!("{} {}", line.command, line.words(0))),
+        }
+    }
+
+    fn on_number(&mut self, line: &Line<'_>, number: u16) {
+        match number {
+            1 => self.on_welcome(line),
+            5 => self.on_isupport(line),
+            301 => self.on_away_words(line),
+            324 => self.on_modes_are(line),
+            331 | 332 => self.on_topic_is(line),
+            333 => self.on_topic_by(line),
+            353 => self.on_names(line),
+            366 => self.on_names_end(line),
+            376 => self.on_ready_to_go(),
+            900 => self.on_logged_in(false),
+            903 | 907 => self.on_logged_in(true),
+            902 | 904..=906 | 908 => self.on_login_refused(line),
+            number => self.on_numeric(line, number),
+        }
+    }
+
+    fn on_ping(&mut self, line: &Line<'_>) {
+        if let Some(link) = &mut self.link {
+            link.now(&write::text("PONG", &[], line.last().as_bytes()));
+        }
+    }
+
+    /// The server says why it is about to close.
+    fn on_error(&mut self, line: &Line<'_>) {
+        if let Some(link) = &mut self.link {
+            link.error = Some(line.last().into());
+        }
+    }
+
+    fn on_kill(&mut self, line: &Line<'_>) {
+        let text = Text::key("killed").with("by", line.source.nick()).with("why", encoding::clean(line.last()));
+        self.notice(text);
+    }
+
+    fn on_wallops(&mut self, line: &Line<'_>) {
+        self.server_says(line.source.nick(), &format!("WALLOPS {}", line.last()));
+    }
+
+    fn on_login_refused(&mut self, line: &Line<'_>) {
+        // 908 only names the mechanisms; 904 follows it.
+        if line.command != "908" {
+            self.login_failed(Text::key("login-refused").with("why", encoding::clean(line.last())));
+        }
+    }
+}

@@ -1,0 +1,655 @@
+//! The life of a connection: ports in order, registration, login, loss, trying again, leaving.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use isthmus_bridge::{Change, DeliveryError, Failure, LinkState, Text};
+use rand::Rng;
+use tokio::time::{Instant, timeout};
+
+use super::link::{self, Link, Phase};
+use super::Session;
+use crate::connect::{Connected, NoConnection, Target, dial};
+use crate::proto::caps::{Caps, Next};
+use crate::proto::line::Line;
+use crate::proto::sasl::{Login, Mechanism};
+use crate::proto::throttle::{Bucket, Rate};
+use crate::proto::write;
+use crate::settings;
+use crate::tls::Check;
+use crate::translate::formatting;
+
+/// The first and the longest wait before a lost connection is tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
+/// A connection that held for this long was a good one: the waits begin anew.
+const GOOD: Duration = Duration::from_secs(60);
+/// How long rooms wait for the network's services after the on-connect commands.
+const SETTLE: Duration = Duration::from_secs(3);
+/// Where the bridge remembers that a network has spoken TLS.
+const SPACE_TLS: &str = "spoke-tls";
+
+/// The connection being made; boxed, so that a session that has one is no larger for it.
+pub(super) type Dialing = Pin<Box<dyn Future<Output = Result<Connected, NoConnection>> + Send>>;
+
+/// One round through the ports.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    host: String,
+    left: VecDeque<(u16, bool)>,
+    now: (u16, bool),
+    last: Option<NoConnection>,
+}
+
+impl Session {
+    /// The server's name or address.
+    pub(super) fn server_host(&self) -> String {
+        self.settings.get(settings::ADDRESS).unwrap_or(self.of.network.as_str()).trim().to_owned()
+    }
+
+    /// Begins a round through the ports, unless a connection is there or being made.
+    pub(super) fn connect(&mut self) {
+        if self.link.is_some() || self.attempt.is_some() {
+            return;
+        }
+        self.retry_at = None;
+        let allowed = &self.shared.config.allowed_networks;
+        if !allowed.is_empty() && !allowed.iter().any(|a| a == self.of.network.as_str()) {
+            let text = Text::key("network-not-allowed").with("network", &self.of.network);
+            return self.give_up(&DeliveryError::new(Failure::Forbidden, text));
+        }
+        let ports = settings::ports(&self.settings);
+        let has_tls = ports.all.iter().any(|(_, tls)| *tls);
+        let spoke_tls = self.network.spoke_tls.load(Ordering::Relaxed);
+        let secret = self.has_secret();
+        let mut left: VecDeque<(u16, bool)> = ports.all.into();
+        // A network that once spoke TLS never falls back, and no secret goes over a port that nobody chose.
+        left.retain(|(_, tls)| *tls || ((!has_tls || !spoke_tls || ports.plain_by_choice) && (!secret || ports.plain_by_choice)));
+        if spoke_tls && has_tls {
+            left.retain(|(_, tls)| *tls);
+        }
+        self.attempt =
+            Some(Box::new(Attempt { host: self.server_host(), left, now: (0, false), last: None }));
+        self.reports.push(LinkState::Connecting);
+        self.next_port();
+    }
+
+    /// Whether something would be sent that nobody may overhear.
+    fn has_secret(&self) -> bool {
+        let set = |key| self.settings.get(key).is_some();
+        let commands = self.settings.str(settings::COMMANDS).to_lowercase();
+        set(settings::PASS)
+            || set(settings::SASL_PASSWORD)
+            || ["identify", "nickserv", "auth", "login", "pass", "oper"].iter().any(|word| commands.contains(word))
+    }
+
+    fn next_port(&mut self) {
+        let Some(attempt) = &mut self.attempt else { return };
+        let Some((port, tls)) = attempt.left.pop_front() else { return self.no_port_left() };
+        attempt.now = (port, tls);
+        let host = attempt.host.clone();
+        let check = Check::of(self.settings.bool(settings::VERIFY), self.settings.str(settings::FINGERPRINT));
+        let target = Target {
+            host: host.clone(),
+            port,
+            tls: tls.then_some(check),
+            allow_private: self.shared.config.allow_private_networks,
+            bind: self.shared.config.bind,
+        };
+        self.dialing = Some(Box::pin(dial(target, self.network.clone())));
+        self.progress(Text::key(if tls { "connecting-tls" } else { "connecting-plain" }).with("host", host).with("port", port));
+    }
+
+    /// Tells how the connection comes about; not again and again while a broken one is tried.
+    fn progress(&mut self, text: Text) {
+        if self.failures == 0 {
+            self.notice(text);
+        }
+    }
+
+    fn no_port_left(&mut self) {
+        let Some(attempt) = self.attempt.take() else { return };
+        let error = match &attempt.last {
+            Some(last) => last.error(&attempt.host),
+            None => {
+                DeliveryError::new(Failure::Unreachable, Text::key("no-safe-port").with("host", &attempt.host))
+            }
+        };
+        self.give_up(&error);
+    }
+
+    /// What waited for the connection fails; what is to come back is tried again later.
+    pub(super) fn give_up(&mut self, error: &DeliveryError) {
+        for (delivery, _) in std::mem::take(&mut self.waiting) {
+            delivery.ticket.failed(error.clone());
+        }
+        self.refuse_joins(error);
+        self.fail_pending(error);
+        let coming_back = self.coming_back();
+        let retry_at = coming_back.then(|| self.schedule(Duration::ZERO));
+        self.reports.push(LinkState::Down { reason: error.text.clone(), retry_at });
+    }
+
+    /// Whether the session wants its connection back by itself.
+    fn coming_back(&self) -> bool {
+        !self.rooms.is_empty()
+    }
+
+    /// Sets the time of the next try, not before `least`; gives it as the core's clock has it.
+    fn schedule(&mut self, least: Duration) -> SystemTime {
+        let wait = backoff(self.failures, rand::rng().random_range(0.75..1.25)).max(least);
+        self.failures += 1;
+        self.retry_at = Some(Instant::now() + wait);
+        self.host.now() + wait
+    }
+
+    pub(super) async fn on_dialed(&mut self, result: Result<Connected, NoConnection>) {
+        let Some((now, host)) = self.attempt.as_ref().map(|a| (a.now, a.host.clone())) else { return };
+        match result {
+            Ok(connected) => self.begin(connected, now).await,
+            Err(error) => {
+                tracing::debug!(user = %self.of.user, network = %self.of.network, port = now.0, %error, "no connection");
+                self.progress(error.text(&host));
+                if let Some(attempt) = &mut self.attempt {
+                    // An unknown host says more than what a later port says.
+                    attempt.last.get_or_insert(error);
+                }
+                self.next_port();
+            }
+        }
+    }
+
+    /// Connected: says who we are.
+    async fn begin(&mut self, connected: Connected, (port, tls): (u16, bool)) {
+        let most = self.shared.config.connections_per_network;
+        let Some(place) = self.network.enter(most) else {
+            self.attempt = None;
+            return self.give_up(&DeliveryError::temporary(Failure::Full, Text::key("too-many-connections")));
+        };
+        if tls && !self.network.spoke_tls.swap(true, Ordering::Relaxed) {
+            self.changes.push(Change::put(SPACE_TLS, self.of.network.as_str(), "1"));
+        }
+        let now = Instant::now();
+        let ends = (connected.local, connected.peer);
+        // The registration itself is not throttled: servers expect it at once.
+        let buckets = (
+            Bucket::new(settings::rate(&self.settings), now),
+            Bucket::new(Rate { burst: 3, every: Duration::from_secs(2) }, now),
+        );
+        let mut link = Box::new(Link::new(connected, port, tls, buckets, place, (now, self.host.now())));
+        let nick = self.wished_nick();
+        link.now(&write::line("CAP", &["LS", "302"]));
+        if let Some(pass) = self.settings.get(settings::PASS) {
+            link.now(&write::line("PASS", &[pass]));
+        }
+        link.now(&write::line("NICK", &[&nick]));
+        let user = self.user_name();
+        let real = self.settings.get(settings::REALNAME).unwrap_or(&nick);
+        link.now(&write::text("USER", &[&user, "0", "*"], real.as_bytes()));
+        link.nick = nick;
+        self.link = Some(link);
+        self.attempt = None;
+        self.progress(Text::key(if tls { "connected-tls" } else { "connected-plain" }));
+        tracing::debug!(user = %self.of.user, network = %self.of.network, port, tls, ?ends, "connected");
+    }
+
+    /// The nick to ask for: the setting, else what a client asked for, else the user's own name.
+    pub(super) fn wished_nick(&mut self) -> String {
+        let local = self.of.user.as_str().split('@').next().unwrap_or_default().to_owned();
+        let wish = match self.settings.get(settings::NICK) {
+            Some(set) => set,
+            None if !self.wish.is_empty() => &self.wish,
+            None => &local,
+        };
+        let nick = valid_nick(wish);
+        self.wish.clone_from(&nick);
+        nick
+    }
+
+    /// USER's first word: the setting, else the user's local part, else their nick.
+    fn user_name(&self) -> String {
+        let local = self.of.user.as_str().split('@').next().unwrap_or_default();
+        let name = self.settings.get(settings::USERNAME).unwrap_or(local);
+        let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(10).collect();
+        if name.is_empty() { "user".to_owned() } else { name }
+    }
+
+    // Registration.
+
+    pub(super) fn on_cap(&mut self, line: &Line<'_>) {
+        let with_sasl = self.settings.get(settings::SASL_PASSWORD).is_some();
+        let Some(link) = &mut self.link else { return };
+        // `CAP <nick or *> <verb> …`
+        match link.cap.on_cap(line.params().get(1..).unwrap_or_default(), with_sasl) {
+            Next::Wait => {}
+            Next::Request(lines) => {
+                for names in lines {
+                    link.now(&write::text("CAP", &["REQ"], names.as_bytes()));
+                }
+            }
+            Next::Settled => self.log_in(),
+        }
+    }
+
+    fn log_in(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        if link.phase != Phase::Registering {
+            return;
+        }
+        let Some(password) = self.settings.get(settings::SASL_PASSWORD) else {
+            return link.now(&write::line("CAP", &["END"]));
+        };
+        if !link.cap.active.has(Caps::SASL) {
+            return self.login_failed(Text::key("no-sasl"));
+        }
+        let account = self.settings.get(settings::SASL_ACCOUNT).unwrap_or(&link.nick);
+        let mechanism = Mechanism::choose(self.settings.str(settings::SASL_MECHANISM), &link.cap.mechanisms);
+        let login = Login::new(mechanism, account, password);
+        link.now(&write::line("AUTHENTICATE", &[login.mechanism().name()]));
+        link.login = Some(Box::new(login));
+    }
+
+    pub(super) fn on_authenticate(&mut self, line: &Line<'_>) {
+        let nonce = hex::encode(rand::random::<[u8; 16]>());
+        let Some(link) = &mut self.link else { return };
+        let Some(login) = &mut link.login else { return };
+        match login.on_challenge(line.param(0), &nonce) {
+            Ok(lines) => lines.iter().for_each(|words| link.now(&write::line("AUTHENTICATE", &[words]))),
+            Err(_) => self.login_failed(Text::key("sasl-nonsense")),
+        }
+    }
+
+    /// 900: logged in; 903: and done.
+    pub(super) fn on_logged_in(&mut self, done: bool) {
+        let Some(link) = &mut self.link else { return };
+        if done && link.login.take().is_some() && link.phase == Phase::Registering {
+            link.now(&write::line("CAP", &["END"]));
+        }
+        self.settled();
+    }
+
+    /// A failed login stops before any room is entered: the user would stand there unprotected.
+    pub(super) fn login_failed(&mut self, reason: Text) {
+        if self.link.as_ref().is_none_or(|l| l.phase != Phase::Registering) {
+            return;
+        }
+        let error = DeliveryError::new(Failure::BadCredentials, reason.clone());
+        self.notice(reason.clone());
+        self.end_link(Some("login failed"));
+        self.refuse_all(&error);
+        self.reports.push(LinkState::NeedsLogin { reason });
+    }
+
+    /// 432, 433, 436, 437 during the registration.
+    pub(super) fn on_nick_refused(&mut self, line: &Line<'_>) {
+        let persistent = self.host.persistent(&self.of) || self.rooms.values().any(|r| r.coming_back);
+        let mut others: Vec<String> = self
+            .settings
+            .str(settings::FALLBACK_NICKS)
+            .split([' ', ','])
+            .filter(|n| !n.is_empty())
+            .map(valid_nick)
+            .collect();
+        if persistent {
+            others.extend((1..4).map(|n| format!("{}{}", self.wish, "_".repeat(n))));
+        }
+        let Some(link) = &mut self.link else { return };
+        if line.command == "432" {
+            // Some networks take ASCII only, or shorter ones.
+            let ascii: String = self.wish.chars().map(|c| if c.is_ascii() { c } else { '_' }).take(9).collect();
+            if ascii != link.nick && link.fallback == 0 {
+                others = vec![ascii];
+            }
+        }
+        if let Some(next) = others.get(usize::from(link.fallback)) {
+            link.fallback += 1;
+            link.nick.clone_from(next);
+            return link.now(&write::line("NICK", &[next]));
+        }
+        let failure = if line.command == "432" { Failure::Rejected } else { Failure::Conflict };
+        let text = Text::key(if line.command == "432" { "nick-refused" } else { "nick-in-use" }).with("nick", &link.nick);
+        let error = DeliveryError::new(failure, text).with_code(line.command);
+        self.end_link(Some("nick"));
+        self.refuse_all(&error);
+    }
+
+    /// The connection cannot be made as it is wanted, and trying again would not help.
+    fn refuse_all(&mut self, error: &DeliveryError) {
+        for (delivery, _) in std::mem::take(&mut self.waiting) {
+            delivery.ticket.failed(error.clone());
+        }
+        self.refuse_joins(error);
+        self.lose_rooms(&error.text, false);
+        self.fail_pending(error);
+        self.reports.push(LinkState::Down { reason: error.text.clone(), retry_at: None });
+    }
+
+    pub(super) fn on_welcome(&mut self, line: &Line<'_>) {
+        let Some(link) = &mut self.link else { return };
+        if !line.param(0).is_empty() {
+            line.param(0).clone_into(&mut link.nick);
+        }
+        let words = line.words(1);
+        self.server_text(&words);
+    }
+
+    pub(super) fn on_isupport(&mut self, line: &Line<'_>) {
+        let words = line.params();
+        let Some(link) = &mut self.link else { return };
+        link.server.learn(words.get(1..words.len().saturating_sub(1)).unwrap_or_default());
+        if link.server.safe_rate {
+            link.bucket.set(Rate::UNLIMITED);
+        }
+    }
+
+    /// The welcome is over (376 or 422): commands for the network's services, then the rooms.
+    pub(super) fn on_ready_to_go(&mut self) {
+        let commands = self.settings.str(settings::COMMANDS).to_owned();
+        let Some(link) = &mut self.link else { return };
+        let motd = std::mem::take(&mut link.motd);
+        if link.phase != Phase::Registering {
+            return self.show_motd(&motd); // asked for by hand
+        }
+        let lines: Vec<Vec<u8>> = commands.lines().take(20).filter_map(|l| write::raw(l.trim_start_matches('/'))).collect();
+        let now = Instant::now();
+        link.up_since = Some(now);
+        link.phase = if lines.is_empty() { Phase::Up } else { Phase::Settling(now + SETTLE) };
+        lines.into_iter().for_each(|line| link.later(line));
+        let people = self.network.people(link.server.casemapping);
+        self.people = people;
+        self.refold_rooms();
+        self.show_motd(&motd);
+        self.used = now;
+        self.told_break = false;
+        self.reports.push(LinkState::Up);
+        if self.link.as_ref().is_some_and(|l| l.phase == Phase::Up) {
+            self.up();
+        }
+    }
+
+    fn show_motd(&mut self, motd: &str) {
+        if !motd.is_empty() && self.failures == 0 {
+            self.server_text(motd.trim_end());
+        }
+    }
+
+    /// The services have answered, or had their time.
+    pub(super) fn settled(&mut self) {
+        if let Some(link) = &mut self.link
+            && matches!(link.phase, Phase::Settling(_))
+        {
+            link.phase = Phase::Up;
+            self.up();
+        }
+    }
+
+    /// In order: rooms are entered, what waited goes out.
+    fn up(&mut self) {
+        if let Some(away) = self.away.clone() {
+            self.send(write::text("AWAY", &[], away.as_bytes()));
+        }
+        self.watch_wish();
+        self.enter_rooms();
+        for (delivery, _) in std::mem::take(&mut self.waiting) {
+            self.on_delivery(delivery);
+        }
+    }
+
+    /// With another nick than the wished one, the server tells when that is free.
+    fn watch_wish(&mut self) {
+        let wish = self.wish.clone();
+        if let Some(link) = &mut self.link
+            && link.nick != wish
+            && link.server.monitor > 0
+        {
+            link.later(write::line("MONITOR", &["+", &wish]));
+        }
+    }
+
+    /// Somebody has given up a nick: ours, perhaps.
+    pub(super) fn regain(&mut self, free: &str) {
+        let wish = self.wish.clone();
+        if let Some(link) = &mut self.link
+            && link.phase == Phase::Up
+            && self.people.fold(free) == self.people.fold(&wish)
+            && link.nick != wish
+        {
+            link.later(write::line("NICK", &[&wish]));
+        }
+    }
+
+    // The end.
+
+    /// The stream has ended.
+    pub(super) fn on_over(&mut self, result: std::io::Result<()>) {
+        let told = self.link.as_mut().and_then(|l| l.error.take());
+        let reason = match (told, result) {
+            (Some(words), _) => Text::plain(formatting::from_irc(&words, false).into_owned()),
+            (None, Ok(())) => Text::key("closed"),
+            (None, Err(e)) => Text::key("broken").with("why", e.to_string().split(" (os").next().unwrap_or_default()),
+        };
+        self.lost(reason);
+    }
+
+    /// The connection is gone, and it was not our wish.
+    pub(super) fn lost(&mut self, reason: Text) {
+        let Some(link) = self.link.take() else { return };
+        if link.phase == Phase::Leaving {
+            return self.forget_link(*link);
+        }
+        let registering = link.phase == Phase::Registering;
+        if link.up_since.is_some_and(|up| up.elapsed() >= GOOD) {
+            self.failures = 0;
+        }
+        self.forget_link(*link);
+        let words = plain(&reason);
+        let least = least_wait(&words);
+        let error = DeliveryError::temporary(Failure::Unreachable, Text::key("link-lost").with("why", &words));
+        self.fail_pending(&error);
+        for (delivery, _) in std::mem::take(&mut self.waiting) {
+            delivery.ticket.failed(error.clone());
+        }
+        self.refuse_joins(&error);
+        let coming_back = self.coming_back();
+        if !self.told_break {
+            self.told_break = coming_back;
+            let key = if registering { "refused-by-server" } else { "link-lost" };
+            self.notice(Text::key(key).with("why", &words));
+        }
+        let retry_at = coming_back.then(|| self.schedule(least));
+        self.lose_rooms(&reason, coming_back);
+        self.reports.push(LinkState::Down { reason, retry_at });
+    }
+
+    /// What was on its way over a connection that is gone.
+    fn forget_link(&mut self, mut link: Link) {
+        let unsent = DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected"));
+        for said in link.queue.drain(..).filter_map(|q| q.said) {
+            if let Some(ticket) = said.ticket {
+                ticket.failed(unsent.clone());
+            }
+        }
+        for said in link.said.drain(..) {
+            if let Some(ticket) = said.ticket {
+                ticket.failed(DeliveryError::uncertain(Text::key("maybe-lost")));
+            }
+        }
+        self.talks.clear();
+        self.aways.clear();
+        self.unasked.clear();
+    }
+
+    /// Says QUIT, and lets the server close; what was on its way is answered.
+    pub(super) fn end_link(&mut self, words: Option<&str>) {
+        let Some(mut link) = self.link.take() else { return };
+        link.now(&write::text("QUIT", &[], words.unwrap_or_default().as_bytes()));
+        // Written to the end in the background would need a task; a connection that takes a line at once is the rule.
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let _ = link.poll_write(&mut cx);
+        self.forget_link(*link);
+    }
+
+    /// Nobody needs the connection any more.
+    pub(super) fn close(&mut self, words: &str) {
+        self.end_link(Some(words));
+        self.retry_at = None;
+        self.attempt = None;
+        self.dialing = None;
+        self.failures = 0;
+        self.reports.push(LinkState::Down { reason: Text::key("left-network"), retry_at: None });
+    }
+
+    /// The session ends: QUIT, and every view is left.
+    pub(super) async fn leave(&mut self) {
+        let gone = DeliveryError::temporary(Failure::Unreachable, Text::key("gateway-stops"));
+        self.save_rooms();
+        if let Some(mut link) = self.link.take() {
+            link.now(&write::text("QUIT", &[], b"Gateway shutdown"));
+            let written = std::future::poll_fn(|cx| link.poll_write(cx));
+            // A server that does not read gets no farewell.
+            let _ = timeout(Duration::from_secs(2), written).await;
+            self.forget_link(*link);
+        }
+        self.fail_pending(&gone);
+        self.refuse_joins(&gone);
+        for (delivery, _) in std::mem::take(&mut self.waiting) {
+            delivery.ticket.failed(gone.clone());
+        }
+        for (_, room) in self.rooms.drain() {
+            super::view(&room.view).left(None);
+        }
+        self.tell().await;
+    }
+
+    /// By command: out of the network, and not back.
+    pub(super) async fn disconnect(&mut self, words: &str) {
+        let error = DeliveryError::new(Failure::Unreachable, Text::key("disconnected-by-command"));
+        self.refuse_all(&error);
+        self.close(words);
+        self.rooms.clear();
+        self.save_rooms();
+        self.notice(Text::key("disconnected-by-command"));
+        self.tell().await;
+    }
+
+    /// By command: out, and in again at once.
+    pub(super) async fn reconnect(&mut self) {
+        self.end_link(Some("Reconnecting"));
+        self.lose_rooms(&Text::key("reconnecting"), true);
+        self.failures = 0;
+        self.connect();
+        self.tell().await;
+    }
+
+    /// What is due on the connection.
+    pub(super) fn look_after_link(&mut self, now: Instant) {
+        self.turn(now);
+        let Some(link) = &mut self.link else { return };
+        match link.phase {
+            Phase::Registering if now >= link.deadline => return self.lost(Text::key("no-welcome")),
+            Phase::Leaving if now >= link.deadline => return self.lost(Text::key("closed")),
+            Phase::Settling(until) if now >= until => return self.settled(),
+            _ => {}
+        }
+        match link.pinged {
+            Some(asked) if now >= asked + link::ANSWER => return self.lost(Text::key("ping-timeout")),
+            None if now >= link.heard + link::SILENCE => {
+                link.pinged = Some(now);
+                link.now(b"PING :isthmus\r\n");
+            }
+            _ => {}
+        }
+        let idle = link.phase == Phase::Up && self.rooms.is_empty() && now >= self.used + super::IDLE;
+        if idle && !self.host.persistent(&self.of) {
+            self.close("Idle");
+        } else if idle {
+            self.used = now;
+        }
+    }
+
+    /// A line in its turn; dropped where there is no connection.
+    pub(super) fn send(&mut self, line: Vec<u8>) {
+        if let Some(link) = &mut self.link {
+            link.later(line);
+        }
+    }
+
+    /// Registered, and the services have had their time.
+    pub(super) fn is_up(&self) -> bool {
+        self.link.as_ref().is_some_and(|l| l.phase == Phase::Up)
+    }
+
+    /// What is kept of the network and of the user's rooms on it.
+    pub(super) async fn restore(&mut self) {
+        let network = self.of.network.as_str().to_owned();
+        if !self.network.remembered.swap(true, Ordering::Relaxed)
+            && let Ok(Some(_)) = self.host.load(SPACE_TLS, &network).await
+        {
+            self.network.spoke_tls.store(true, Ordering::Relaxed);
+        }
+        self.restore_rooms().await;
+    }
+}
+
+/// 2 s, 4 s … 10 min, times a random part.
+fn backoff(failures: u32, jitter: f64) -> Duration {
+    BACKOFF.0.saturating_mul(1 << failures.min(16)).min(BACKOFF.1).mul_f64(jitter)
+}
+
+/// Some farewells say that coming back soon makes it worse.
+fn least_wait(words: &str) -> Duration {
+    let words = words.to_lowercase();
+    let says = |all: &[&str]| all.iter().any(|word| words.contains(word));
+    if says(&["k-line", "g-line", "z-line", "d-line", "klined", "glined", "zlined", "banned", "akill"]) {
+        BACKOFF.1
+    } else if says(&["too fast", "throttl", "too many", "flood"]) {
+        Duration::from_secs(60)
+    } else {
+        Duration::ZERO
+    }
+}
+
+/// A text of ours inside another one: its words where it has some, else its key.
+pub(super) fn plain(text: &Text) -> String {
+    match text {
+        Text::Key { name, args } => {
+            args.iter().find(|(key, _)| key == "why").map_or_else(|| name.replace('-', " "), |(_, why)| why.clone())
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A nick that a server may take (RFC 2812 section 2.3.1, and letters of any script, which some take).
+pub(crate) fn valid_nick(wish: &str) -> String {
+    let good = |c: char| c.is_alphanumeric() || "[]\\`_^{|}-".contains(c);
+    let mut nick: String = wish.trim().chars().map(|c| if good(c) { c } else { '_' }).take(30).collect();
+    if nick.starts_with(|c: char| c.is_numeric() || c == '-') {
+        nick.insert(0, '_');
+    }
+    if nick.is_empty() { "user".to_owned() } else { nick }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nicks_are_made_valid() {
+        let cases = [("Ann", "Ann"), ("an other\r\nnick", "an_other__nick"), ("1st", "_1st"), ("-x", "_-x"), ("", "user"), ("a!b@c", "a_b_c"), ("[x]", "[x]")];
+        for (wish, nick) in cases {
+            assert_eq!(valid_nick(wish), nick);
+        }
+    }
+
+    #[test]
+    fn waits_grow_and_are_bounded() {
+        assert_eq!(backoff(0, 1.0), Duration::from_secs(2));
+        assert_eq!(backoff(3, 1.0), Duration::from_secs(16));
+        assert_eq!(backoff(40, 1.0), Duration::from_secs(600));
+        assert_eq!(least_wait("Closing Link: x (K-Lined)"), Duration::from_secs(600));
+        assert_eq!(least_wait("Trying to reconnect too fast."), Duration::from_secs(60));
+        assert_eq!(least_wait("Ping timeout"), Duration::ZERO);
+    }
+}

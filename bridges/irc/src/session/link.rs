@@ -1,0 +1,247 @@
+//! One connection: what was read and not understood yet, what waits to be written, and how fast it may go.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use isthmus_bridge::{DeliveryKey, ForeignMessageId, RoomId, Ticket};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::connect::{Connected, Io};
+use crate::network::Place;
+use crate::proto::caps::Negotiation;
+use crate::proto::isupport::Isupport;
+use crate::proto::reader::LineReader;
+use crate::proto::sasl::Login;
+use crate::proto::throttle::Bucket;
+
+/// A server that says nothing for this time is asked.
+pub(crate) const SILENCE: Duration = Duration::from_secs(80);
+/// And when it does not answer, it is gone: within two minutes.
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+/// What may wait to be written: beyond it the peer does not read.
+const MAX_OUT: usize = 256 * 1024;
+
+thread_local! {
+    /// One read buffer for each worker: a connection keeps only its partial line.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 * 1024].into_boxed_slice());
+}
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Until the server has said all of its welcome.
+    Registering,
+    /// Commands for the network's services are under way; rooms wait for them until then.
+    Settling(Instant),
+    /// In order.
+    Up,
+    /// We have said QUIT; the server closes.
+    Leaving,
+}
+
+/// A line that waits for its turn.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) line: Vec<u8>,
+    /// What it says, where it is a user's message.
+    pub(crate) said: Option<Box<Said>>,
+}
+
+/// A user's words on their way: one line of a message.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// Folded name of the room or nick.
+    pub(crate) target: Box<str>,
+    /// The room, if it is one.
+    pub(crate) room: Option<RoomId>,
+    /// The words as they were sent.
+    pub(crate) text: Box<str>,
+    pub(crate) action: bool,
+    pub(crate) key: DeliveryKey,
+    pub(crate) part: u16,
+    /// With the last line only.
+    pub(crate) ticket: Option<Ticket>,
+    /// Ids of the lines before it.
+    pub(crate) ids: Vec<ForeignMessageId>,
+    /// Unless something else is heard by then, it is as it is.
+    pub(crate) until: Instant,
+}
+
+/// One connection.
+pub(crate) struct Link {
+    wire: Box<dyn Io>,
+    pub(crate) reader: LineReader,
+    out: Vec<u8>,
+    written: usize,
+    /// TLS may still hold some of what was written.
+    unflushed: bool,
+    pub(crate) queue: VecDeque<Queued>,
+    pub(crate) bucket: Bucket,
+    pub(crate) phase: Phase,
+    pub(crate) nick: String,
+    /// Our own `user@host` as others see it.
+    pub(crate) host: Option<Box<str>>,
+    pub(crate) server: Isupport,
+    pub(crate) cap: Negotiation,
+    pub(crate) login: Option<Box<Login>>,
+    /// Words that were sent, and whose end is not known.
+    pub(crate) said: VecDeque<Box<Said>>,
+    /// Complete lines that wait until the core has room.
+    pub(crate) held: Vec<u8>,
+    pub(crate) motd: String,
+    pub(crate) heard: Instant,
+    pub(crate) pinged: Option<Instant>,
+    /// Must be up by then.
+    pub(crate) deadline: Instant,
+    pub(crate) since: SystemTime,
+    pub(crate) up_since: Option<Instant>,
+    pub(crate) port: u16,
+    pub(crate) tls: bool,
+    /// The next fallback nick.
+    pub(crate) fallback: u8,
+    /// Why the server said it closes.
+    pub(crate) error: Option<Box<str>>,
+    /// When CTCP was last answered.
+    pub(crate) ctcp: Bucket,
+    pub(crate) _place: Place,
+}
+
+/// What became of a look at the connection.
+#[derive(Debug)]
+pub(crate) enum Looked {
+    /// Bytes were read and are in the buffer of this worker.
+    Read(usize),
+    /// It is over.
+    Over(io::Result<()>),
+}
+
+impl Link {
+    pub(crate) fn new(connected: Connected, port: u16, tls: bool, buckets: (Bucket, Bucket), place: Place, at: (Instant, SystemTime)) -> Self {
+        let (now, since) = at;
+        Self {
+            wire: connected.wire,
+            reader: LineReader::default(),
+            out: Vec::new(),
+            written: 0,
+            unflushed: false,
+            queue: VecDeque::new(),
+            bucket: buckets.0,
+            phase: Phase::Registering,
+            nick: String::new(),
+            host: None,
+            server: Isupport::default(),
+            cap: Negotiation::default(),
+            login: None,
+            said: VecDeque::new(),
+            held: Vec::new(),
+            motd: String::new(),
+            heard: now,
+            pinged: None,
+            deadline: now + Duration::from_secs(60),
+            since,
+            up_since: None,
+            port,
+            tls,
+            fallback: 0,
+            error: None,
+            ctcp: buckets.1,
+            _place: place,
+        }
+    }
+
+    /// A line that waits for nothing: an answer to PING, a part of the registration.
+    pub(crate) fn now(&mut self, line: &[u8]) {
+        self.out.extend_from_slice(line);
+    }
+
+    /// A line in its turn.
+    pub(crate) fn later(&mut self, line: Vec<u8>) {
+        self.queue.push_back(Queued { line, said: None });
+    }
+
+    /// Moves the lines whose turn it is to the output; gives the words among them.
+    pub(crate) fn turn(&mut self, now: Instant, mut wrote: impl FnMut(Box<Said>)) {
+        while let Some(next) = self.queue.front() {
+            if self.bucket.take(now).is_err() {
+                return;
+            }
+            self.out.extend_from_slice(&next.line);
+            if let Some(said) = self.queue.pop_front().and_then(|q| q.said) {
+                wrote(said);
+            }
+        }
+        if self.queue.capacity() > 16 {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// When the next line may go.
+    pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        // A copy, so that asking takes no token.
+        let mut bucket = self.bucket;
+        Some(bucket.take(now).err().unwrap_or(now))
+    }
+
+    /// Writes what there is to write, reads what there is to read (unless `deaf`). One read at a time, so that nobody else waits long.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deaf: bool) -> Poll<Looked> {
+        if let Poll::Ready(Err(e)) = self.poll_write(cx) {
+            return Poll::Ready(Looked::Over(Err(e)));
+        }
+        if deaf {
+            return Poll::Pending;
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            match Pin::new(&mut self.wire).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Looked::Over(Ok(()))),
+                Poll::Ready(Ok(())) => Poll::Ready(Looked::Read(buffer.filled().len())),
+                Poll::Ready(Err(e)) => Poll::Ready(Looked::Over(Err(e))),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+    }
+
+    /// Writes all of the output; `Ready` when nothing is left.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.out.len() - self.written > MAX_OUT {
+            return Poll::Ready(Err(io::Error::other("the server does not read")));
+        }
+        while self.written < self.out.len() {
+            match Pin::new(&mut self.wire).poll_write(cx, &self.out[self.written..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => {
+                    self.written += n;
+                    self.unflushed = true;
+                }
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.written = 0;
+        if self.out.capacity() > 1024 {
+            self.out = Vec::new(); // an idle connection keeps no buffer
+        } else {
+            self.out.clear();
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.wire).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                other => return other,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Does something with the bytes that [`Link::poll`] has just read on this thread.
+pub(crate) fn with_read<T>(read: usize, take: impl FnOnce(&[u8]) -> T) -> T {
+    BUFFER.with_borrow(|buffer| take(&buffer[..read]))
+}

@@ -1,0 +1,475 @@
+//! One user on one network: one task that owns the connection, reads its inbox and keeps the rooms.
+//!
+//! | file | what |
+//! |---|---|
+//! | `link` | the connection: reading, writing, turns |
+//! | `life` | connecting, registration, loss, trying again |
+//! | `dispatch` | a line from the server → who handles it |
+//! | `rooms` | joins, members, modes, subjects |
+//! | `chat` | words in both directions |
+//! | `orders` | what the user wants of rooms and people |
+//! | `answers` | what waits for the server's answer; numerics |
+//! | `queries` | questions of the core |
+
+mod answers;
+mod chat;
+mod dispatch;
+mod life;
+mod link;
+mod orders;
+mod queries;
+mod rooms;
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use isthmus_bridge::room::{People, RoomView};
+use isthmus_bridge::{
+    Address, BridgeError, Change, Delivery, DeliveryError, Event, Failure, Host, Inbound, Inbox, LinkState, Resolved,
+    RoomId, SessionOf, Text, Work,
+};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use self::answers::Pending;
+use self::life::{Attempt, Dialing};
+use self::link::{Link, Looked, Phase};
+use self::rooms::Room;
+use crate::Shared;
+use crate::connect::{Connected, NoConnection};
+use crate::network::Network;
+use crate::proto::isupport::Casemapping;
+
+/// A session without anything to do ends after this time; until then it costs next to nothing.
+const LINGER: Duration = Duration::from_secs(60);
+/// A connection that only private messages need is closed after this time without one.
+const IDLE: Duration = Duration::from_secs(15 * 60);
+/// Lines that are kept while the core has no room: enough to go on hearing PING for a while.
+const MAX_HELD: usize = 64 * 1024;
+/// Events that wait for the core; beyond them no work is taken.
+const MAX_EVENTS: usize = 1_000;
+/// Lines that wait for their turn; beyond them no work is taken.
+const MAX_QUEUE: usize = 2_000;
+
+/// Where commands reach a running session.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    orders: Mutex<Vec<Order>>,
+    wake: Notify,
+}
+
+/// What a command wants of a session.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Leave the network, with these words.
+    Disconnect(String),
+    /// Leave it and come back.
+    Reconnect,
+    /// Say how things stand.
+    Tell(oneshot::Sender<Status>),
+}
+
+/// How things stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) host: String,
+    /// Port, TLS, since when; `None` where there is no connection.
+    pub(crate) link: Option<(u16, bool, SystemTime)>,
+    pub(crate) nick: String,
+    pub(crate) rooms: Vec<RoomId>,
+}
+
+impl Desk {
+    /// Hands an order to the session.
+    pub(crate) fn order(&self, order: Order) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> Vec<Order> {
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Until the core stops it, or nothing is left to do.
+pub(crate) async fn run(shared: Arc<Shared>, of: SessionOf, mut inbox: Inbox, host: Host) -> Result<(), BridgeError> {
+    let desk = Arc::new(Desk::default());
+    shared.networks.open(&of, desk.clone());
+    let mut session = Box::new(Session::new(shared.clone(), of.clone(), host, desk.clone()));
+    session.restore().await;
+    session.serve(&mut inbox).await;
+    shared.networks.close(&of, &desk);
+    Ok(())
+}
+
+/// One user on one network.
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    of: SessionOf,
+    host: Host,
+    desk: Arc<Desk>,
+    network: Arc<Network>,
+    people: Arc<People>,
+    /// In force for the network.
+    settings: Arc<Resolved>,
+    link: Option<Box<Link>>,
+    /// The attempt that is under way: which ports are left, and the connection being made.
+    attempt: Option<Box<Attempt>>,
+    dialing: Option<Dialing>,
+    /// When the lost connection is tried again.
+    retry_at: Option<Instant>,
+    failures: u32,
+    /// The nick that the user wants here.
+    wish: String,
+    /// By folded name.
+    rooms: HashMap<Box<str>, Room>,
+    /// Rooms that a server put us in without being asked: folded name, and when they are left.
+    unasked: Vec<(Box<str>, Instant)>,
+    /// Rooms that a server sent us to instead of others, until their JOIN comes.
+    forwarded: Vec<Box<str>>,
+    /// Messages that wait for the connection.
+    waiting: Vec<(Box<Delivery>, Instant)>,
+    pending: Vec<Pending>,
+    /// Private conversations that began in a room: folded nick → room.
+    talks: HashMap<Box<str>, RoomId>,
+    /// What is said of somebody who is away, once.
+    aways: HashMap<Box<str>, Box<str>>,
+    /// Words for the server while the user is away.
+    away: Option<Box<str>>,
+    events: VecDeque<Inbound>,
+    reports: Vec<LinkState>,
+    changes: Vec<Change>,
+    /// When the connection was last needed by somebody.
+    used: Instant,
+    /// The user has been told of the break.
+    told_break: bool,
+    /// Rooms of this session stand in the store.
+    saved: bool,
+}
+
+enum Woke {
+    Lines,
+    Dialed(Result<Connected, NoConnection>),
+    Over(std::io::Result<()>),
+    Work(Option<Work>),
+    Order,
+    Ready,
+    Time,
+    Stop,
+}
+
+impl Session {
+    fn new(shared: Arc<Shared>, of: SessionOf, host: Host, desk: Arc<Desk>) -> Self {
+        let network = shared.networks.get(&of.network);
+        let settings = host.resolved(&of.user, &Address::Network(of.network.clone()));
+        Self {
+            people: network.people(Casemapping::default()),
+            shared,
+            of,
+            host,
+            desk,
+            network,
+            settings,
+            link: None,
+            attempt: None,
+            dialing: None,
+            retry_at: None,
+            failures: 0,
+            wish: String::new(),
+            rooms: HashMap::new(),
+            unasked: Vec::new(),
+            forwarded: Vec::new(),
+            waiting: Vec::new(),
+            pending: Vec::new(),
+            talks: HashMap::new(),
+            aways: HashMap::new(),
+            away: None,
+            events: VecDeque::new(),
+            reports: Vec::new(),
+            changes: Vec::new(),
+            used: Instant::now(),
+            told_break: false,
+            saved: false,
+        }
+    }
+
+    async fn serve(&mut self, inbox: &mut Inbox) {
+        let (host, desk, stop) = (self.host.clone(), self.desk.clone(), inbox.stop().clone());
+        let mut timer = Box::pin(sleep_until(Instant::now() + LINGER));
+        loop {
+            let now = Instant::now();
+            self.look_after(now);
+            self.tell().await;
+            if self.is_over(now) {
+                return;
+            }
+            let deadline = self.deadline(now);
+            if deadline < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(deadline);
+            }
+            let (takes, blocked) = (self.takes_work(), !self.events.is_empty());
+            let woke = tokio::select! {
+                woke = self.connection() => woke,
+                work = inbox.recv(), if takes => Woke::Work(work),
+                () = stop.cancelled(), if !takes => Woke::Stop,
+                () = desk.wake.notified() => Woke::Order,
+                () = host.ready(), if blocked => Woke::Ready,
+                () = &mut timer => Woke::Time,
+            };
+            match woke {
+                Woke::Lines | Woke::Time => {}
+                Woke::Dialed(result) => self.on_dialed(result).await,
+                Woke::Over(result) => self.on_over(result),
+                Woke::Work(Some(work)) => self.on_works(work, inbox).await,
+                Woke::Work(None) | Woke::Stop => break,
+                Woke::Order => self.on_orders().await,
+                Woke::Ready => self.on_ready(),
+            }
+        }
+        self.leave().await;
+    }
+
+    /// What happens on the connection. Lines are handled in the same turn in which they are read, so that they need not be copied.
+    async fn connection(&mut self) -> Woke {
+        poll_fn(|cx| self.poll_connection(cx)).await
+    }
+
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Woke> {
+        if let Some(dialing) = &mut self.dialing {
+            return match dialing.as_mut().poll(cx) {
+                Poll::Ready(result) => {
+                    self.dialing = None;
+                    Poll::Ready(Woke::Dialed(result))
+                }
+                Poll::Pending => Poll::Pending,
+            };
+        }
+        let deaf = !self.events.is_empty() && self.link.as_ref().is_some_and(|l| l.held.len() > MAX_HELD);
+        let Some(link) = &mut self.link else { return Poll::Pending };
+        match link.poll(cx, deaf) {
+            Poll::Ready(Looked::Read(read)) => {
+                link.heard = Instant::now();
+                link.pinged = None;
+                let mut reader = std::mem::take(&mut link.reader);
+                link::with_read(read, |bytes| reader.feed(bytes, |line| self.on_bytes(line)));
+                if let Some(link) = &mut self.link {
+                    link.reader = reader;
+                }
+                Poll::Ready(Woke::Lines)
+            }
+            Poll::Ready(Looked::Over(result)) => Poll::Ready(Woke::Over(result)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn takes_work(&self) -> bool {
+        self.events.len() < MAX_EVENTS && self.link.as_ref().is_none_or(|l| l.queue.len() < MAX_QUEUE)
+    }
+
+    async fn on_works(&mut self, work: Work, inbox: &mut Inbox) {
+        self.on_work(work).await;
+        for _ in 0..64 {
+            if !self.takes_work() {
+                return;
+            }
+            let Some(work) = inbox.try_recv() else { return };
+            self.on_work(work).await;
+        }
+    }
+
+    async fn on_work(&mut self, work: Work) {
+        self.used = Instant::now();
+        match work {
+            Work::Deliver(delivery) => {
+                if delivery.ticket.starting().await.is_err() {
+                    return; // another attempt owns it
+                }
+                self.on_delivery(delivery);
+            }
+            Work::Ask(ask) => self.on_question(*ask),
+            Work::SettingsChanged(at) => self.on_settings(&at),
+            _ => {}
+        }
+    }
+
+    fn on_settings(&mut self, _at: &Address) {
+        self.settings = self.host.resolved(&self.of.user, &Address::Network(self.of.network.clone()));
+        for room in self.rooms.values_mut() {
+            room.settings = self.host.resolved(&self.of.user, &Address::Room(room.id.clone()));
+        }
+        let rate = crate::settings::rate(&self.settings);
+        if let Some(link) = &mut self.link
+            && !link.server.safe_rate
+        {
+            link.bucket.set(rate);
+        }
+    }
+
+    async fn on_orders(&mut self) {
+        for order in self.desk.take() {
+            match order {
+                Order::Disconnect(words) => self.disconnect(&words).await,
+                Order::Reconnect => self.reconnect().await,
+                Order::Tell(back) => drop(back.send(self.status())),
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let link = self.link.as_ref().filter(|l| l.phase != Phase::Registering);
+        let inside = self.rooms.values().filter(|r| r.is_inside()).map(|r| r.id.clone());
+        Status {
+            host: self.server_host(),
+            link: link.map(|l| (l.port, l.tls, l.since)),
+            nick: self.link.as_ref().map_or_else(|| self.wish.clone(), |l| l.nick.clone()),
+            rooms: inside.collect(),
+        }
+    }
+
+    /// The core has room again: what waited goes first, then the lines that were kept.
+    fn on_ready(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            if self.host.emit(event.clone()).is_err() {
+                self.events.push_front(event);
+                return;
+            }
+        }
+        let held = self.link.as_mut().map(|l| std::mem::take(&mut l.held)).unwrap_or_default();
+        for line in held.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+            self.on_bytes(line);
+        }
+    }
+
+    // To the core.
+
+    /// What happened at an address, now.
+    fn emit(&mut self, from: Address, event: Event) {
+        let mut inbound = Inbound::new(self.of.user.clone(), from, event);
+        inbound.at = self.host.now();
+        self.push(inbound);
+    }
+
+    fn push(&mut self, inbound: Inbound) {
+        if !self.events.is_empty() || self.host.emit(inbound.clone()).is_err() {
+            self.events.push_back(inbound);
+        }
+    }
+
+    fn network_address(&self) -> Address {
+        Address::Network(self.of.network.clone())
+    }
+
+    /// Words of ours or of the server's, from the network's address.
+    fn notice(&mut self, text: Text) {
+        self.notice_from(self.network_address(), text);
+    }
+
+    fn notice_from(&mut self, from: Address, text: Text) {
+        self.emit(from, Event::Notice { text, about: None, actions: Vec::new() });
+    }
+
+    /// What can only be told with an `.await`: states of the connection, small state that is kept.
+    async fn tell(&mut self) {
+        for state in std::mem::take(&mut self.reports) {
+            self.host.report(&self.of, state).await;
+        }
+        if !self.changes.is_empty() {
+            let changes = std::mem::take(&mut self.changes);
+            if let Err(error) = self.host.store(changes).await {
+                tracing::warn!(user = %self.of.user, network = %self.of.network, %error, "what a session keeps could not be stored");
+            }
+        }
+    }
+
+    // Time.
+
+    /// Nothing is connected, nothing waits, and nobody wanted anything for a while.
+    fn is_over(&self, now: Instant) -> bool {
+        self.link.is_none()
+            && self.attempt.is_none()
+            && self.retry_at.is_none()
+            && self.waiting.is_empty()
+            && self.events.is_empty()
+            && now >= self.used + LINGER
+    }
+
+    /// When to look again, whatever happens.
+    fn deadline(&self, now: Instant) -> Instant {
+        let mut next = now + LINGER;
+        let mut at = |time: Option<Instant>| next = time.map_or(next, |t| t.min(next));
+        at(self.retry_at);
+        at(self.waiting.iter().map(|(_, until)| *until).min());
+        at(self.pending.iter().map(|p| p.until).min());
+        at(self.unasked.iter().map(|(_, until)| *until).min());
+        at(self.rooms.values().filter_map(Room::deadline).min());
+        match &self.link {
+            Some(link) => {
+                at(link.next_turn(now));
+                at(link.said.front().map(|s| s.until));
+                at(Some(match link.pinged {
+                    Some(asked) => asked + link::ANSWER,
+                    None => link.heard + link::SILENCE,
+                }));
+                match link.phase {
+                    Phase::Registering | Phase::Leaving => at(Some(link.deadline)),
+                    Phase::Settling(until) => at(Some(until)),
+                    Phase::Up => at(Some(self.used + IDLE).filter(|_| self.rooms.is_empty())),
+                }
+            }
+            None => at(Some(self.used + LINGER).filter(|t| *t > now)),
+        }
+        next
+    }
+
+    /// Everything that is due.
+    fn look_after(&mut self, now: Instant) {
+        self.look_after_link(now);
+        self.look_after_words(now);
+        self.look_after_pending(now);
+        self.look_after_rooms(now);
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            self.connect();
+        }
+        let (late, still): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, until)| *until <= now);
+        self.waiting = still;
+        for (delivery, _) in late {
+            delivery.ticket.failed(DeliveryError::new(Failure::TimedOut, Text::key("no-answer")));
+        }
+    }
+
+    /// A line of bytes from the server. While the core has no room, lines are kept, and only PING is answered.
+    fn on_bytes(&mut self, bytes: &[u8]) {
+        if self.events.is_empty() {
+            self.on_text(bytes);
+            return;
+        }
+        let Some(link) = &mut self.link else { return };
+        if bytes.starts_with(b"PING ") {
+            let mut answer = b"PONG ".to_vec();
+            answer.extend_from_slice(&bytes[5..]);
+            answer.extend_from_slice(b"\r\n");
+            link.now(&answer);
+        } else {
+            link.held.extend_from_slice(bytes);
+            link.held.push(b'\n');
+        }
+    }
+}
+
+/// A view's lock; a panic elsewhere leaves a view whole enough to be left.
+fn view(view: &Mutex<RoomView>) -> std::sync::MutexGuard<'_, RoomView> {
+    view.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// There is no such thing on IRC.
+fn unsupported() -> DeliveryError {
+    DeliveryError::new(Failure::Unsupported, Text::key("unsupported"))
+}
+
+#[cfg(test)]
+mod tests;

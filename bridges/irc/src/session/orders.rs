@@ -1,0 +1,417 @@
+//! What the user wants, by address and intent.
+
+use isthmus_bridge::room::{Member, Rank};
+use isthmus_bridge::{
+    Address, Delivery, DeliveryError, Failure, Intent, Message, MessageKind, RoomId, Text, Ticket, Values,
+};
+
+use super::answers::What;
+use super::chat::To;
+use super::life::valid_nick;
+use super::rooms::Room;
+use super::{Session, unsupported, view};
+use crate::address::{contact_id, split};
+use crate::proto::{modes, write};
+use crate::settings;
+
+impl Session {
+    pub(super) fn on_delivery(&mut self, delivery: Box<Delivery>) {
+        match delivery.event.to.first().map(|r| r.address.clone()) {
+            Some(Address::Room(room)) => self.to_room(&room, delivery),
+            Some(Address::Occupant { room, nick }) => self.to_occupant(&room, &nick, delivery),
+            Some(Address::Contact(contact)) => self.to_contact(split(contact.as_str()).0, delivery),
+            _ => self.to_network(delivery),
+        }
+    }
+
+    fn to_network(&mut self, delivery: Box<Delivery>) {
+        let Delivery { event, ticket, .. } = *delivery;
+        match event.intent {
+            Intent::Raw { line } => self.raw(&line, ticket),
+            Intent::Send(message) => self.raw(&message.body, ticket),
+            Intent::Presence { available, away, status } => self.presence(available, away, status, ticket),
+            Intent::Rename { nick } => self.rename(&nick, ticket),
+            intent => self.other(&intent, ticket),
+        }
+    }
+
+    fn to_contact(&mut self, nick: &str, delivery: Box<Delivery>) {
+        if matches!(delivery.event.intent, Intent::Send(_)) {
+            let folded = self.fold(nick);
+            self.talks.remove(&folded);
+            return self.say_to_nick(nick, delivery);
+        }
+        let Delivery { event, ticket, .. } = *delivery;
+        match event.intent {
+            Intent::Invite { room, .. } => self.invite(&room, nick, ticket),
+            intent => self.other(&intent, ticket),
+        }
+    }
+
+    fn to_occupant(&mut self, room: &RoomId, nick: &str, delivery: Box<Delivery>) {
+        if matches!(delivery.event.intent, Intent::Send(_)) {
+            let folded = self.fold(nick);
+            if self.room(split(room.as_str()).0).is_some() {
+                self.talks.insert(folded, room.clone());
+            }
+            return if self.is_up() { self.say_to_nick(nick, delivery) } else { delivery.ticket.failed(not_connected()) };
+        }
+        let Delivery { event, ticket, .. } = *delivery;
+        match event.intent {
+            intent @ (Intent::SetRole { .. } | Intent::Remove { .. } | Intent::Join { .. } | Intent::Leave { .. } | Intent::Rename { .. }) => {
+                self.in_room(room, intent, ticket);
+            }
+            intent => self.other(&intent, ticket),
+        }
+    }
+
+    fn to_room(&mut self, room: &RoomId, delivery: Box<Delivery>) {
+        if matches!(&delivery.event.intent, Intent::Send(_)) {
+            return self.say_in_room(room, delivery);
+        }
+        let Delivery { event, ticket, .. } = *delivery;
+        self.in_room(room, event.intent, ticket);
+    }
+
+    /// What IRC has no word for: taken where nobody is wronged by it, refused where somebody should know.
+    fn other(&mut self, intent: &Intent, ticket: Ticket) {
+        match intent {
+            // What nobody misses; and subscriptions and blocks, which are the core's own affair.
+            Intent::Mark { .. }
+            | Intent::Typing { .. }
+            | Intent::Presence { .. }
+            | Intent::Subscribe { .. }
+            | Intent::Unsubscribe
+            | Intent::Block
+            | Intent::Unblock
+            | Intent::Leave { .. }
+            | Intent::Undelivered { .. } => ticket.sent(None),
+            _ => ticket.failed(unsupported()),
+        }
+    }
+
+    fn say_in_room(&mut self, id: &RoomId, delivery: Box<Delivery>) {
+        let name = split(id.as_str()).0;
+        let Some(room) = self.room(name) else { return delivery.ticket.failed(not_joined()) };
+        if room.coming_back {
+            let text = Text::key("room-held");
+            return delivery.ticket.failed(DeliveryError::temporary(Failure::Unreachable, text));
+        }
+        if !room.is_inside() {
+            return delivery.ticket.failed(not_joined());
+        }
+        let to = To { name: room.name.to_string(), room: Some(id.clone()) };
+        match &delivery.event.intent {
+            Intent::Send(message) if is_mode_command(message) => {
+                let words = message.body["/mode".len()..].trim().to_owned();
+                let words: Vec<&str> = words.split_whitespace().collect();
+                let params: Vec<&str> = std::iter::once(to.name.as_str()).chain(words).collect();
+                self.send(write::line("MODE", &params));
+                delivery.ticket.sent(None);
+            }
+            _ => self.say(to, delivery),
+        }
+    }
+
+    fn in_room(&mut self, id: &RoomId, intent: Intent, ticket: Ticket) {
+        match intent {
+            Intent::Join { nick, password } => self.join(id, &valid_nick(&nick), password.as_deref(), ticket),
+            Intent::Leave { status } => self.part(id, status.as_deref(), ticket),
+            Intent::Rename { nick } => self.rename(&nick, ticket),
+            Intent::SetSubject { subject } => self.set_topic(id, &subject, ticket),
+            Intent::SetRole { who, role, affiliation, .. } => {
+                self.set_role(id, &who, role.as_deref(), affiliation.as_deref(), ticket);
+            }
+            Intent::Remove { who, reason } => self.kick(id, &nick_of(&who), reason.as_deref(), ticket),
+            Intent::Ban { mask, on, reason } => self.ban(id, &mask, on, reason.as_deref(), ticket),
+            Intent::Invite { room, who, .. } => self.invite(&room, &nick_of(&who), ticket),
+            Intent::SetRoomConfig { values } => self.configure(id, &values, ticket),
+            other => self.other(&other, ticket),
+        }
+    }
+
+    /// A line typed by hand; it needs a connection that is there.
+    fn raw(&mut self, typed: &str, ticket: Ticket) {
+        let lines: Vec<Option<Vec<u8>>> = typed.split('\n').map(write::raw).collect();
+        if !self.is_up() {
+            return ticket.failed(not_connected());
+        }
+        match lines.into_iter().collect::<Option<Vec<_>>>() {
+            Some(lines) if lines.len() <= 5 => {
+                lines.into_iter().for_each(|line| self.send(line));
+                ticket.sent(None);
+            }
+            _ => ticket.failed(DeliveryError::new(Failure::Rejected, Text::key("not-one-line"))),
+        }
+    }
+
+    /// All of the user's resources are away, or none is there.
+    fn presence(&mut self, available: bool, away: bool, status: Option<String>, ticket: Ticket) {
+        let wanted = (self.settings.bool(settings::AWAY) && (away || !available))
+            .then(|| status.filter(|s| !s.trim().is_empty()).unwrap_or_else(|| "Away".to_owned()))
+            .map(|words| words.replace(['\r', '\n'], " ").into_boxed_str());
+        if self.away != wanted {
+            self.away.clone_from(&wanted);
+            if self.is_up() {
+                self.send(match wanted {
+                    Some(words) => write::text("AWAY", &[], words.as_bytes()),
+                    None => write::line("AWAY", &[]),
+                });
+            }
+        }
+        ticket.sent(None);
+    }
+
+    fn rename(&mut self, nick: &str, ticket: Ticket) {
+        let valid = valid_nick(nick);
+        if valid != nick {
+            let text = Text::key("nick-refused").with("nick", nick.replace(['\r', '\n'], " "));
+            return ticket.failed(DeliveryError::new(Failure::Rejected, text));
+        }
+        nick.clone_into(&mut self.wish);
+        match &self.link {
+            Some(link) if link.nick == nick => return ticket.sent(None),
+            Some(_) if self.is_up() => {}
+            _ => return ticket.sent(None), // it is what the next connection asks for
+        }
+        self.send(write::line("NICK", &[nick]));
+        self.expect(What::Nick, ticket);
+    }
+
+    // Rooms.
+
+    fn inside(&self, id: &RoomId) -> Result<(&Room, Box<str>), DeliveryError> {
+        let folded = self.fold(split(id.as_str()).0);
+        let room = self.rooms.get(&folded).filter(|r| r.is_inside()).ok_or_else(not_joined)?;
+        Ok((room, folded))
+    }
+
+    fn set_topic(&mut self, id: &RoomId, subject: &str, ticket: Ticket) {
+        let (name, folded) = match self.inside(id) {
+            Ok((room, folded)) => (room.name.clone(), folded),
+            Err(error) => return ticket.failed(error),
+        };
+        self.send(write::text("TOPIC", &[&name], subject.replace("\r\n", " ").as_bytes()));
+        self.expect(What::Topic { room: folded }, ticket);
+    }
+
+    fn kick(&mut self, id: &RoomId, nick: &str, reason: Option<&str>, ticket: Ticket) {
+        let found = self.inside(id).map(|(room, folded)| {
+            (room.name.clone(), folded, view(&room.view).get(&self.people, nick).map(|m| m.nick().to_owned()))
+        });
+        match found {
+            Ok((name, folded, Some(nick))) => {
+                self.send(write::text("KICK", &[&name, &nick], reason.unwrap_or_default().as_bytes()));
+                let nick = self.fold(&nick);
+                self.expect(What::Kick { room: folded, nick }, ticket);
+            }
+            Ok(_) => ticket.failed(nobody(nick)),
+            Err(error) => ticket.failed(error),
+        }
+    }
+
+    fn set_role(&mut self, id: &RoomId, who: &Address, role: Option<&str>, affiliation: Option<&str>, ticket: Ticket) {
+        let nick = nick_of(who);
+        if role == Some("none") {
+            return self.kick(id, &nick, None, ticket);
+        }
+        if affiliation == Some("outcast") {
+            return self.ban(id, &nick, true, None, ticket);
+        }
+        let found = self.inside(id).map(|(room, folded)| {
+            let view = view(&room.view);
+            let member: Option<Member> = view.get(&self.people, &nick).cloned();
+            let moderated = self.link.as_ref().is_some_and(|l| modes::get(&view.modes, 'm', &l.server).is_some());
+            (room.name.clone(), folded, member, moderated)
+        });
+        let (name, folded, member, moderated) = match found {
+            Ok((name, folded, Some(member), moderated)) => (name, folded, member, moderated),
+            Ok(_) => return ticket.failed(nobody(&nick)),
+            Err(error) => return ticket.failed(error),
+        };
+        let Some(change) = self.rank_change(&member, role, affiliation, moderated) else { return ticket.failed(unsupported()) };
+        if change.is_empty() {
+            return ticket.sent(None); // they are what they should be
+        }
+        let count = change.chars().filter(char::is_ascii_alphabetic).count();
+        let mut params = vec![&*name, change.as_str()];
+        params.extend(std::iter::repeat_n(member.nick(), count));
+        self.send(write::line("MODE", &params));
+        self.expect(What::Mode { room: folded }, ticket);
+    }
+
+    /// The letters that make somebody what they should be; higher ranks go. `None`: there is no such thing here.
+    fn rank_change(&self, member: &Member, role: Option<&str>, affiliation: Option<&str>, moderated: bool) -> Option<String> {
+        let server = &self.link.as_ref()?.server;
+        let first = |letters: &[char]| letters.iter().copied().find(|l| server.has_rank(*l));
+        let wanted: Option<char> = match (affiliation, role) {
+            (Some("owner"), _) => Some(first(&['q', 'a', 'o'])?),
+            (Some("admin"), _) => Some(first(&['o'])?),
+            (Some("member"), _) => Some(first(&['v'])?),
+            (Some("none"), _) => None,
+            (None, Some("moderator")) => Some(first(&['h', 'o'])?),
+            (None, Some("participant")) if moderated => Some(first(&['v'])?),
+            (None, Some("participant" | "visitor")) => None,
+            _ => return None,
+        };
+        let has = |letter: char| member.rank.has(server.rank(u8::try_from(letter).unwrap_or(b'v'))) && rank_exists(member.rank);
+        if role == Some("moderator") && affiliation.is_none() && ['q', 'a', 'o', 'h'].into_iter().any(|l| server.has_rank(l) && has(l)) {
+            return Some(String::new());
+        }
+        let ranks: Vec<char> = server.ranks().collect();
+        let reach = wanted.and_then(|w| ranks.iter().position(|r| *r == w)).unwrap_or(ranks.len());
+        let off: String = ranks[..reach].iter().filter(|l| has(**l)).collect();
+        let on = wanted.filter(|w| !has(*w));
+        let mut change = if off.is_empty() { String::new() } else { format!("-{off}") };
+        if let Some(on) = on {
+            change.push('+');
+            change.push(on);
+        }
+        Some(change)
+    }
+
+    fn ban(&mut self, id: &RoomId, mask: &str, on: bool, reason: Option<&str>, ticket: Ticket) {
+        let named = split(mask.split('/').next().unwrap_or(mask)).0;
+        let found = self.inside(id).map(|(room, folded)| {
+            (room.name.clone(), folded, view(&room.view).get(&self.people, named).cloned())
+        });
+        let (name, folded, member) = match found {
+            Ok(found) => found,
+            Err(error) => return ticket.failed(error),
+        };
+        let is_mask = mask.contains(['!', '*', '?']) || mask.starts_with('$') || (mask.contains('@') && member.is_none());
+        let target = match &member {
+            _ if is_mask => mask.to_owned(),
+            Some(member) => {
+                let host = member.person.host.as_deref().and_then(|h| h.split_once('@')).map(|(_, host)| host);
+                host.map_or_else(|| format!("{}!*@*", member.nick()), |host| format!("*!*@{host}"))
+            }
+            None => format!("{named}!*@*"),
+        };
+        self.send(write::line("MODE", &[&name, if on { "+b" } else { "-b" }, &target]));
+        if let Some(member) = member.filter(|_| on && !is_mask) {
+            self.send(write::text("KICK", &[&name, member.nick()], reason.unwrap_or_default().as_bytes()));
+        }
+        self.expect(What::Mode { room: folded }, ticket);
+    }
+
+    fn invite(&mut self, id: &RoomId, nick: &str, ticket: Ticket) {
+        if contact_id(nick, &self.of.network).is_none() {
+            return ticket.failed(nobody(nick));
+        }
+        match self.inside(id).map(|(room, folded)| (room.name.clone(), folded)) {
+            Ok((name, folded)) => {
+                self.send(write::line("INVITE", &[nick, &name]));
+                let nick = self.fold(nick);
+                self.expect(What::Invite { room: folded, nick }, ticket);
+            }
+            Err(error) => ticket.failed(error),
+        }
+    }
+
+    /// The form of a room's settings, as far as modes say it.
+    fn configure(&mut self, id: &RoomId, values: &Values, ticket: Ticket) {
+        let found = self.inside(id).map(|(room, folded)| (room.name.clone(), folded, view(&room.view).modes.clone()));
+        let (name, folded, now) = match found {
+            Ok(found) => found,
+            Err(error) => return ticket.failed(error),
+        };
+        let Some(link) = &self.link else { return ticket.failed(not_connected()) };
+        let has = |mode: char| modes::get(&now, mode, &link.server);
+        let (mut on, mut off, mut params) = (String::new(), String::new(), Vec::new());
+        for (field, mode, inverted) in FLAGS {
+            if let Some(wanted) = values.bool(field)
+                && (wanted != inverted) != has(mode).is_some()
+            {
+                if wanted == inverted { off.push(mode) } else { on.push(mode) }
+            }
+        }
+        let secret = values.get("muc#roomconfig_roomsecret").map(|k| k.split([' ', ',', ':']).collect::<String>());
+        let protected = values.bool("muc#roomconfig_passwordprotectedroom");
+        let mut off_params = Vec::new();
+        match (secret.filter(|s| !s.is_empty()), has('k')) {
+            (Some(key), old) if protected != Some(false) && old != Some(key.as_str()) => {
+                on.push('k');
+                params.push(key);
+            }
+            (_, Some(old)) if protected == Some(false) => {
+                off.push('k');
+                off_params.push(if old.is_empty() { "*".to_owned() } else { old.to_owned() });
+            }
+            _ => {}
+        }
+        match values.get("muc#roomconfig_maxusers").map(|l| l.parse::<u32>().ok().filter(|l| *l > 0)) {
+            Some(Some(limit)) if has('l') != Some(limit.to_string().as_str()) => {
+                on.push('l');
+                params.push(limit.to_string());
+            }
+            Some(None) if has('l').is_some() => off.push('l'),
+            _ => {}
+        }
+        if on.is_empty() && off.is_empty() {
+            return ticket.sent(None);
+        }
+        let mut letters = if off.is_empty() { String::new() } else { format!("-{off}") };
+        if !on.is_empty() {
+            letters.push('+');
+            letters.push_str(&on);
+        }
+        let all: Vec<&str> =
+            [&*name, letters.as_str()].into_iter().chain(off_params.iter().chain(&params).map(String::as_str)).collect();
+        self.send(write::line("MODE", &all));
+        self.expect(What::Mode { room: folded }, ticket);
+    }
+
+    /// A room's modes as the fields of its form.
+    pub(super) fn room_config(&self, now: &str) -> Values {
+        let mut values = Values::new();
+        let Some(link) = &self.link else { return values };
+        let has = |mode: char| modes::get(now, mode, &link.server);
+        for (field, mode, inverted) in FLAGS {
+            values.set(field, if has(mode).is_some() == inverted { "0" } else { "1" });
+        }
+        values.set("muc#roomconfig_passwordprotectedroom", if has('k').is_some() { "1" } else { "0" });
+        values.set("muc#roomconfig_roomsecret", has('k').filter(|k| *k != "*").unwrap_or_default());
+        values.set("muc#roomconfig_maxusers", has('l').unwrap_or_default());
+        values
+    }
+}
+
+/// Fields that are one mode each, and whether the field says the opposite.
+const FLAGS: [(&str, char, bool); 4] = [
+    ("muc#roomconfig_moderatedroom", 'm', false),
+    ("muc#roomconfig_publicroom", 's', true),
+    ("muc#roomconfig_changesubject", 't', true),
+    ("invite_only", 'i', false),
+];
+
+fn rank_exists(rank: Rank) -> bool {
+    rank.highest() != Rank::NONE
+}
+
+/// `/mode` as a whole word; anything else that begins with a slash is words.
+fn is_mode_command(message: &Message) -> bool {
+    let rest = message.body.strip_prefix("/mode");
+    message.kind == MessageKind::Group && rest.is_some_and(|r| r.is_empty() || r.starts_with(' ')) && !message.body.contains('\n')
+}
+
+/// Whom an address means.
+fn nick_of(who: &Address) -> String {
+    match who {
+        Address::Occupant { nick, .. } => nick.clone(),
+        Address::Contact(contact) => split(contact.as_str()).0.to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn not_joined() -> DeliveryError {
+    DeliveryError::new(Failure::NotJoined, Text::key("not-joined"))
+}
+
+fn not_connected() -> DeliveryError {
+    DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected"))
+}
+
+fn nobody(nick: &str) -> DeliveryError {
+    DeliveryError::new(Failure::NoSuchRecipient, Text::key("nobody").with("nick", nick))
+}

@@ -1,0 +1,722 @@
+//! Rooms: joins in any stage, who is inside, modes, subjects. Views are changed first, events follow.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use isthmus_bridge::inbound::Departure;
+use isthmus_bridge::room::{Rank, RoomView, Standing, Subject};
+use isthmus_bridge::{
+    Address, Change, DeliveryError, Event, Failure, Resolved, RoomChange, RoomId, Text, Ticket,
+};
+use tokio::time::Instant;
+
+use super::answers::What;
+use super::{Session, view};
+use crate::address::{contact_id, room_id, split};
+use crate::proto::caps::Caps;
+use crate::proto::isupport::ModeKind;
+use crate::proto::line::Line;
+use crate::proto::{modes, time, write};
+use crate::settings;
+use crate::translate::formatting;
+
+/// A server answers a JOIN within this time.
+const ANSWER: Duration = Duration::from_secs(60);
+/// A room that a server put us in is left after this time if nobody enters it.
+const UNASKED: Duration = Duration::from_secs(5 * 60);
+/// Bytes of one JOIN line for several rooms.
+const JOIN_LINE: usize = 400;
+/// The store's space of rooms that are entered again after a restart.
+const SPACE: &str = "rooms";
+
+/// How far a join has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// To be asked for when the connection is up.
+    Wanted,
+    /// JOIN was sent.
+    Asked(Instant),
+    /// We are in, and the list of members comes.
+    Listing,
+    /// All of it is there.
+    Inside,
+}
+
+/// A room that the user is in or wants to be in.
+pub(super) struct Room {
+    pub(super) id: RoomId,
+    /// As the server spells it.
+    pub(super) name: Box<str>,
+    pub(super) view: Arc<Mutex<RoomView>>,
+    pub(super) stage: Stage,
+    pub(super) key: Option<Box<str>>,
+    /// Whose answer is the end of the join.
+    pub(super) tickets: Vec<Ticket>,
+    pub(super) settings: Arc<Resolved>,
+    /// The user was inside, and the connection broke.
+    pub(super) coming_back: bool,
+}
+
+impl Room {
+    pub(super) fn is_inside(&self) -> bool {
+        matches!(self.stage, Stage::Inside | Stage::Listing)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Asked(until) => Some(until),
+            _ => None,
+        }
+    }
+
+    pub(super) fn address(&self) -> Address {
+        Address::Room(self.id.clone())
+    }
+
+    pub(super) fn occupant(&self, nick: &str) -> Address {
+        Address::Occupant { room: self.id.clone(), nick: nick.to_owned() }
+    }
+}
+
+impl Session {
+    /// The room of this name, where the user is in it or on the way.
+    pub(super) fn room(&self, name: &str) -> Option<&Room> {
+        self.rooms.get(self.people.fold(name).as_str())
+    }
+
+    pub(super) fn room_mut(&mut self, name: &str) -> Option<&mut Room> {
+        self.rooms.get_mut(self.people.fold(name).as_str())
+    }
+
+    pub(super) fn fold(&self, name: &str) -> Box<str> {
+        self.people.fold(name).into()
+    }
+
+    fn own_nick(&self) -> &str {
+        self.link.as_ref().map_or(&self.wish, |l| &l.nick)
+    }
+
+    pub(super) fn is_own(&self, nick: &str) -> bool {
+        self.people.fold(nick) == self.people.fold(self.own_nick())
+    }
+
+    fn new_room(&self, id: &RoomId, key: Option<&str>, ticket: Option<Ticket>) -> Room {
+        let settings = self.host.resolved(&self.of.user, &Address::Room(id.clone()));
+        let room = self.host.room(&self.of, id);
+        Room {
+            id: id.clone(),
+            name: split(id.as_str()).0.into(),
+            view: room,
+            stage: Stage::Wanted,
+            key: key.or(settings.get(settings::KEY)).map(Into::into),
+            tickets: ticket.into_iter().collect(),
+            settings,
+            coming_back: false,
+        }
+    }
+
+    // Entering.
+
+    pub(super) fn join(&mut self, id: &RoomId, nick: &str, password: Option<&str>, ticket: Ticket) {
+        let name = split(id.as_str()).0.to_owned();
+        let folded = self.fold(&name);
+        if self.wish.is_empty() {
+            nick.clone_into(&mut self.wish);
+        }
+        if let Some(room) = self.rooms.get_mut(&folded) {
+            if let Some(password) = password {
+                room.key = Some(password.into());
+            }
+            if room.stage == Stage::Inside {
+                return ticket.sent(None);
+            }
+            room.tickets.push(ticket);
+            if self.link.is_none() {
+                self.connect();
+            }
+            return;
+        }
+        if self.rooms.len() >= self.shared.config.rooms_per_user {
+            let text = Text::key("too-many-rooms").with("limit", self.shared.config.rooms_per_user);
+            return ticket.failed(DeliveryError::new(Failure::OverQuota, text));
+        }
+        let mut room = self.new_room(id, password, Some(ticket));
+        let own = self.link.as_ref().map_or(nick, |l| &l.nick);
+        view(&room.view).entering(own);
+        if let Some(at) = self.unasked.iter().position(|(unasked, _)| *unasked == folded) {
+            // The server has put us in already; what is missing is the list.
+            self.unasked.remove(at);
+            room.stage = Stage::Listing;
+            self.send(write::line("TOPIC", &[&name]));
+            self.send(write::line("NAMES", &[&name]));
+        }
+        self.rooms.insert(folded, room);
+        if self.is_up() {
+            self.enter_rooms();
+        } else {
+            self.connect();
+        }
+    }
+
+    /// Asks for every room that is wanted, several in one line.
+    pub(super) fn enter_rooms(&mut self) {
+        let until = Instant::now() + ANSWER;
+        let mut wanted: Vec<(&str, &str)> = Vec::new();
+        for room in self.rooms.values_mut().filter(|r| r.stage == Stage::Wanted) {
+            room.stage = Stage::Asked(until);
+            wanted.push((&room.name, room.key.as_deref().unwrap_or_default()));
+        }
+        // Keys go with the first names.
+        wanted.sort_by_key(|(_, key)| key.is_empty());
+        let mut lines: Vec<(String, String)> = Vec::new();
+        for (name, key) in wanted {
+            match lines.last_mut().filter(|(n, k)| n.len() + k.len() + name.len() + key.len() < JOIN_LINE) {
+                Some((names, keys)) => {
+                    *names = format!("{names},{name}");
+                    if !key.is_empty() {
+                        *keys = format!("{keys},{key}");
+                    }
+                }
+                None => lines.push((name.to_owned(), key.to_owned())),
+            }
+        }
+        for (names, keys) in lines {
+            let params: &[&str] = if keys.is_empty() { &[&names] } else { &[&names, &keys] };
+            self.send(write::line("JOIN", params));
+        }
+    }
+
+    pub(super) fn on_join(&mut self, line: &Line<'_>) {
+        let (name, nick) = (line.param(0), line.source.nick());
+        let extended = self.has_cap(Caps::EXTENDED_JOIN).then(|| line.param(1)).filter(|a| !a.is_empty());
+        let account = extended.map(|a| if a == "*" { "" } else { a });
+        let person = self.people.learn(nick, line.source.host(), account);
+        if self.is_own(nick) {
+            if let Some(link) = &mut self.link {
+                link.host = line.source.host().map(Into::into);
+            }
+            return self.on_own_join(name);
+        }
+        let Some(room) = self.room(name) else { return };
+        if view(&room.view).enter(person, Rank::NONE) {
+            let from = room.occupant(nick);
+            self.emit(from, Event::Room(RoomChange::Entered));
+        }
+    }
+
+    fn on_own_join(&mut self, name: &str) {
+        let own = self.own_nick().to_owned();
+        if let Some(room) = self.room_mut(name) {
+            room.stage = Stage::Listing;
+            room.name = name.into();
+            let mut view = view(&room.view);
+            view.entering(own);
+            return;
+        }
+        let folded = self.fold(name);
+        if let Some(at) = self.forwarded.iter().position(|f| *f == folded) {
+            self.forwarded.remove(at);
+            return; // no invitation: it is being left
+        }
+        let Some(id) = room_id(name, &self.of.network) else { return };
+        self.unasked.push((folded, Instant::now() + UNASKED));
+        let from = self.network_address();
+        self.emit(from, Event::Invited { room: id, reason: None, password: None });
+    }
+
+    /// 353: some of the names.
+    pub(super) fn on_names(&mut self, line: &Line<'_>) {
+        let Some(link) = &self.link else { return };
+        let Some(room) = self.rooms.get(self.people.fold(line.param(2)).as_str()) else { return };
+        if room.stage != Stage::Listing {
+            return self.server_text(&line.words(2));
+        }
+        let mut view = view(&room.view);
+        for name in line.param(3).split(' ').filter(|n| !n.is_empty()) {
+            let (rank, name) = link.server.rank_of(name);
+            let (nick, host) = name.split_once('!').map_or((name, None), |(nick, host)| (nick, Some(host)));
+            view.arrive(self.people.learn(nick, host, None), rank);
+        }
+    }
+
+    /// 366: those were all.
+    pub(super) fn on_names_end(&mut self, line: &Line<'_>) {
+        let own = self.own_nick().to_owned();
+        let people = self.people.clone();
+        let Some(room) = self.room_mut(line.param(1)).filter(|r| r.stage == Stage::Listing) else { return };
+        room.stage = Stage::Inside;
+        room.coming_back = false;
+        {
+            let mut view = view(&room.view);
+            view.entered();
+            if view.get(&people, &own).is_none() {
+                view.enter(people.intern(&own), Rank::NONE);
+            }
+        }
+        let (from, name) = (room.address(), room.name.clone());
+        room.tickets.drain(..).for_each(|t| t.sent(None));
+        self.emit(from, Event::Room(RoomChange::Joined));
+        self.send(write::line("MODE", &[&name]));
+        self.save_rooms();
+    }
+
+    /// A join was refused: its tickets say why; where nobody waits any more, the room does.
+    pub(super) fn join_refused(&mut self, name: &str, error: &DeliveryError, redirect: Option<RoomId>) -> bool {
+        let folded = self.fold(name);
+        let asked = |r: &Room| matches!(r.stage, Stage::Asked(_));
+        if !self.rooms.get(&folded).is_some_and(asked) {
+            return false;
+        }
+        let Some(mut room) = self.rooms.remove(&folded) else { return false };
+        view(&room.view).left(Some(error.text.clone()));
+        let mut tell = room.tickets.is_empty();
+        for ticket in room.tickets.drain(..) {
+            if redirect.is_some() {
+                // A ticket cannot name the other room.
+                ticket.sent(None);
+                tell = true;
+            } else {
+                ticket.failed(error.clone());
+            }
+        }
+        if tell || room.coming_back {
+            self.emit(room.address(), Event::Room(RoomChange::Refused { error: error.clone(), redirect }));
+        }
+        self.save_rooms();
+        self.close_if_unused();
+        true
+    }
+
+    /// 470: the server sends us to another room. The user is told where; the other room is left, for it was not asked for.
+    pub(super) fn on_forward(&mut self, line: &Line<'_>) {
+        let (from, to) = (line.param(1).to_owned(), line.param(2).to_owned());
+        let text = Text::key("forwarded").with("room", &to);
+        let error = DeliveryError::new(Failure::Rejected, text).with_code("470");
+        let redirect = room_id(&to, &self.of.network);
+        self.join_refused(&from, &error, redirect);
+        if self.room(&to).is_none() {
+            self.send(write::line("PART", &[&to]));
+            let folded = self.fold(&to);
+            self.forwarded.push(folded);
+        }
+    }
+
+    /// All joins that somebody waits for fail; a room that is to come back stays wanted.
+    pub(super) fn refuse_joins(&mut self, error: &DeliveryError) {
+        for room in self.rooms.values_mut() {
+            for ticket in room.tickets.drain(..) {
+                ticket.failed(error.clone());
+            }
+            if room.coming_back {
+                room.stage = Stage::Wanted;
+            }
+        }
+        self.rooms.retain(|_, room| {
+            let keep = room.is_inside() || room.coming_back;
+            if !keep {
+                view(&room.view).left(None);
+            }
+            keep
+        });
+    }
+
+    /// The connection is gone: rooms wait for the next one, or are lost for good.
+    pub(super) fn lose_rooms(&mut self, reason: &Text, coming_back: bool) {
+        let mut lost = Vec::new();
+        for room in self.rooms.values_mut() {
+            let news = room.is_inside() || !coming_back;
+            room.stage = Stage::Wanted;
+            room.coming_back = true;
+            if news {
+                let mut view = view(&room.view);
+                if coming_back {
+                    // The members stay readable: what the core shows until the room is entered again.
+                    view.standing = Standing::Entering;
+                    view.lost = Some(reason.clone());
+                } else {
+                    view.left(Some(reason.clone()));
+                }
+                lost.push(room.address());
+            }
+        }
+        for from in lost {
+            self.emit(from, Event::Room(RoomChange::Lost { reason: reason.clone(), coming_back }));
+        }
+        if !coming_back {
+            self.rooms.clear();
+        }
+    }
+
+    /// The server compares names in another way than was thought.
+    pub(super) fn refold_rooms(&mut self) {
+        let people = self.people.clone();
+        self.rooms = self.rooms.drain().map(|(_, room)| (people.fold(&room.name).into(), room)).collect();
+    }
+
+    // Leaving.
+
+    pub(super) fn part(&mut self, id: &RoomId, status: Option<&str>, ticket: Ticket) {
+        let folded = self.fold(split(id.as_str()).0);
+        let Some(room) = self.rooms.get_mut(&folded) else { return ticket.sent(None) };
+        if room.settings.bool(settings::PERSISTENT) && (room.is_inside() || room.coming_back) {
+            return ticket.sent(None); // the user's clients are out, the nick stays
+        }
+        let name = room.name.clone();
+        match room.stage {
+            Stage::Inside | Stage::Listing => {
+                let line = match status {
+                    Some(words) if !words.is_empty() => write::text("PART", &[&name], words.as_bytes()),
+                    _ => write::line("PART", &[&name]),
+                };
+                self.send(line);
+                self.expect(What::Part { room: folded }, ticket);
+            }
+            stage => {
+                if matches!(stage, Stage::Asked(_)) {
+                    self.send(write::line("PART", &[&name]));
+                }
+                if let Some(mut room) = self.rooms.remove(&folded) {
+                    view(&room.view).left(None);
+                    room.tickets.drain(..).for_each(|t| t.sent(None));
+                }
+                ticket.sent(None);
+                self.save_rooms();
+                self.close_if_unused();
+            }
+        }
+    }
+
+    /// The user is out, by whatever way.
+    fn out(&mut self, name: &str, change: RoomChange) {
+        let folded = self.fold(name);
+        self.unasked.retain(|(unasked, _)| *unasked != folded);
+        let own = self.own_nick().to_owned();
+        let Some(mut room) = self.rooms.remove(&folded) else { return };
+        room.tickets.drain(..).for_each(|t| t.sent(None));
+        view(&room.view).left(None);
+        self.talks.retain(|_, id| *id != room.id);
+        self.settle(|what| matches!(what, What::Part { room } if *room == folded));
+        self.emit(room.occupant(&own), Event::Room(change));
+        self.save_rooms();
+        self.close_if_unused();
+    }
+
+    /// The last room was left, and nobody wants the connection kept.
+    pub(super) fn close_if_unused(&mut self) {
+        let needed = !self.rooms.is_empty() || !self.waiting.is_empty() || !self.pending.is_empty();
+        let talking = self.link.as_ref().is_some_and(|l| !l.said.is_empty() || !l.queue.is_empty());
+        if self.is_up() && !needed && !talking && !self.host.persistent(&self.of) {
+            self.close("No room left");
+        }
+    }
+
+    pub(super) fn on_part(&mut self, line: &Line<'_>) {
+        let (name, nick) = (line.param(0), line.source.nick());
+        let status = self.words(line.param(1));
+        let change = RoomChange::Left { status, how: Departure::Parted, by: None };
+        if self.is_own(nick) {
+            return self.out(name, change);
+        }
+        self.gone(name, nick, change);
+    }
+
+    pub(super) fn on_kick(&mut self, line: &Line<'_>) {
+        let (name, nick) = (line.param(0), line.param(1).to_owned());
+        let by = line.source.nick().to_owned();
+        let status = self.words(line.param(2)).filter(|s| *s != by);
+        let folded = self.fold(name);
+        let change = RoomChange::Left { status, how: Departure::Kicked, by: Some(by.clone()) };
+        if self.is_own(&by) {
+            let who = self.fold(&nick);
+            self.settle(|what| matches!(what, What::Kick { room, nick } if *room == folded && *nick == who));
+        }
+        if self.is_own(&nick) { self.out(name, change) } else { self.gone(name, &nick, change) }
+    }
+
+    /// Somebody left one room.
+    fn gone(&mut self, name: &str, nick: &str, change: RoomChange) {
+        let Some(room) = self.room(name) else { return };
+        if view(&room.view).leave(&self.people, nick).is_some() {
+            let from = room.occupant(nick);
+            self.emit(from, Event::Room(change));
+        }
+    }
+
+    pub(super) fn on_quit(&mut self, line: &Line<'_>) {
+        let nick = line.source.nick();
+        if self.is_own(nick) {
+            return; // the stream's end says it
+        }
+        let change = RoomChange::Left { status: self.words(line.param(0)), how: Departure::Quit, by: None };
+        for from in self.rooms_of(nick, |view, people| view.leave(people, nick).is_some()) {
+            self.emit(from, Event::Room(change.clone()));
+        }
+        self.people.forget(nick);
+        self.aways.remove(self.people.fold(nick).as_str());
+        self.regain(nick);
+    }
+
+    /// Changes every view and gives the occupant's address in those where something changed.
+    fn rooms_of(&self, nick: &str, mut change: impl FnMut(&mut RoomView, &isthmus_bridge::room::People) -> bool) -> Vec<Address> {
+        let all = self.rooms.values();
+        all.filter(|room| change(&mut view(&room.view), &self.people)).map(|room| room.occupant(nick)).collect()
+    }
+
+    pub(super) fn on_nick(&mut self, line: &Line<'_>) {
+        let (old, new) = (line.source.nick(), line.param(0));
+        let own = self.is_own(old);
+        let person = self.people.rename(old, new);
+        if own && let Some(link) = &mut self.link {
+            new.clone_into(&mut link.nick);
+        }
+        let renamed = self.rooms_of(old, |view, people| view.rename(people, old, person.clone()).is_some());
+        for from in renamed {
+            self.emit(from, Event::Room(RoomChange::Renamed { nick: new.to_owned() }));
+        }
+        if own {
+            self.settle(|what| matches!(what, What::Nick));
+        } else {
+            let old_key = self.fold(old);
+            if let Some(room) = self.talks.remove(&old_key) {
+                let new_key = self.fold(new);
+                self.talks.insert(new_key, room);
+            }
+            self.regain(old);
+        }
+    }
+
+    // What is known of persons.
+
+    pub(super) fn on_away(&mut self, line: &Line<'_>) {
+        let nick = line.source.nick();
+        let away = !line.param(0).is_empty();
+        let changed = self.rooms_of(nick, |view, people| {
+            let before = view.get(people, nick).map(|m| m.rank);
+            let after = view.mark(people, nick, Rank::AWAY, away);
+            before != after
+        });
+        self.changed(changed);
+    }
+
+    /// ACCOUNT, CHGHOST: the person is another value from now on.
+    pub(super) fn on_person(&mut self, line: &Line<'_>) {
+        let nick = line.source.nick();
+        let person = if line.command.eq_ignore_ascii_case("CHGHOST") {
+            let host = format!("{}@{}", line.param(0), line.param(1));
+            if self.is_own(nick) && let Some(link) = &mut self.link {
+                link.host = Some(host.as_str().into());
+            }
+            self.people.learn(nick, Some(&host), None)
+        } else {
+            let account = line.param(0);
+            self.people.learn(nick, line.source.host(), Some(if account == "*" { "" } else { account }))
+        };
+        let changed = self.rooms_of(nick, |view, _| view.update(person.clone()));
+        self.changed(changed);
+    }
+
+    fn changed(&mut self, all: Vec<Address>) {
+        for from in all {
+            self.emit(from, Event::Room(RoomChange::Changed { by: None }));
+        }
+    }
+
+    // Modes and subjects.
+
+    pub(super) fn on_mode(&mut self, line: &Line<'_>) {
+        let Some(link) = &self.link else { return };
+        let by = line.source.nick();
+        let words = line.words(1);
+        let shown = Text::key("mode").with("target", line.param(0)).with("modes", &words).with("by", by);
+        let Some(room) = self.room(line.param(0)) else { return self.notice(shown) };
+        let (room_address, mut ranked, mut set) = (room.address(), Vec::new(), false);
+        for change in modes::changes(&link.server, line.params().get(1..).unwrap_or_default()) {
+            let mut view = view(&room.view);
+            match (change.kind, change.param) {
+                (ModeKind::Rank, Some(nick)) => {
+                    let rank = link.server.rank(u8::try_from(change.mode).unwrap_or(b'v'));
+                    if view.mark(&self.people, nick, rank, change.on).is_some() {
+                        let spelled = view.get(&self.people, nick).map_or(nick, |m| m.nick()).to_owned();
+                        ranked.push(room.occupant(&spelled));
+                    }
+                }
+                (ModeKind::Rank | ModeKind::List, _) => {}
+                _ => {
+                    view.modes = modes::apply(&view.modes, &change, &link.server);
+                    set = true;
+                }
+            }
+        }
+        let folded = self.fold(line.param(0));
+        let own = self.is_own(by);
+        for from in ranked {
+            self.emit(from, Event::Room(RoomChange::Changed { by: Some(by.to_owned()) }));
+        }
+        if set {
+            self.emit(room_address.clone(), Event::Room(RoomChange::Settings));
+        }
+        self.notice_from(room_address, shown);
+        if own {
+            self.settle(|what| matches!(what, What::Mode { room } if *room == folded));
+        }
+    }
+
+    /// 324: a channel's modes.
+    pub(super) fn on_modes_are(&mut self, line: &Line<'_>) {
+        let modes = line.words(2);
+        let folded = self.fold(line.param(1));
+        if let Some(room) = self.rooms.get(&folded) {
+            let changed = std::mem::replace(&mut view(&room.view).modes, modes.clone()) != modes;
+            let from = room.address();
+            if changed {
+                self.emit(from, Event::Room(RoomChange::Settings));
+            }
+        }
+        self.answer_modes(&folded, &modes);
+    }
+
+    pub(super) fn on_topic(&mut self, line: &Line<'_>) {
+        let by = line.source.nick().to_owned();
+        let at = self.host.now();
+        self.subject(line.param(0), Subject::new(self.formatted(line.param(0), line.param(1)), Some(by.clone()), Some(at)), true);
+        if self.is_own(&by) {
+            let folded = self.fold(line.param(0));
+            self.settle(|what| matches!(what, What::Topic { room } if *room == folded));
+        }
+    }
+
+    /// 331, 332: the subject as it is.
+    pub(super) fn on_topic_is(&mut self, line: &Line<'_>) {
+        let words = if line.command == "331" { String::new() } else { self.formatted(line.param(1), line.param(2)) };
+        self.subject(line.param(1), Subject::new(words, None, None), false);
+    }
+
+    /// 333: who set it when.
+    pub(super) fn on_topic_by(&mut self, line: &Line<'_>) {
+        let Some(room) = self.room(line.param(1)) else { return };
+        let mut view = view(&room.view);
+        let by = line.param(2).split('!').next().unwrap_or_default();
+        view.subject.by = Some(by.to_owned()).filter(|b| !b.is_empty());
+        view.subject.at = time::epoch(line.param(3));
+    }
+
+    fn subject(&mut self, name: &str, subject: Subject, news: bool) {
+        let Some(room) = self.room(name) else { return };
+        view(&room.view).subject = subject.clone();
+        let from = room.address();
+        if news {
+            let Subject { words, by, at, .. } = subject;
+            self.emit(from, Event::Room(RoomChange::Subject { subject: words, by, at }));
+        }
+    }
+
+    pub(super) fn on_invite(&mut self, line: &Line<'_>) {
+        let Some(id) = room_id(line.param(1), &self.of.network) else { return };
+        let nick = line.source.nick();
+        if !self.is_own(line.param(0)) {
+            // invite-notify: one member has invited somebody else.
+            let Some(room) = self.room(line.param(1)) else { return };
+            let text = Text::key("invited").with("nick", line.param(0)).with("by", nick);
+            let from = room.address();
+            return self.notice_from(from, text);
+        }
+        let from = contact_id(nick, &self.of.network).map_or_else(|| self.network_address(), Address::Contact);
+        self.emit(from, Event::Invited { room: id, reason: None, password: None });
+    }
+
+    /// Rooms whose JOIN was never answered, and rooms that nobody wanted.
+    pub(super) fn look_after_rooms(&mut self, now: Instant) {
+        let late: Vec<Box<str>> =
+            self.rooms.values().filter(|r| r.deadline().is_some_and(|d| d <= now)).map(|r| r.name.clone()).collect();
+        for name in late {
+            let error = DeliveryError::new(Failure::TimedOut, Text::key("no-answer"));
+            self.join_refused(&name, &error, None);
+        }
+        let due: Vec<Box<str>> =
+            self.unasked.iter().filter(|(_, until)| *until <= now).map(|(name, _)| name.clone()).collect();
+        self.unasked.retain(|(_, until)| *until > now);
+        for name in due {
+            self.send(write::line("PART", &[&name]));
+        }
+    }
+
+    // Helpers.
+
+    pub(super) fn has_cap(&self, cap: Caps) -> bool {
+        self.link.as_ref().is_some_and(|l| l.cap.active.has(cap))
+    }
+
+    /// Words that came with something; `None` where there are none.
+    fn words(&self, text: &str) -> Option<String> {
+        let words = formatting::from_irc(text, self.settings.str(settings::FORMATTING) == settings::STYLING);
+        Some(words.into_owned()).filter(|w| !w.is_empty())
+    }
+
+    fn formatted(&self, room: &str, text: &str) -> String {
+        let settings = self.room(room).map_or(&self.settings, |r| &r.settings);
+        formatting::from_irc(text, settings.str(settings::FORMATTING) == settings::STYLING).into_owned()
+    }
+
+    // What outlives the process.
+
+    fn store_key(&self) -> String {
+        format!("{} {}", self.of.user, self.of.network)
+    }
+
+    /// Keeps the persistent rooms, so that they are entered again after a restart.
+    pub(super) fn save_rooms(&mut self) {
+        let kept: Vec<serde_json::Value> = self
+            .rooms
+            .values()
+            .filter(|r| r.settings.bool(settings::PERSISTENT) && (r.is_inside() || r.coming_back))
+            .map(|r| {
+                let sealed = r.key.as_deref().and_then(|key| self.host.seal(key.as_bytes()).ok()).map(hex::encode);
+                serde_json::json!({"room": r.id.as_str(), "nick": view(&r.view).nick(), "key": sealed})
+            })
+            .collect();
+        if kept.is_empty() && !self.saved {
+            return;
+        }
+        self.saved = !kept.is_empty();
+        let key = self.store_key();
+        let change = if kept.is_empty() {
+            Change::remove(SPACE, key)
+        } else {
+            Change::put(SPACE, key, serde_json::Value::Array(kept).to_string()).of(self.of.user.clone())
+        };
+        self.changes.retain(|c| c.space != SPACE);
+        self.changes.push(change);
+    }
+
+    /// Wants the rooms that were kept.
+    pub(super) async fn restore_rooms(&mut self) {
+        let Ok(Some(kept)) = self.host.load(SPACE, &self.store_key()).await else { return };
+        self.saved = true;
+        let Ok(serde_json::Value::Array(all)) = serde_json::from_slice(&kept) else { return };
+        for one in all {
+            let Some(id) = one["room"].as_str().map(RoomId::new) else { continue };
+            let key = one["key"].as_str().and_then(|k| self.host.unseal(&hex::decode(k).ok()?).ok());
+            let key = key.and_then(|k| String::from_utf8(k).ok());
+            let mut room = self.new_room(&id, key.as_deref(), None);
+            if !room.settings.bool(settings::PERSISTENT) {
+                continue;
+            }
+            room.coming_back = true;
+            let nick = one["nick"].as_str().unwrap_or_default();
+            if self.wish.is_empty() {
+                nick.clone_into(&mut self.wish);
+            }
+            view(&room.view).entering(nick);
+            let folded = self.fold(split(id.as_str()).0);
+            self.rooms.insert(folded, room);
+        }
+        if !self.rooms.is_empty() {
+            self.connect();
+        }
+    }
+
+    /// When something was said: the server's time where it tells one.
+    pub(super) fn time_of(&self, line: &Line<'_>) -> SystemTime {
+        line.tag("time").and_then(|t| time::server_time(&t)).unwrap_or_else(|| self.host.now())
+    }
+}

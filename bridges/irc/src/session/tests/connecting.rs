@@ -1,0 +1,230 @@
+//! Ports, registration, logins, nicks, loss and return.
+
+use isthmus_bridge::LinkState;
+
+use super::*;
+
+#[tokio::test]
+async fn a_refused_port_is_told_and_the_join_fails() {
+    let stage = Stage::open().await;
+    let port = stage.port;
+    drop(stage);
+    let net = Net::at(port);
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    net.told("the attempt", key_is("connecting-plain")).await;
+    net.told("the refusal", key_is("connect-failed")).await;
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Unreachable));
+    net.host.reported("the end", |l| matches!(l, LinkState::Down { retry_at: None, .. })).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_private_address_is_refused_unless_it_is_allowed() {
+    let bridge = build(&crate::Irc, json!({})).expect("good keys");
+    let host = FakeHost::of(&bridge);
+    prepare(&host, 1);
+    let net = Net { bridge, host };
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Forbidden));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn an_unknown_host_is_no_such_recipient() {
+    let net = Net::at(1);
+    net.host.set_default("address", "no-such-host.invalid");
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::NoSuchRecipient));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_nick_in_use_fails_the_join_and_closes() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.expect("USER ").await;
+    client.send(":irc.test 433 * romeo :Nickname is already in use.").await;
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Conflict));
+    client.expect("QUIT").await;
+    client.ended().await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_fallback_nick_is_taken_and_the_wished_one_regained() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("fallback_nicks", "montague");
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.expect("USER ").await;
+    client.send(":irc.test 433 * romeo :Nickname is already in use.").await;
+    client.expect("NICK montague").await;
+    client.nick = "montague".to_owned();
+    for line in ["CAP * LS :", "001 montague :Welcome", "005 montague MONITOR=100 :are supported", "376 montague :End"] {
+        client.send(&format!(":irc.test {line}")).await;
+    }
+    client.expect("MONITOR + romeo").await;
+    client.admit("#c", "@montague romeo").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    let view = net.host.host().room(session.of(), &"#c%net".into());
+    assert_eq!(view.lock().expect("nobody panicked").nick(), "montague");
+    client.send(":romeo!x@y QUIT :bye").await;
+    client.expect("NICK romeo").await;
+    client.send(":montague!u@host.test NICK romeo").await;
+    net.host.emitted("the nick", |e| e.event == Event::Room(RoomChange::Renamed { nick: "romeo".to_owned() })).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_login_comes_before_the_rooms_and_its_failure_stops_them() {
+    for (answer, expected) in [("903 romeo :SASL authentication successful", None), ("904 romeo :Invalid", Some(Failure::BadCredentials))] {
+        let stage = Stage::open().await;
+        let net = Net::at(stage.port);
+        net.host.set_default("sasl_account", "jilles");
+        net.host.set_default("sasl_password", "sesame");
+        let session = net.session();
+        let key = session.send(net.address("#c%net"), join("romeo"));
+        let mut client = stage.accept().await;
+        client.expect("USER ").await;
+        client.nick = "romeo".to_owned();
+        client.send(":irc.test CAP * LS :sasl=PLAIN multi-prefix").await;
+        client.expect("CAP REQ :multi-prefix sasl").await;
+        client.send(":irc.test CAP * ACK :multi-prefix sasl").await;
+        client.expect("AUTHENTICATE PLAIN").await;
+        client.send("AUTHENTICATE +").await;
+        client.expect("AUTHENTICATE amlsbGVzAGppbGxlcwBzZXNhbWU=").await;
+        client.send(&format!(":irc.test {answer}")).await;
+        if expected.is_none() {
+            client.expect("CAP END").await;
+            client.send(":irc.test 001 romeo :Welcome").await;
+            client.send(":irc.test 422 romeo :no MOTD").await;
+            client.admit("#c", "romeo").await;
+        } else {
+            net.host.reported("the login", |l| matches!(l, LinkState::NeedsLogin { .. })).await;
+            client.ended().await;
+            assert!(!client.seen.iter().any(|l| l.starts_with("JOIN")), "{:?}", client.seen);
+        }
+        assert_eq!(failure(&net.host, &key).await, expected);
+        session.stop().await.expect("stops");
+    }
+}
+
+#[tokio::test]
+async fn no_password_goes_over_a_plain_port_that_nobody_chose() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("ports", "6667 (no secrets)");
+    net.host.set_default("sasl_password", "sesame");
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    let error = error(&net.host, &key).await.expect("refused");
+    assert_eq!(error.failure, Failure::Unreachable);
+    assert!(key_is("no-safe-port")(&error.text), "{error}");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_broken_connection_comes_back_with_its_rooms_and_is_told_once() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, client) = net.inside(&stage, "", "romeo @juliet").await;
+    client.reset();
+    net.host.emitted("the loss", |e| matches!(e.event, Event::Room(RoomChange::Lost { coming_back: true, .. }))).await;
+    let key = session.send(net.address("#c%net"), group("anybody?"));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Unreachable), "the room is held");
+    // The first attempt is thrown out, the second one holds.
+    drop(stage.accept().await);
+    let mut client = stage.welcome("").await;
+    client.admit("#c", "romeo @juliet mercutio").await;
+    net.host.emitted("the return", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    let lost = net.host.emits().into_iter().filter(|e| matches!(&e.event, Event::Notice { text, .. } if key_is("link-lost")(text)));
+    assert!(lost.count() <= 1, "one message, not one for each attempt");
+    let view = net.host.host().room(session.of(), &"#c%net".into());
+    assert_eq!(view.lock().expect("nobody panicked").members().len(), 3);
+    session.stop().await.expect("stops");
+    client.expect("QUIT").await;
+}
+
+#[tokio::test]
+async fn a_ban_from_the_network_waits_long_before_the_next_try() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    client.send("ERROR :Closing Link: romeo[host] (K-Lined)").await;
+    drop(client);
+    let state = net.host.reported("the end", |l| matches!(l, LinkState::Down { .. })).await;
+    let LinkState::Down { reason, retry_at: Some(at) } = state else { panic!("{state:?}") };
+    assert!(reason.to_string().contains("K-Lined"), "{reason}");
+    assert!(at.duration_since(net.host.time()).expect("later") > std::time::Duration::from_secs(500));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn services_are_spoken_to_before_the_rooms_are_entered() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("after_connect_commands", "PRIVMSG NickServ :IDENTIFY pw\nMODE romeo +x");
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("").await;
+    client.expect("PRIVMSG NickServ :IDENTIFY pw").await;
+    client.expect("MODE romeo +x").await;
+    client.send(":NickServ!s@services NOTICE romeo :You are now identified.").await;
+    client.admit("#c", "romeo").await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn persistent_rooms_are_entered_again_by_the_next_session() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("persistent", "true");
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let left = session.deliver(net.address("#c%net"), Intent::Leave { status: None }).await;
+    assert_eq!(left[0].result, Ok(()), "clients may leave; the nick stays");
+    session.stop().await.expect("stops");
+    client.expect("QUIT").await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("PART")), "{:?}", client.seen);
+    let again = net.session();
+    let mut client = stage.welcome("").await;
+    client.admit("#c", "romeo").await;
+    net.host.emitted("the return", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    again.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn the_last_room_closes_the_connection() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let key = session.send(net.address("#c%net"), Intent::Leave { status: Some("so long".to_owned()) });
+    assert_eq!(client.expect("PART").await, "PART #c :so long");
+    client.send(":romeo!u@host.test PART #c :so long").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    client.expect("QUIT").await;
+    client.ended().await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn commands_disconnect_and_say_how_things_stand() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let step = session.command("get-irc-connection-info", net.address("net"), Vec::new()).await.expect("it works");
+    let isthmus_bridge::Step::Done { table: Some(table), .. } = step else { panic!("{step:?}") };
+    assert_eq!(table.rows, [["#c%net"]]);
+    let values = isthmus_bridge::Values::new().with("quit-message", "bye\r\nJOIN #x");
+    session.command("disconnect-from-irc-server", net.address("net"), vec![values]).await.expect("it works");
+    assert_eq!(client.expect("QUIT").await, "QUIT :bye  JOIN #x");
+    net.host.emitted("the end", |e| matches!(e.event, Event::Room(RoomChange::Lost { coming_back: false, .. }))).await;
+    session.stop().await.expect("stops");
+}

@@ -1,0 +1,232 @@
+//! Joins, members, modes, subjects, lists.
+
+use isthmus_bridge::query::Part;
+use isthmus_bridge::room::{Rank, Standing};
+use isthmus_bridge::{Query, RoomId};
+
+use super::*;
+
+#[tokio::test]
+async fn ten_thousand_names_are_one_event() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("PREFIX=(ov)@+").await;
+    client.expect("JOIN #c").await;
+    let mut burst = ":romeo!u@host.test JOIN #c\r\n:irc.test 332 romeo #c :A subject\r\n:irc.test 333 romeo #c juliet!j@k 1700000000\r\n".to_owned();
+    for i in 0..1_000 {
+        let names: Vec<String> = (0..10).map(|n| format!("@+nick{i}x{n}")).collect();
+        burst.push_str(&format!(":irc.test 353 romeo = #c :{}\r\n", names.join(" ")));
+    }
+    burst.push_str(":irc.test 353 romeo = #c :romeo\r\n:irc.test 366 romeo #c :End\r\n");
+    client.raw(burst.as_bytes()).await;
+    net.host.emitted("the end of the join", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    {
+        let view = view.lock().expect("nobody panicked");
+        assert_eq!((view.standing, view.members().len(), view.nick()), (Standing::Inside, 10_001, "romeo"));
+        assert_eq!((view.subject.words.as_str(), view.subject.by.as_deref()), ("A subject", Some("juliet")));
+        assert!(view.members()[0].rank.has(Rank::MODERATOR | Rank::VOICE));
+    }
+    assert!(!net.host.emits().iter().any(|e| e.event == Event::Room(RoomChange::Entered)), "they are in the view");
+    session.stop().await.expect("stops");
+    assert_eq!(view.lock().expect("nobody panicked").standing, Standing::Outside);
+}
+
+#[tokio::test]
+async fn refused_joins_say_why() {
+    let cases = [
+        ("471", Failure::Full),
+        ("473", Failure::Forbidden),
+        ("474", Failure::Forbidden),
+        ("475", Failure::PasswordRequired),
+        ("403", Failure::NoSuchRecipient),
+        ("405", Failure::OverQuota),
+        ("477", Failure::NotRegistered),
+        ("499", Failure::Rejected),
+    ];
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    for (code, expected) in cases {
+        let key = session.send(net.address("#x%net"), join("romeo"));
+        client.expect("JOIN #x").await;
+        client.send(&format!(":irc.test {code} romeo #x :Cannot join channel")).await;
+        let error = error(&net.host, &key).await.expect("refused");
+        assert_eq!((error.failure, error.code.as_deref()), (expected, Some(code)));
+        assert_eq!(error.text, Text::plain("Cannot join channel"));
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_forward_names_the_other_room_and_leaves_it() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    session.send(net.address("#old%net"), join("romeo"));
+    client.expect("JOIN #old").await;
+    client.send(":irc.test 470 romeo #old #new :Forwarding to another channel").await;
+    client.send(":romeo!u@host.test JOIN #new").await;
+    let event = net.host.emitted("the refusal", |e| matches!(e.event, Event::Room(RoomChange::Refused { .. }))).await;
+    let Event::Room(RoomChange::Refused { redirect, .. }) = event.event else { panic!("a refusal") };
+    assert_eq!(redirect, Some(RoomId::from("#new%net")));
+    client.expect("PART #new").await;
+    assert!(!net.host.emits().iter().any(|e| matches!(e.event, Event::Invited { .. })));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn who_comes_goes_and_changes_is_seen() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "away-notify extended-join", "romeo @juliet").await;
+    let host = &net.host;
+    let view = host.host().room(session.of(), &RoomId::from("#c%net"));
+    let rank = |nick: &str| {
+        let view = view.lock().expect("nobody panicked");
+        view.members().iter().find(|m| m.nick() == nick).map(|m| (m.rank, m.person.host.clone(), m.person.account.clone()))
+    };
+    let mercutio = net.occupant("#c%net", "Mercutio");
+    let room = async |what: &str, line: &str, client: &mut Client| {
+        client.send(line).await;
+        host.emitted(what, |e| matches!(e.event, Event::Room(_))).await
+    };
+    let event = room("an entry", ":Mercutio!m@verona JOIN #c merc :Real", &mut client).await;
+    assert_eq!((event.from, event.event), (mercutio.clone(), Event::Room(RoomChange::Entered)));
+    let (_, known, account) = rank("Mercutio").expect("inside");
+    assert_eq!((known.as_deref(), account.as_deref()), (Some("m@verona"), Some("merc")));
+
+    let event = room("a mode", ":juliet!j@k MODE #c +v-o mercutio juliet", &mut client).await;
+    assert_eq!((event.from, event.event), (mercutio, Event::Room(RoomChange::Changed { by: Some("juliet".to_owned()) })));
+    assert!(rank("Mercutio").expect("inside").0.has(Rank::VOICE));
+    assert!(!rank("juliet").expect("inside").0.has(Rank::MODERATOR));
+    net.told("the mode in words", key_is("mode")).await;
+
+    room("away", ":Mercutio!m@verona AWAY :dead", &mut client).await;
+    assert!(rank("Mercutio").expect("inside").0.has(Rank::AWAY));
+    let event = room("a nick", ":Mercutio!m@verona NICK ghost", &mut client).await;
+    assert_eq!(event.event, Event::Room(RoomChange::Renamed { nick: "ghost".to_owned() }));
+    let event = room("a kick", ":juliet!j@k KICK #c ghost :boo", &mut client).await;
+    let kicked = RoomChange::Left { status: Some("boo".to_owned()), how: isthmus_bridge::inbound::Departure::Kicked, by: Some("juliet".to_owned()) };
+    assert_eq!(event.event, Event::Room(kicked));
+    let event = room("a quit", ":juliet!j@k QUIT :so long", &mut client).await;
+    assert!(matches!(event.event, Event::Room(RoomChange::Left { .. })));
+    let event = room("a subject", ":tybalt!t@k TOPIC #c :\x02New\x02", &mut client).await;
+    assert!(matches!(event.event, Event::Room(RoomChange::Subject { subject, .. }) if subject == "*New*"));
+    let event = room("our own kick", ":tybalt!t@k KICK #c romeo :out", &mut client).await;
+    assert_eq!(event.from, net.occupant("#c%net", "romeo"));
+    assert_eq!(view.lock().expect("nobody panicked").standing, Standing::Outside);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn orders_wait_for_the_network_and_refusals_are_told() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "@romeo juliet").await;
+    let (host, room, juliet) = (&net.host, net.address("#c%net"), net.occupant("#c%net", "juliet"));
+
+    let key = session.send(room.clone(), Intent::SetRole { who: juliet.clone(), role: None, affiliation: Some("admin".to_owned()), reason: None });
+    assert_eq!(client.expect("MODE").await, "MODE #c +o juliet");
+    client.send(":romeo!u@host.test MODE #c +o juliet").await;
+    assert_eq!(failure(host, &key).await, None);
+    let key = session.send(room.clone(), Intent::SetRole { who: juliet.clone(), role: None, affiliation: Some("member".to_owned()), reason: None });
+    assert_eq!(client.expect("MODE").await, "MODE #c -o+v juliet juliet");
+    client.send(":irc.test 482 romeo #c :You're not channel operator").await;
+    assert_eq!(failure(host, &key).await, Some(Failure::Forbidden));
+
+    let key = session.send(room.clone(), Intent::SetSubject { subject: "two\nlines".to_owned() });
+    assert_eq!(client.expect("TOPIC").await, "TOPIC #c :two lines");
+    client.send(":romeo!u@host.test TOPIC #c :two lines").await;
+    assert_eq!(failure(host, &key).await, None);
+
+    let key = session.send(room.clone(), Intent::Rename { nick: "tybalt".to_owned() });
+    client.expect("NICK tybalt").await;
+    client.send(":irc.test 433 romeo tybalt :Nickname is already in use").await;
+    assert_eq!(failure(host, &key).await, Some(Failure::Conflict));
+
+    let key = session.send(room.clone(), Intent::Invite { room: RoomId::from("#c%net"), who: net.address("mercutio%net"), reason: None });
+    client.expect("INVITE mercutio #c").await;
+    client.send(":irc.test 341 romeo mercutio #c").await;
+    assert_eq!(failure(host, &key).await, None);
+
+    let key = session.send(room.clone(), Intent::Ban { mask: "juliet".to_owned(), on: true, reason: Some("why".to_owned()) });
+    assert_eq!(client.expect("MODE").await, "MODE #c +b juliet!*@*");
+    assert_eq!(client.expect("KICK").await, "KICK #c juliet :why");
+    client.send(":romeo!u@host.test MODE #c +b juliet!*@*").await;
+    assert_eq!(failure(host, &key).await, None);
+    let key = session.send(room.clone(), Intent::Remove { who: net.occupant("#c%net", "nobody"), reason: None });
+    assert_eq!(failure(host, &key).await, Some(Failure::NoSuchRecipient));
+
+    let values = isthmus_bridge::Values::new().with("muc#roomconfig_moderatedroom", "1").with("muc#roomconfig_roomsecret", "se cret").with("muc#roomconfig_maxusers", "5");
+    let key = session.send(room, Intent::SetRoomConfig { values });
+    assert_eq!(client.expect("MODE").await, "MODE #c +mkl secret 5");
+    client.send(":romeo!u@host.test MODE #c +mkl secret 5").await;
+    assert_eq!(failure(host, &key).await, None);
+    let view = host.host().room(session.of(), &RoomId::from("#c%net"));
+    assert_eq!(view.lock().expect("nobody panicked").modes, "+klm secret 5");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn questions_are_answered_from_what_the_server_says() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "@romeo +juliet").await;
+
+    let script = async {
+        client.expect("WHOIS juliet juliet").await;
+        for line in ["311 romeo juliet j k * :Juliet Capulet", "319 romeo juliet :@#c", "317 romeo juliet 42 1700000000 :seconds idle", "318 romeo juliet :End"] {
+            client.send(&format!(":irc.test {line}")).await;
+        }
+        client.expect("LIST").await;
+        for line in ["321 romeo Channel :Users", "322 romeo #big 99 :Subject", "322 romeo #C 3 :Other", "323 romeo :End"] {
+            client.send(&format!(":irc.test {line}")).await;
+        }
+        client.expect("MODE #c b").await;
+        for line in ["367 romeo #c *!*@bad.test juliet!j@k 1700000000", "368 romeo #c :End"] {
+            client.send(&format!(":irc.test {line}")).await;
+        }
+        client.expect("PRIVMSG juliet :\u{1}VERSION").await;
+        client.send(":juliet!j@k NOTICE romeo :\u{1}VERSION quill 1\u{1}").await;
+        client.expect("WHOIS nobody").await;
+        client.send(":irc.test 401 romeo nobody :No such nick").await;
+        client.send(":irc.test 318 romeo nobody :End").await;
+    };
+    let asking = async {
+        let (parts, end) = session.ask(Query::About(net.address("juliet%net"))).await;
+        let Part::Facts(facts) = &parts[0] else { panic!("{parts:?}") };
+        assert_eq!((facts.get("realname"), facts.get("idle"), facts.get("rooms"), end), (Some("Juliet Capulet"), Some("42"), Some("@#c"), Ok(())));
+        let (parts, _) = session.ask(Query::Rooms { filter: Some("BIG".to_owned()) }).await;
+        assert!(matches!(&parts[..], [Part::Room { room, occupants: Some(99), .. }] if room.as_str() == "#big%net"), "{parts:?}");
+        let (parts, _) = session.ask(Query::Affiliates { room: "#c%net".into(), list: "outcast".to_owned() }).await;
+        assert!(matches!(&parts[..], [Part::Affiliate { who, note: Some(by), .. }] if who == "*!*@bad.test" && by == "juliet"), "{parts:?}");
+        let what = isthmus_bridge::query::ProbeKind::Version;
+        let (parts, _) = session.ask(Query::Probe { of: net.occupant("#c%net", "juliet"), what }).await;
+        assert_eq!(parts, [Part::Words(Text::plain("quill 1"))]);
+        let (_, end) = session.ask(Query::About(net.address("nobody%net"))).await;
+        assert_eq!(end.expect_err("nobody").failure, Failure::NoSuchRecipient);
+        let (parts, _) = session.ask(Query::Affiliates { room: "#c%net".into(), list: "member".to_owned() }).await;
+        assert!(matches!(&parts[..], [Part::Affiliate { nick: Some(nick), .. }] if nick == "juliet"), "{parts:?}");
+    };
+    tokio::join!(script, asking);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_join_that_nobody_asked_for_is_an_invitation() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    client.send(":romeo!u@host.test JOIN #forced").await;
+    let event = net.host.emitted("an invitation", |e| matches!(e.event, Event::Invited { .. })).await;
+    assert!(matches!(event.event, Event::Invited { room, .. } if room.as_str() == "#forced%net"));
+    let key = session.send(net.address("#forced%net"), join("romeo"));
+    client.expect("NAMES #forced").await;
+    client.send(":irc.test 353 romeo = #forced :romeo @op").await;
+    client.send(":irc.test 366 romeo #forced :End").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    session.stop().await.expect("stops");
+}

@@ -1,0 +1,173 @@
+//! Words in both directions.
+
+use isthmus_bridge::{MessageKind, ForeignMessageId};
+
+use super::*;
+
+#[tokio::test]
+async fn lines_come_back_from_the_servers_echo_with_their_ids() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "echo-message server-time message-tags", "romeo juliet").await;
+    let key = session.send(net.address("#c%net"), group("but soft\nwhat light"));
+    for (part, words) in ["but soft", "what light"].into_iter().enumerate() {
+        assert_eq!(client.expect("PRIVMSG").await, format!("PRIVMSG #c :{words}"));
+        client.send(&format!("@msgid=id{part};time=2026-01-02T03:04:05.678Z :romeo!u@host.test PRIVMSG #c :{words}")).await;
+        let event = net.host.emitted("the echo", |e| matches!(e.event, Event::Message(_))).await;
+        assert_eq!((body(&event), event.echo_of.clone()), (words, Some((key.clone(), part as u16))));
+        assert_eq!(event.id, Some(ForeignMessageId::new(format!("id{part}"))));
+        assert_eq!(event.from, net.occupant("#c%net", "romeo"));
+    }
+    let isthmus_bridge::Outcome::Legs(legs) = net.host.outcome_of(&key).await else { panic!("dropped") };
+    assert_eq!(legs[0].ids, [ForeignMessageId::from("id0"), ForeignMessageId::from("id1")]);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn without_an_echo_we_reflect_and_a_complaint_fails_the_message() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let good = session.send(net.address("#c%net"), Intent::Send(Box::new({
+        let mut message = Message::group("waves");
+        message.action = true;
+        message
+    })));
+    assert_eq!(client.expect("PRIVMSG").await, "PRIVMSG #c :\u{1}ACTION waves\u{1}");
+    let event = net.host.emitted("the reflection", |e| matches!(e.event, Event::Message(_))).await;
+    assert!(matches!(&event.event, Event::Message(m) if m.action && m.body == "waves" && m.kind == MessageKind::Group));
+    assert_eq!(event.echo_of, Some((good.clone(), 0)));
+    assert_eq!(failure(&net.host, &good).await, None);
+    let bad = session.send(net.address("#c%net"), group("in vain"));
+    client.expect("PRIVMSG #c :in vain").await;
+    client.send(":irc.test 404 romeo #c :Cannot send to channel").await;
+    assert_eq!(failure(&net.host, &bad).await, Some(Failure::Forbidden));
+    let nobody = session.send(net.address("nobody%net"), chat("hello?"));
+    client.expect("PRIVMSG nobody :hello?").await;
+    client.send(":irc.test 401 romeo nobody :No such nick/channel").await;
+    assert_eq!(failure(&net.host, &nobody).await, Some(Failure::NoSuchRecipient));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn words_of_others_are_heard_and_styled() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo Juliet").await;
+    client.send(":Juliet!j@k PRIVMSG #C :\x02wherefore\x02 \x0304art\x0f thou").await;
+    let event = net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((body(&event), &event.from), ("*wherefore* art thou", &net.occupant("#c%net", "Juliet")));
+    client.send(":Juliet!j@k PRIVMSG #c :\u{1}ACTION sighs\u{1}").await;
+    let event = net.host.emitted("an action", |e| matches!(e.event, Event::Message(_))).await;
+    assert!(matches!(&event.event, Event::Message(m) if m.action && m.body == "sighs"));
+    client.send(":Juliet!j@k NOTICE #c :notice").await;
+    let event = net.host.emitted("a notice", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(body(&event), "[notice] notice");
+    client.send(":Juliet!j@k PRIVMSG romeo :psst").await;
+    let event = net.host.emitted("a private message", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((body(&event), &event.from), ("psst", &net.address("juliet%net")));
+    // A conversation that began in the room stays in it.
+    session.send(net.occupant("#c%net", "Juliet"), chat("here"));
+    client.expect("PRIVMSG Juliet :here").await;
+    client.send(":Juliet!j@k PRIVMSG romeo :there").await;
+    let event = net.host.emitted("an answer", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(event.from, net.occupant("#c%net", "Juliet"));
+    client.send(":Juliet!j@k PRIVMSG romeo :\u{1}VERSION\u{1}").await;
+    let answer = client.expect("NOTICE Juliet").await;
+    assert!(answer.starts_with("NOTICE Juliet :\u{1}VERSION Isthmus"), "{answer}");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_message_opens_the_connection_and_raw_lines_need_one() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    let raw = session.send(net.address("net"), Intent::Raw { line: "VERSION".to_owned() });
+    assert_eq!(failure(&net.host, &raw).await, Some(Failure::Unreachable));
+    session.send(net.address("juliet%net"), chat("hello"));
+    let mut client = stage.welcome("").await;
+    client.expect("PRIVMSG juliet :hello").await;
+    session.send(net.address("net"), Intent::Raw { line: "VERSION".to_owned() });
+    client.expect("VERSION").await;
+    client.send(":irc.test 351 romeo ircd-1 irc.test :words").await;
+    net.told("the answer", |t| *t == Text::plain("irc.test: ircd-1 irc.test words")).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn long_texts_are_cut_and_too_many_lines_are_refused() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    session.send(net.address("#c%net"), group(&"wörter ".repeat(120)));
+    for _ in 0..2 {
+        let line = client.expect("PRIVMSG").await;
+        let as_seen = format!(":romeo!u@host.test {line}\r\n");
+        assert!(as_seen.len() <= 512 && !line.contains('\u{fffd}'), "{} bytes", as_seen.len());
+    }
+    let key = session.send(net.address("#c%net"), group("1\n2\n3\n4\n5\n6"));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::TooLong { limit: 5 }));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn the_throttle_holds_lines_back_but_never_pong() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("throttle", "3 0.01");
+    let (session, mut client) = net.inside(&stage, "", "romeo").await; // JOIN and MODE have taken two
+    for i in 0..3 {
+        session.send(net.address("#c%net"), group(&format!("line {i}")));
+    }
+    client.expect("PRIVMSG #c :line 0").await;
+    client.send("PING :token").await;
+    client.expect("PONG :token").await;
+    assert!(!client.seen.iter().any(|l| l.contains("line 1")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn mode_as_a_word_is_a_command_and_anything_else_is_said() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    session.send(net.address("#c%net"), group("/mode +t"));
+    client.expect("MODE #c +t").await;
+    session.send(net.address("#c%net"), group("/modest proposal"));
+    client.expect("PRIVMSG #c :/modest proposal").await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn away_is_told_and_taken_back() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    session.send(net.address("net"), Intent::Presence { available: true, away: true, status: Some("in\r\nMantua".to_owned()) });
+    assert_eq!(client.expect("AWAY").await, "AWAY :in  Mantua");
+    session.send(net.address("net"), Intent::Presence { available: true, away: false, status: None });
+    assert_eq!(client.expect("AWAY").await, "AWAY");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn while_the_core_has_no_room_ping_is_answered_and_nothing_is_lost() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    net.host.room_for(Some(1));
+    for i in 0..50 {
+        client.send(&format!(":juliet!j@k PRIVMSG #c :line {i}")).await;
+        if i == 25 {
+            client.send("PING :still there").await;
+        }
+    }
+    client.expect("PONG :still there").await;
+    net.host.room_for(None);
+    for i in 0..50 {
+        let event = net.host.emitted("a line", |e| matches!(e.event, Event::Message(_))).await;
+        assert_eq!(body(&event), format!("line {i}"), "in order");
+    }
+    session.stop().await.expect("stops");
+}

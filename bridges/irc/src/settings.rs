@@ -1,0 +1,166 @@
+//! Settings of the bridge, by their keys. Where biboumi has the field, its name is biboumi's.
+
+use std::time::Duration;
+
+use isthmus_bridge::{Resolved, Scope, Setting, SettingKind};
+
+use crate::config::Config;
+use crate::proto::throttle::Rate;
+
+pub(crate) const ADDRESS: &str = "address";
+pub(crate) const TLS_PORTS: &str = "tls_ports";
+pub(crate) const PORTS: &str = "ports";
+pub(crate) const VERIFY: &str = "verify_certificate";
+pub(crate) const FINGERPRINT: &str = "fingerprint";
+pub(crate) const THROTTLE: &str = "throttle";
+pub(crate) const NICK: &str = "nick";
+pub(crate) const FALLBACK_NICKS: &str = "fallback_nicks";
+pub(crate) const USERNAME: &str = "username";
+pub(crate) const REALNAME: &str = "realname";
+pub(crate) const PASS: &str = "pass";
+pub(crate) const SASL_MECHANISM: &str = "sasl_mechanism";
+pub(crate) const SASL_ACCOUNT: &str = "sasl_account";
+pub(crate) const SASL_PASSWORD: &str = "sasl_password";
+pub(crate) const COMMANDS: &str = "after_connect_commands";
+pub(crate) const ENCODING_IN: &str = "encoding_in";
+pub(crate) const ENCODING_OUT: &str = "encoding_out";
+pub(crate) const FORMATTING: &str = "formatting";
+pub(crate) const SEND_FORMATTING: &str = "send_formatting";
+pub(crate) const MAX_LINES: &str = "max_lines";
+pub(crate) const AWAY: &str = "away";
+pub(crate) const KEY: &str = "key";
+pub(crate) const PERSISTENT: &str = "persistent";
+pub(crate) const RECORD: &str = "record_history";
+pub(crate) const MAX_HISTORY: &str = "max_history_length";
+
+/// [`FORMATTING`]: XEP-0393.
+pub(crate) const STYLING: &str = "styling";
+
+/// [`PORTS`] where nobody chose: plain text as a last resort, and nothing secret over it.
+const IMPLICIT_PORTS: &str = "6667 (no secrets)";
+
+/// All of them, with the defaults that the section names.
+pub(crate) fn all(config: &Config) -> Vec<Setting> {
+    use Scope::{Gateway, Network, Room};
+    const NET: &[Scope] = &[Gateway, Network];
+    const ONE_NET: &[Scope] = &[Network];
+    const ALL: &[Scope] = &[Gateway, Network, Room];
+    let yes = |on: bool| if on { "true" } else { "false" };
+    // A setting's default lives as long as the program; this one is made once for each bridge that is built.
+    let history: &'static str = config.history.max_on_join.to_string().leak();
+    vec![
+        Setting::new(ADDRESS, SettingKind::Line, ONE_NET, ""),
+        Setting::new(TLS_PORTS, SettingKind::Line, ONE_NET, "6697, 6670"),
+        Setting::new(PORTS, SettingKind::Line, ONE_NET, IMPLICIT_PORTS),
+        Setting::new(VERIFY, SettingKind::Bool, ONE_NET, "true"),
+        Setting::new(FINGERPRINT, SettingKind::Line, ONE_NET, ""),
+        Setting::new(NICK, SettingKind::Line, NET, ""),
+        Setting::new(FALLBACK_NICKS, SettingKind::Line, NET, ""),
+        Setting::new(USERNAME, SettingKind::Line, NET, ""),
+        Setting::new(REALNAME, SettingKind::Line, NET, ""),
+        Setting::new(PASS, SettingKind::Secret, ONE_NET, ""),
+        Setting::new(
+            SASL_MECHANISM,
+            SettingKind::Choice(&[("auto", "The best that the server has"), ("PLAIN", "PLAIN"), ("SCRAM-SHA-256", "SCRAM-SHA-256")]),
+            ONE_NET,
+            "auto",
+        ),
+        Setting::new(SASL_ACCOUNT, SettingKind::Line, ONE_NET, ""),
+        Setting::new(SASL_PASSWORD, SettingKind::Secret, ONE_NET, ""),
+        Setting::new(COMMANDS, SettingKind::Lines, ONE_NET, ""),
+        Setting::new(THROTTLE, SettingKind::Line, ONE_NET, "10 1").admin_only(),
+        Setting::new(ENCODING_IN, SettingKind::Line, ALL, "windows-1252"),
+        Setting::new(ENCODING_OUT, SettingKind::Line, ALL, "utf-8"),
+        Setting::new(
+            FORMATTING,
+            SettingKind::Choice(&[(STYLING, "Message styling (*bold*)"), ("plain", "Plain text")]),
+            ALL,
+            STYLING,
+        ),
+        Setting::new(SEND_FORMATTING, SettingKind::Bool, ALL, "false"),
+        Setting::new(MAX_LINES, SettingKind::Number { min: 1, max: 100 }, NET, "5"),
+        Setting::new(AWAY, SettingKind::Bool, NET, "true"),
+        Setting::new(KEY, SettingKind::Secret, &[Room], ""),
+        Setting::new(PERSISTENT, SettingKind::Bool, ALL, yes(config.persistent_by_default)),
+        Setting::new(RECORD, SettingKind::Bool, ALL, yes(config.history.record)),
+        Setting::new(MAX_HISTORY, SettingKind::Number { min: 0, max: 10_000 }, ALL, history),
+    ]
+}
+
+/// Where to connect, in order: port, and whether by TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ports {
+    /// In the order in which they are tried.
+    pub(crate) all: Vec<(u16, bool)>,
+    /// Whether somebody chose the plain ones, so that a password may go over them.
+    pub(crate) plain_by_choice: bool,
+}
+
+/// The ports of a network: TLS first.
+pub(crate) fn ports(settings: &Resolved) -> Ports {
+    let numbers = |text: &str| -> Vec<u16> {
+        let words = text.split(|c: char| !c.is_ascii_digit());
+        words.filter_map(|w| w.parse().ok()).filter(|n| *n != 0).take(16).collect()
+    };
+    let plain = settings.str(PORTS);
+    let mut all: Vec<(u16, bool)> = numbers(settings.str(TLS_PORTS)).into_iter().map(|port| (port, true)).collect();
+    all.extend(numbers(plain).into_iter().map(|port| (port, false)));
+    Ports { all, plain_by_choice: plain != IMPLICIT_PORTS }
+}
+
+/// `10 1` or `{"burst": 10, "per_second": 1.0}` (as the configuration's table arrives). Nonsense is the default; no rate is no bound.
+pub(crate) fn rate(settings: &Resolved) -> Rate {
+    let text = settings.str(THROTTLE).trim();
+    let json = serde_json::from_str::<serde_json::Value>(text).ok().filter(serde_json::Value::is_object);
+    let (burst, per_second) = match json {
+        Some(table) => (table["burst"].as_f64(), table["per_second"].as_f64()),
+        None => {
+            let mut words = text.split([' ', ',']).filter(|w| !w.is_empty());
+            let mut next = || words.next().and_then(|w| w.parse::<f64>().ok());
+            (next(), next())
+        }
+    };
+    let sound = |n: f64| n.is_finite() && (0.0..=1e6).contains(&n);
+    let burst = burst.filter(|n| sound(*n)).unwrap_or(10.0).max(1.0);
+    match per_second.filter(|n| sound(*n)).unwrap_or(1.0) {
+        0.0 => Rate::UNLIMITED,
+        per_second => Rate { burst: burst as u32, every: Duration::from_secs_f64((1.0 / per_second).min(3600.0)) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(key: &'static str, value: &str) -> Resolved {
+        Resolved::new([(key, value.to_owned())].into())
+    }
+
+    #[test]
+    fn ports_are_tried_with_tls_first() {
+        let defaults = Resolved::new(
+            [(TLS_PORTS, "6697, 6670".to_owned()), (PORTS, IMPLICIT_PORTS.to_owned())].into(),
+        );
+        let ports = ports(&defaults);
+        assert_eq!(ports.all, [(6697, true), (6670, true), (6667, false)]);
+        assert!(!ports.plain_by_choice);
+        let chosen = super::ports(&with(PORTS, "6667; 7000 0 99999 x"));
+        assert_eq!((chosen.all, chosen.plain_by_choice), (vec![(6667, false), (7000, false)], true));
+        assert!(super::ports(&with(PORTS, "")).all.is_empty(), "an empty list means never");
+    }
+
+    #[test]
+    fn a_rate_is_read_from_either_spelling() {
+        let cases = [
+            ("10 1", Rate { burst: 10, every: Duration::from_secs(1) }),
+            (r#"{"burst":5,"per_second":2.0}"#, Rate { burst: 5, every: Duration::from_millis(500) }),
+            ("3, 0.5", Rate { burst: 3, every: Duration::from_secs(2) }),
+            ("1000 0", Rate::UNLIMITED),
+            ("nonsense", Rate { burst: 10, every: Duration::from_secs(1) }),
+            ("-1 NaN", Rate { burst: 10, every: Duration::from_secs(1) }),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(rate(&with(THROTTLE, text)), expected, "{text}");
+        }
+    }
+}

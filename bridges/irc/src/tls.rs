@@ -1,0 +1,136 @@
+//! TLS towards servers: roots of the system, any certificate where the user says so, or one that is pinned.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use sha2::{Digest, Sha256};
+
+/// How a server shows that it is the one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// A certificate for its name from an authority that the system trusts.
+    Roots,
+    /// Not at all.
+    Nothing,
+    /// The certificate with this SHA-256.
+    Pinned([u8; 32]),
+}
+
+impl Check {
+    /// From the settings; a fingerprint that cannot be read fits no certificate.
+    pub(crate) fn of(verify: bool, fingerprint: &str) -> Self {
+        let digits: String = fingerprint.chars().filter(char::is_ascii_hexdigit).collect();
+        match (fingerprint.trim().is_empty(), hex::decode(digits).ok().and_then(|d| d.try_into().ok())) {
+            (false, pinned) => Self::Pinned(pinned.unwrap_or_default()),
+            (true, _) if verify => Self::Roots,
+            (true, _) => Self::Nothing,
+        }
+    }
+}
+
+/// The client's side. Roots are read at the first use, off the async threads, and shared by all connections.
+pub(crate) async fn client(check: &Check) -> Result<Arc<ClientConfig>, String> {
+    static ROOTS: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    static NOTHING: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    match check {
+        Check::Pinned(_) => with(Some(check.clone())),
+        Check::Nothing => match NOTHING.get() {
+            Some(known) => Ok(known.clone()),
+            None => with(Some(Check::Nothing)).map(|made| NOTHING.get_or_init(|| made).clone()),
+        },
+        Check::Roots => match ROOTS.get() {
+            Some(known) => Ok(known.clone()),
+            None => {
+                let made = tokio::task::spawn_blocking(|| with(None)).await.map_err(|e| e.to_string())??;
+                Ok(ROOTS.get_or_init(|| made).clone())
+            }
+        },
+    }
+}
+
+fn with(own: Option<Check>) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    let config = match own {
+        Some(check) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(OwnCheck { provider, check }))
+            .with_no_client_auth(),
+        None => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err("this machine has no root certificates".to_owned());
+            }
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+/// A pinned certificate, or any.
+#[derive(Debug)]
+struct OwnCheck {
+    provider: Arc<CryptoProvider>,
+    check: Check,
+}
+
+impl ServerCertVerifier for OwnCheck {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match &self.check {
+            Check::Pinned(pinned) if <[u8; 32]>::from(Sha256::digest(end_entity)) != *pinned => {
+                let found = hex::encode(Sha256::digest(end_entity));
+                Err(rustls::Error::General(format!("the certificate is not the pinned one: its SHA-256 is {found}")))
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_that_cannot_be_read_fits_nothing() {
+        assert_eq!(Check::of(true, ""), Check::Roots);
+        assert_eq!(Check::of(false, " "), Check::Nothing);
+        assert_eq!(Check::of(false, "nonsense"), Check::Pinned([0; 32]));
+        let colons = ["ab"; 32].join(":");
+        assert_eq!(Check::of(true, &colons), Check::Pinned([0xab; 32]));
+    }
+}

@@ -1,0 +1,71 @@
+//! Bytes ↔ text. IRC has no one encoding: what is not UTF-8 is read as the user says, and nothing is ever lost for it.
+
+use std::borrow::Cow;
+
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+
+/// What a user calls an encoding; windows-1252 where nobody knows the name.
+pub(crate) fn named(label: &str) -> &'static Encoding {
+    Encoding::for_label(label.trim().as_bytes()).unwrap_or(WINDOWS_1252)
+}
+
+/// UTF-8 if it is, else as `fallback` reads it. NUL has no place in any text.
+pub(crate) fn decode(bytes: &[u8], fallback: impl FnOnce() -> &'static Encoding) -> Cow<'_, str> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => {
+            let encoding = fallback();
+            // "UTF-8" as a fallback would be the answer that has just failed.
+            let encoding = if encoding == UTF_8 { WINDOWS_1252 } else { encoding };
+            encoding.decode_without_bom_handling(bytes).0
+        }
+    };
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "")) } else { text }
+}
+
+/// Text in this encoding; what it lacks is `?`.
+pub(crate) fn encode<'a>(text: &'a str, encoding: &'static Encoding) -> Cow<'a, [u8]> {
+    let (bytes, _, lost) = encoding.encode(text);
+    if !lost {
+        return bytes;
+    }
+    let mut one = [0; 4];
+    let safe: String = text
+        .chars()
+        .map(|c| if encoding.encode(c.encode_utf8(&mut one)).2 { '?' } else { c })
+        .collect();
+    Cow::Owned(encoding.encode(&safe).0.into_owned())
+}
+
+/// Whether XML 1.0 can hold it (section 2.2).
+pub(crate) fn is_xml(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// Without what XML cannot hold.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_xml) { Cow::Borrowed(text) } else { Cow::Owned(text.chars().filter(|c| is_xml(*c)).collect()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_utf_8_is_read_as_the_user_says() {
+        let read = |bytes: &[u8], label: &str| decode(bytes, || named(label)).into_owned();
+        assert_eq!(read("naïve".as_bytes(), "koi8-r"), "naïve");
+        assert_eq!(read(b"na\xefve \x80", "windows-1252"), "naïve €");
+        assert_eq!(read(b"\xf0\xd2\xc9\xd7\xc5\xd4", "koi8-r"), "Привет");
+        assert_eq!(read(b"na\xefve", "utf-8"), "naïve");
+        assert_eq!(read(b"na\xefve", "no such thing"), "naïve");
+        assert_eq!(read(b"a\0b", ""), "ab");
+        assert_eq!(clean("a\u{1}b\u{fffe}c\u{1f600}\n"), "abc\u{1f600}\n");
+    }
+
+    #[test]
+    fn what_an_encoding_lacks_is_a_question_mark() {
+        assert_eq!(&*encode("naïve 🦀!", named("iso-8859-1")), b"na\xefve ?!");
+        assert_eq!(&*encode("naïve", named("utf-8")), "naïve".as_bytes());
+    }
+}

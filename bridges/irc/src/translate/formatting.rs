@@ -1,0 +1,221 @@
+//! mIRC's codes (bold, italic, …, colours) ↔ message styling (XEP-0393). Where styling cannot say it, the words stay and the looks go.
+
+use std::borrow::Cow;
+
+use super::encoding::{clean, is_xml};
+
+const BOLD: u8 = 1;
+const ITALIC: u8 = 1 << 1;
+const STRIKE: u8 = 1 << 2;
+const MONO: u8 = 1 << 3;
+
+const STYLES: [(u8, char); 4] = [(BOLD, '*'), (ITALIC, '_'), (STRIKE, '~'), (MONO, '`')];
+
+/// Text from IRC, with styling or without, and without what XML cannot hold.
+pub(crate) fn from_irc(text: &str, styling: bool) -> Cow<'_, str> {
+    if !text.bytes().any(|b| b < 0x20 || b == 0x7f) {
+        return clean(text);
+    }
+    let letters = letters(text);
+    if !styling || letters.iter().all(|(_, style)| *style == 0) {
+        return Cow::Owned(letters.into_iter().map(|(c, _)| c).collect());
+    }
+    Cow::Owned(styled(&letters))
+}
+
+/// Characters with their styles; codes are gone.
+fn letters(text: &str) -> Vec<(char, u8)> {
+    let mut letters = Vec::with_capacity(text.len());
+    let mut style = 0;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{2}' => style ^= BOLD,
+            '\u{1d}' => style ^= ITALIC,
+            '\u{1e}' => style ^= STRIKE,
+            '\u{11}' => style ^= MONO,
+            '\u{f}' => style = 0,
+            '\u{3}' => skip_colour(&mut chars, 2, |c| c.is_ascii_digit()),
+            '\u{4}' => skip_colour(&mut chars, 6, |c| c.is_ascii_hexdigit()),
+            c if is_xml(c) && c != '\r' => letters.push((c, style)),
+            _ => {}
+        }
+    }
+    letters
+}
+
+/// `4`, `04,12`: foreground and background.
+fn skip_colour(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, width: usize, digit: impl Fn(char) -> bool) {
+    let mut some = false;
+    for _ in 0..width {
+        some |= chars.next_if(|c| digit(*c)).is_some();
+    }
+    let mut ahead = chars.clone();
+    if some && ahead.next() == Some(',') && ahead.next().is_some_and(&digit) {
+        chars.next();
+        for _ in 0..width {
+            chars.next_if(|c| digit(*c));
+        }
+    }
+}
+
+struct Span {
+    from: usize,
+    to: usize,
+    style: u8,
+    mark: char,
+}
+
+fn styled(letters: &[(char, u8)]) -> String {
+    let mut spans: Vec<Span> = Vec::new();
+    for (style, mark) in STYLES {
+        let mut i = 0;
+        while i < letters.len() {
+            if letters[i].1 & style == 0 {
+                i += 1;
+                continue;
+            }
+            let mut end = i;
+            while end < letters.len() && letters[end].1 & style != 0 {
+                end += 1;
+            }
+            spans.extend(span(letters, i, end, style, mark));
+            i = end;
+        }
+    }
+    spans.sort_by_key(|s| (s.from, std::cmp::Reverse(s.to)));
+    let spans = nested(spans);
+    let mut out = String::with_capacity(letters.len() + 8);
+    for i in 0..=letters.len() {
+        spans.iter().rev().filter(|s| s.to == i).for_each(|s| out.push(s.mark));
+        spans.iter().filter(|s| s.from == i).for_each(|s| out.push(s.mark));
+        if let Some((c, _)) = letters.get(i) {
+            out.push(*c);
+        }
+    }
+    out
+}
+
+/// The span as XEP-0393 (section 5.2) lets it be written: it begins after a space, has no space at its ends, and its mark is not among its words.
+fn span(letters: &[(char, u8)], mut from: usize, mut to: usize, style: u8, mark: char) -> Option<Span> {
+    while from < to && letters[from].0.is_whitespace() {
+        from += 1;
+    }
+    while from < to && letters[to - 1].0.is_whitespace() {
+        to -= 1;
+    }
+    let begins = from == 0 || letters[from - 1].0.is_whitespace();
+    let good = from < to && begins && !letters[from..to].iter().any(|(c, _)| *c == mark);
+    good.then_some(Span { from, to, style, mark })
+}
+
+/// Without the spans that cross another one, and without those inside preformatted text.
+fn nested(spans: Vec<Span>) -> Vec<Span> {
+    let mut kept: Vec<Span> = Vec::new();
+    for span in spans {
+        let crosses = |k: &Span| span.from < k.to && k.to < span.to;
+        let inside_mono = |k: &Span| k.style == MONO && span.from < k.to;
+        if !kept.iter().any(|k| crosses(k) || inside_mono(k)) {
+            kept.push(span);
+        }
+    }
+    kept
+}
+
+/// Message styling → mIRC's codes; for one line.
+pub(crate) fn to_irc(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut before = None;
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        let after = &rest[c.len_utf8()..];
+        let code = match c {
+            '*' => '\u{2}',
+            '_' => '\u{1d}',
+            '~' => '\u{1e}',
+            '`' => '\u{11}',
+            _ => '\0',
+        };
+        let opens = code != '\0' && before.is_none_or(|b: char| b.is_whitespace() || "*_~".contains(b));
+        if opens && let Some(end) = closing(after, c) {
+            out.push(code);
+            let inner = &after[..end];
+            if c == '`' { out.push_str(inner) } else { out.push_str(&to_irc(inner)) }
+            out.push(code);
+            rest = &after[end + c.len_utf8()..];
+            before = Some('x');
+            continue;
+        }
+        out.push(c);
+        before = Some(c);
+        rest = after;
+    }
+    out
+}
+
+/// Where the span closes: before the first such mark that does not follow a space.
+fn closing(text: &str, mark: char) -> Option<usize> {
+    if text.starts_with(|c: char| c.is_whitespace() || c == mark) {
+        return None;
+    }
+    text.char_indices()
+        .find(|(at, c)| *c == mark && *at > 0 && !text[..*at].ends_with(char::is_whitespace))
+        .map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn codes_become_styling() {
+        let cases = [
+            ("plain", "plain"),
+            ("\u{2}bold\u{2} and \u{1d}italic\u{1d}", "*bold* and _italic_"),
+            ("\u{2}bold to the end", "*bold to the end*"),
+            ("\u{1e}gone\u{f} \u{11}code\u{11}", "~gone~ `code`"),
+            ("\u{3}4,12red\u{3} \u{3}05x \u{3},y", "red x ,y"),
+            ("\u{4}ff0000,00ff00hex\u{f} \u{1f}under\u{1f} \u{16}rev\u{16}", "hex under rev"),
+            ("\u{2} spaced \u{2}", " *spaced* "),
+            ("in\u{2}side\u{2}", "inside"),
+            ("\u{2}a*b\u{2}", "a*b"),
+            ("\u{2}both \u{1d}of\u{1d}\u{2}", "*both _of_*"),
+            ("\u{2}one \u{1d}two\u{2} three\u{1d}", "*one two* three"),
+            ("\u{11}raw \u{2}x\u{2}\u{11}", "`raw x`"),
+            ("\u{7}bell\u{0}", "bell"),
+        ];
+        for (irc, expected) in cases {
+            assert_eq!(from_irc(irc, true), expected, "{irc:?}");
+        }
+        assert_eq!(from_irc("\u{2}bold\u{2}", false), "bold");
+    }
+
+    #[test]
+    fn styling_becomes_codes() {
+        let cases = [
+            ("*bold* and _italic_", "\u{2}bold\u{2} and \u{1d}italic\u{1d}"),
+            ("~gone~ `co*d*e`", "\u{1e}gone\u{1e} \u{11}co*d*e\u{11}"),
+            ("*_both_*", "\u{2}\u{1d}both\u{1d}\u{2}"),
+            ("2*3*4 snake_case_name", "2*3*4 snake_case_name"),
+            ("* item", "* item"),
+            ("*open", "*open"),
+            ("**", "**"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(to_irc(text), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_words_stay(text in "[\\x00-\\x1f a-z0-9,*_]{0,40}|\\PC{0,30}") {
+            let plain = from_irc(&text, false);
+            let marks = |c: &char| !"*_~`".contains(*c);
+            let styled: String = from_irc(&text, true).chars().filter(marks).collect();
+            prop_assert_eq!(styled, plain.chars().filter(marks).collect::<String>());
+            prop_assert!(plain.chars().all(is_xml));
+            let _ = to_irc(&text);
+        }
+    }
+}

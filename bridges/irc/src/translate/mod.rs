@@ -1,0 +1,5 @@
+//! Text between XMPP and IRC; pure.
+
+pub(crate) mod encoding;
+pub(crate) mod formatting;
+pub(crate) mod split;
