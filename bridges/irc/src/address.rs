@@ -35,11 +35,7 @@ pub(crate) struct IrcAddressing {
 impl IrcAddressing {
     /// With a fixed network, or with any. `name` stands for the network of the gateway's own address.
     pub(crate) fn new(fixed: Option<&str>, name: &str) -> Self {
-        Self {
-            fallback: NetworkId::new(fixed.unwrap_or(name)),
-            fixed: fixed.is_some(),
-            spellings: Mutex::default(),
-        }
+        Self { fallback: NetworkId::new(fixed.unwrap_or(name)), fixed: fixed.is_some(), spellings: Mutex::default() }
     }
 
     /// The only network, in fixed-network mode.
@@ -145,7 +141,9 @@ pub(crate) fn split(id: &str) -> (&str, &str) {
 /// The room of this name; `None` where no channel can have it.
 pub(crate) fn room_id(name: &str, network: &NetworkId) -> Option<RoomId> {
     let name = unescape_again(name).to_lowercase();
-    let fits = name.starts_with(ROOM_PREFIXES) && name.len() <= 400 && !name.contains(|c: char| " ,".contains(c) || c.is_control());
+    let fits = name.starts_with(ROOM_PREFIXES)
+        && name.len() <= 400
+        && !name.contains(|c: char| " ,".contains(c) || c.is_control());
     fits.then(|| RoomId::new(format!("{name}%{network}")))
 }
 
@@ -167,7 +165,8 @@ pub(crate) fn contact_id(nick: &str, network: &NetworkId) -> Option<ContactId> {
 /// A network's name: a host name or an alias of the administrator's.
 fn network_id(name: &str) -> Result<NetworkId, BadAddress> {
     let name = name.to_lowercase();
-    let good = !name.is_empty() && name.len() <= 255 && name.chars().all(|c| c.is_alphanumeric() || "._-:[]".contains(c));
+    let good =
+        !name.is_empty() && name.len() <= 255 && name.chars().all(|c| c.is_alphanumeric() || "._-:[]".contains(c));
     if good { Ok(NetworkId::new(name)) } else { Err(malformed("a network is a host name such as irc.libera.chat")) }
 }
 
@@ -177,7 +176,9 @@ fn malformed(why: &str) -> BadAddress {
 
 /// Whether a server's nodeprep (RFC 6122) leaves it as it is.
 fn stands_in_local(nick: &str) -> bool {
-    !nick.contains('%') && nick == nick.to_lowercase() && (is_plain(nick) || stringprep::nodeprep(&without_escaped(nick)).is_ok_and(|p| p == without_escaped(nick)))
+    !nick.contains('%')
+        && nick == nick.to_lowercase()
+        && (is_plain(nick) || stringprep::nodeprep(&without_escaped(nick)).is_ok_and(|p| p == without_escaped(nick)))
 }
 
 /// The core escapes these (XEP-0106), so nodeprep never sees them.
@@ -191,7 +192,9 @@ fn is_plain(text: &str) -> bool {
 
 /// Whether resourceprep leaves it as it is.
 fn is_resource(nick: &str) -> bool {
-    !nick.is_empty() && nick.len() <= 1023 && (is_plain(nick) || stringprep::resourceprep(nick).is_ok_and(|p| p == nick))
+    !nick.is_empty()
+        && nick.len() <= 1023
+        && (is_plain(nick) || stringprep::resourceprep(nick).is_ok_and(|p| p == nick))
 }
 
 /// The nick with `_` for what a resource cannot hold, and a hash, so that two such nicks differ.
@@ -270,7 +273,8 @@ mod tests {
         for (local, resource, expected) in cases {
             assert_eq!(addressing.parse(*local, *resource).as_ref(), Ok(expected), "{local:?}/{resource:?}");
         }
-        for bad in ["#rust", "%libera.chat", "a b%libera.chat", "#a b%net", "#a,b%net", "net/work", "nick%", "a!b%net"] {
+        for bad in ["#rust", "%libera.chat", "a b%libera.chat", "#a b%net", "#a,b%net", "net/work", "nick%", "a!b%net"]
+        {
             assert!(addressing.parse(Some(bad), None).is_err(), "{bad}");
         }
     }
@@ -297,7 +301,10 @@ mod tests {
             let resource = parts.resource.clone().expect("an occupant has one");
             assert!(is_resource(&resource), "{nick:?} is written {resource:?}");
             assert_eq!(addressing.parse(parts.local.as_deref(), Some(&resource)), Ok(occupant));
-            assert_eq!(addressing.format(&addressing.parse(parts.local.as_deref(), Some(&resource)).expect("good")), parts);
+            assert_eq!(
+                addressing.format(&addressing.parse(parts.local.as_deref(), Some(&resource)).expect("good")),
+                parts
+            );
         }
     }
 

@@ -103,7 +103,11 @@ fn disconnect(shared: &Shared, call: &Call) -> Step {
             done += 1;
         }
     }
-    if done == 0 { Step::done(Text::key("no-connection")) } else { Step::done(Text::key("disconnecting").with("count", done)) }
+    if done == 0 {
+        Step::done(Text::key("no-connection"))
+    } else {
+        Step::done(Text::key("disconnecting").with("count", done))
+    }
 }
 
 fn reconnect(shared: &Shared, call: &Call) -> Step {

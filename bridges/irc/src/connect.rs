@@ -186,7 +186,12 @@ pub(crate) fn is_public(address: IpAddr) -> bool {
             }
             let local = head[0] & 0xfe00 == 0xfc00 || head[0] & 0xffc0 == 0xfe80 || head[0] & 0xffc0 == 0xfec0;
             let documentation = head[0] == 0x2001 && head[1] == 0xdb8;
-            !(v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || local || documentation || head[..6] == [0; 6])
+            !(v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || local
+                || documentation
+                || head[..6] == [0; 6])
         }
     }
 }
@@ -210,7 +215,8 @@ mod tests {
     #[tokio::test]
     async fn a_loopback_address_is_refused_and_a_closed_port_says_so() {
         let network = Arc::new(Network::default());
-        let target = |allow_private| Target { host: "127.0.0.1".to_owned(), port: 1, tls: None, allow_private, bind: None };
+        let target =
+            |allow_private| Target { host: "127.0.0.1".to_owned(), port: 1, tls: None, allow_private, bind: None };
         let refused = dial(target(false), network.clone()).await.err();
         assert!(matches!(refused, Some(NoConnection::Private(_))), "{refused:?}");
         let refused = dial(target(true), network).await.err();

@@ -10,11 +10,13 @@
 //! | [`translate`] | pure: encodings, formatting, splitting |
 //! | `proto` | lines, capabilities, SASL, modes, flood control, without I/O |
 //! | [`commands`] | commands and forms |
+//! | [`listen`] | the ident protocol |
 
 mod address;
 mod commands;
 mod config;
 mod connect;
+mod listen;
 mod network;
 mod proto;
 mod session;
@@ -30,9 +32,11 @@ use isthmus_bridge::{
     Addressing, Bridge, BridgeError, Call, Command, ConfigError, Contacts, DeliveryError, Host, Inbox, Kind, Lang,
     Profile, Section, SessionOf, Setting, Step,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::address::IrcAddressing;
 use crate::config::Config;
+use crate::listen::Idents;
 use crate::network::Networks;
 
 /// The kind `irc`.
@@ -55,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) addressing: IrcAddressing,
     pub(crate) networks: Networks,
+    /// Names by which servers may know our connections.
+    pub(crate) idents: Arc<Idents>,
     profile: Profile,
     settings: Vec<Setting>,
     commands: Vec<Command>,
@@ -66,6 +72,7 @@ impl Shared {
         Self {
             addressing: IrcAddressing::new(config.fixed_network.as_deref(), &config.name),
             networks: Networks::default(),
+            idents: Arc::default(),
             profile: profile(&config),
             settings: settings::all(&config),
             commands: commands::all(config.fixed_network.is_some()),
@@ -107,6 +114,16 @@ impl Bridge for IrcBridge {
 
     async fn session(&self, of: SessionOf, inbox: Inbox, host: Host) -> Result<(), BridgeError> {
         session::run(self.0.clone(), of, inbox, host).await
+    }
+
+    async fn serve(&self, _host: Host, stop: CancellationToken) -> Result<(), BridgeError> {
+        match self.0.config.identd {
+            Some(bind) => listen::serve(bind, self.0.idents.clone(), stop).await,
+            None => {
+                stop.cancelled().await;
+                Ok(())
+            }
+        }
     }
 
     fn settings(&self) -> &[Setting] {

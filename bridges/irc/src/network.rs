@@ -10,7 +10,7 @@ use isthmus_bridge::room::People;
 use isthmus_bridge::{NetworkId, SessionOf};
 use tokio::time::Instant;
 
-use crate::proto::isupport::Casemapping;
+use crate::proto::isupport::{Casemapping, Isupport};
 use crate::session::Desk;
 
 /// How long resolved addresses are believed.
@@ -57,6 +57,8 @@ impl Networks {
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     people: [OnceLock<Arc<People>>; 3],
+    /// What its servers say of themselves: the same for all of them, mostly, and kept once.
+    server: Mutex<Arc<Isupport>>,
     resolved: Mutex<Option<(String, Vec<IpAddr>, Instant)>>,
     /// A connection by TLS has succeeded once: it never falls back to plain text.
     pub(crate) spoke_tls: AtomicBool,
@@ -69,6 +71,15 @@ impl Network {
     /// Its persons. The mapping is the server's; servers of one network agree on it.
     pub(crate) fn people(&self, mapping: Casemapping) -> Arc<People> {
         self.people[mapping.index()].get_or_init(|| Arc::new(People::new(mapping.fold()))).clone()
+    }
+
+    /// The same value, kept once for all connections whose server says the same.
+    pub(crate) fn share(&self, server: &Arc<Isupport>) -> Arc<Isupport> {
+        let mut known = lock(&self.server);
+        if **known != **server {
+            *known = server.clone();
+        }
+        known.clone()
     }
 
     /// Addresses of a host that were resolved a moment ago.

@@ -61,7 +61,11 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
         Setting::new(PASS, SettingKind::Secret, ONE_NET, ""),
         Setting::new(
             SASL_MECHANISM,
-            SettingKind::Choice(&[("auto", "The best that the server has"), ("PLAIN", "PLAIN"), ("SCRAM-SHA-256", "SCRAM-SHA-256")]),
+            SettingKind::Choice(&[
+                ("auto", "The best that the server has"),
+                ("PLAIN", "PLAIN"),
+                ("SCRAM-SHA-256", "SCRAM-SHA-256"),
+            ]),
             ONE_NET,
             "auto",
         ),
@@ -138,9 +142,7 @@ mod tests {
 
     #[test]
     fn ports_are_tried_with_tls_first() {
-        let defaults = Resolved::new(
-            [(TLS_PORTS, "6697, 6670".to_owned()), (PORTS, IMPLICIT_PORTS.to_owned())].into(),
-        );
+        let defaults = Resolved::new([(TLS_PORTS, "6697, 6670".to_owned()), (PORTS, IMPLICIT_PORTS.to_owned())].into());
         let ports = ports(&defaults);
         assert_eq!(ports.all, [(6697, true), (6670, true), (6667, false)]);
         assert!(!ports.plain_by_choice);

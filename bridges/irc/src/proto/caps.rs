@@ -63,8 +63,6 @@ pub(crate) struct Negotiation {
     pub(crate) active: Caps,
     /// The value of `sasl`: its mechanisms, where the server names them.
     pub(crate) mechanisms: Box<str>,
-    /// The value of `sts` (IRCv3 strict transport security), where the server has a policy.
-    pub(crate) sts: Option<Box<str>>,
     /// Requests that are not answered.
     open: u8,
     listed: bool,
@@ -123,10 +121,8 @@ impl Negotiation {
 
     fn offer(&mut self, name: &str) {
         let (name, value) = name.split_once('=').unwrap_or((name, ""));
-        match name {
-            "sasl" => self.mechanisms = value.into(),
-            "sts" => self.sts = Some(value.into()),
-            _ => {}
+        if name == "sasl" {
+            self.mechanisms = value.into();
         }
         if let Some(cap) = Caps::of(name) {
             self.offered.set(cap, true);
@@ -174,7 +170,7 @@ mod tests {
         assert_eq!(cap.on_cap(&["LS", "*", "multi-prefix sasl=PLAIN,EXTERNAL unknown"], true), Next::Wait);
         let Next::Request(lines) = cap.on_cap(&["LS", "server-time sts=port=6697"], true) else { panic!("a request") };
         assert_eq!(lines, ["multi-prefix server-time sasl"]);
-        assert_eq!((&*cap.mechanisms, cap.sts.as_deref()), ("PLAIN,EXTERNAL", Some("port=6697")));
+        assert_eq!(&*cap.mechanisms, "PLAIN,EXTERNAL");
         assert_eq!(cap.on_cap(&["ACK", "multi-prefix server-time sasl "], true), Next::Settled);
         assert!(cap.active.has(Caps::MULTI_PREFIX) && cap.active.has(Caps::SASL) && !cap.active.has(Caps::ECHO));
         let Next::Request(later) = cap.on_cap(&["NEW", "echo-message"], true) else { panic!("a request") };

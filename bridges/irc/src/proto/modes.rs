@@ -71,8 +71,13 @@ mod tests {
         let server = Isupport::default();
         let seen: Vec<(bool, char, Option<&str>)> =
             changes(&server, &["+ov-lk+m", "ann", "bob", "key"]).iter().map(|c| (c.on, c.mode, c.param)).collect();
-        let expected =
-            [(true, 'o', Some("ann")), (true, 'v', Some("bob")), (false, 'l', None), (false, 'k', Some("key")), (true, 'm', None)];
+        let expected = [
+            (true, 'o', Some("ann")),
+            (true, 'v', Some("bob")),
+            (false, 'l', None),
+            (false, 'k', Some("key")),
+            (true, 'm', None),
+        ];
         assert_eq!(seen, expected);
         assert!(changes(&server, &[]).is_empty());
         assert_eq!(changes(&server, &["+o"])[0].param, None, "a parameter may be missing");
@@ -88,7 +93,10 @@ mod tests {
             }
         }
         assert_eq!(modes, "+klt key 10");
-        assert_eq!((get(&modes, 'k', &server), get(&modes, 't', &server), get(&modes, 'n', &server)), (Some("key"), Some(""), None));
+        assert_eq!(
+            (get(&modes, 'k', &server), get(&modes, 't', &server), get(&modes, 'n', &server)),
+            (Some("key"), Some(""), None)
+        );
         for change in changes(&server, &["-klt", "key"]) {
             modes = apply(&modes, &change, &server);
         }

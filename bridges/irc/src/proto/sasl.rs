@@ -53,9 +53,14 @@ enum Scram {
     #[default]
     First,
     /// Sent the first message: nonce and bare message.
-    Sent { nonce: String, bare: String },
+    Sent {
+        nonce: String,
+        bare: String,
+    },
     /// Sent the proof: what the server has to answer.
-    Proved { signature: Vec<u8> },
+    Proved {
+        signature: Vec<u8>,
+    },
     Done,
 }
 
@@ -102,9 +107,7 @@ impl Login {
 
     fn scram(&mut self, challenge: &[u8], nonce: &str) -> Result<Vec<u8>, Nonsense> {
         let challenge = std::str::from_utf8(challenge).map_err(|_| Nonsense)?;
-        let field = |key: &str| {
-            challenge.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
-        };
+        let field = |key: &str| challenge.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
         match std::mem::replace(&mut self.scram, Scram::Done) {
             Scram::First => {
                 let account = self.account.replace('=', "=3D").replace(',', "=2C");
@@ -117,7 +120,8 @@ impl Login {
                 let theirs = field("r").filter(|r| r.starts_with(&nonce) && r.len() > nonce.len()).ok_or(Nonsense)?;
                 let salt = field("s").and_then(|s| BASE64.decode(s).ok()).ok_or(Nonsense)?;
                 // A bound, for a server must not keep us busy for minutes.
-                let rounds: u32 = field("i").and_then(|i| i.parse().ok()).filter(|i| (1..=500_000).contains(i)).ok_or(Nonsense)?;
+                let rounds: u32 =
+                    field("i").and_then(|i| i.parse().ok()).filter(|i| (1..=500_000).contains(i)).ok_or(Nonsense)?;
                 let salted = hi(self.password.as_bytes(), &salt, rounds);
                 let client_key = mac(&salted, b"Client Key");
                 let stored = Sha256::digest(client_key);
@@ -176,9 +180,11 @@ mod tests {
     use super::*;
 
     fn decoded(lines: &[String]) -> String {
-        String::from_utf8(BASE64.decode(lines.concat().replace('+', "")).unwrap_or_else(|_| {
-            BASE64.decode(lines.concat()).expect("base64")
-        }))
+        String::from_utf8(
+            BASE64
+                .decode(lines.concat().replace('+', ""))
+                .unwrap_or_else(|_| BASE64.decode(lines.concat()).expect("base64")),
+        )
         .expect("text")
     }
 

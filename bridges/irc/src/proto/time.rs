@@ -61,12 +61,22 @@ mod tests {
 
     #[test]
     fn times_are_read_and_nonsense_is_none() {
-        let at = |text: &str| server_time(text).map(|t| t.duration_since(SystemTime::UNIX_EPOCH).expect("later").as_millis());
+        let at = |text: &str| {
+            server_time(text).map(|t| t.duration_since(SystemTime::UNIX_EPOCH).expect("later").as_millis())
+        };
         assert_eq!(at("1970-01-01T00:00:00.000Z"), Some(0));
         assert_eq!(at("2011-10-19T16:40:51.620Z"), Some(1_319_042_451_620));
         assert_eq!(at("2024-02-29T12:00:00Z"), Some(1_709_208_000_000));
         assert_eq!(at("2024-02-29T12:00:00.5Z"), Some(1_709_208_000_500));
-        for bad in ["", "now", "2024-13-01T00:00:00Z", "2024-02-29 12:00:00", "0000-01-01T00:00:00Z", "2024-01-01T99:00:00Z", "2024-01-01T00:00:00.éZ"] {
+        for bad in [
+            "",
+            "now",
+            "2024-13-01T00:00:00Z",
+            "2024-02-29 12:00:00",
+            "0000-01-01T00:00:00Z",
+            "2024-01-01T99:00:00Z",
+            "2024-01-01T00:00:00.éZ",
+        ] {
             assert_eq!(server_time(bad), None, "{bad}");
         }
         assert_eq!(epoch("999999999999999999"), None);

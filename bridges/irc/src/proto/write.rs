@@ -13,7 +13,7 @@ pub(crate) fn line(command: &str, params: &[&str]) -> Vec<u8> {
             push_word(&mut out, word);
         }
         out.push(b' ');
-        if last.is_empty() || last.starts_with(':') || last.contains(' ') {
+        if last.is_empty() || last.starts_with(':') || last.contains([' ', '\r', '\n', '\0']) {
             out.push(b':');
         }
         out.extend(last.bytes().map(|b| if matches!(b, b'\r' | b'\n' | 0) { b' ' } else { b }));
@@ -86,7 +86,7 @@ mod tests {
             ("TOPIC", &["#c", ""], "TOPIC #c :\r\n"),
             ("KICK", &["#c", "a b", ":x"], "KICK #c a_b ::x\r\n"),
             ("PART", &["#c", "x\r\nQUIT"], "PART #c :x  QUIT\r\n"),
-            ("JOIN", &["", "\0"], "JOIN *  \r\n"),
+            ("JOIN", &["", "\0"], "JOIN * : \r\n"),
         ];
         for (command, params, expected) in cases {
             assert_eq!(String::from_utf8_lossy(&line(command, params)), *expected);

@@ -42,7 +42,11 @@ impl What {
     /// The room or nick that an error about this names.
     fn names(&self, name: &str) -> bool {
         match self {
-            Self::Part { room } | Self::Topic { room } | Self::Mode { room } | Self::Bans { room, .. } | Self::Modes { room, .. } => **room == *name,
+            Self::Part { room }
+            | Self::Topic { room }
+            | Self::Mode { room }
+            | Self::Bans { room, .. }
+            | Self::Modes { room, .. } => **room == *name,
             Self::Kick { room, nick } | Self::Invite { room, nick } => **room == *name || **nick == *name,
             Self::Whois { nick, .. } | Self::Ctcp { nick, .. } => **nick == *name,
             Self::Nick | Self::List { .. } => false,
@@ -109,7 +113,8 @@ impl Session {
             return;
         }
         let error = DeliveryError::new(Failure::TimedOut, Text::key("no-answer"));
-        let (late, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending).into_iter().partition(|p| p.until <= now);
+        let (late, still): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|p| p.until <= now);
         self.pending = still;
         late.into_iter().for_each(|p| p.fail(&error));
         self.close_if_unused();
@@ -120,7 +125,9 @@ impl Session {
     /// Every numeric that has no handler of its own.
     pub(super) fn on_numeric(&mut self, line: &Line<'_>, number: u16) {
         match number {
-            311..=313 | 317..=320 | 330 | 335 | 338 | 307 | 276 | 378 | 379 | 671 | 310 | 344 => self.on_whois(line, number),
+            311..=313 | 317..=320 | 330 | 335 | 338 | 307 | 276 | 378 | 379 | 671 | 310 | 344 => {
+                self.on_whois(line, number)
+            }
             314 | 369 | 406 => self.show(line),
             321..=323 => self.on_list(line, number),
             341 => self.on_inviting(line),
@@ -144,10 +151,11 @@ impl Session {
 
     fn on_motd(&mut self, line: &Line<'_>) {
         if let Some(link) = &mut self.link
-            && link.motd.len() < 32 * 1024
+            && link.motd.as_ref().is_none_or(|m| m.len() < 32 * 1024)
         {
-            link.motd.push_str(line.last());
-            link.motd.push('\n');
+            let motd = link.motd.get_or_insert_default();
+            motd.push_str(line.last());
+            motd.push('\n');
         }
     }
 
@@ -173,7 +181,7 @@ impl Session {
         let registering = self.link.as_ref().is_some_and(|l| l.phase == Phase::Registering);
         match number {
             432 | 433 | 436 | 437 if registering => return self.on_nick_refused(line),
-            464 | 465 | 463 | 466 if registering => {
+            463..=466 if registering => {
                 if let Some(link) = &mut self.link {
                     link.error = Some(line.last().into());
                 }
@@ -194,10 +202,15 @@ impl Session {
         }
         let (one, two) = (self.fold(first), self.fold(second));
         // 441 and 443 name the nick before the room.
-        if !first.is_empty() && self.refuse(&error, |w| w.names(&one) || (!two.is_empty() && w.names(&two) && matches!(number, 441 | 443))) {
+        if !first.is_empty()
+            && self
+                .refuse(&error, |w| w.names(&one) || (!two.is_empty() && w.names(&two) && matches!(number, 441 | 443)))
+        {
             return;
         }
-        if matches!(number, 401 | 403 | 404 | 408 | 412..=415 | 477 | 482 | 486 | 487 | 489 | 492 | 531 | 716) && self.refuse_words(first, &error) {
+        if matches!(number, 401 | 403 | 404 | 408 | 412..=415 | 477 | 482 | 486 | 487 | 489 | 492 | 531 | 716)
+            && self.refuse_words(first, &error)
+        {
             return;
         }
         if matches!(number, 416 | 263) && self.refuse(&error, |w| matches!(w, What::List { .. })) {
@@ -213,12 +226,19 @@ impl Session {
     pub(super) fn on_standard_reply(&mut self, line: &Line<'_>) {
         let words = format!("{}: {}", line.param(0), line.last());
         if line.command.eq_ignore_ascii_case("FAIL") {
-            let error = DeliveryError::new(Failure::Rejected, Text::plain(formatting::from_irc(line.last(), false).into_owned()))
-                .with_code(line.param(1));
-            let context: Vec<String> = line.params().get(2..).unwrap_or_default().iter().map(|p| (*p).to_owned()).collect();
+            let error = DeliveryError::new(
+                Failure::Rejected,
+                Text::plain(formatting::from_irc(line.last(), false).into_owned()),
+            )
+            .with_code(line.param(1));
+            let context: Vec<String> =
+                line.params().get(2..).unwrap_or_default().iter().map(|p| (*p).to_owned()).collect();
             for name in context {
                 let folded = self.fold(&name);
-                if self.join_refused(&name, &error, None) || self.refuse(&error, |w| w.names(&folded)) || self.refuse_words(&name, &error) {
+                if self.join_refused(&name, &error, None)
+                    || self.refuse(&error, |w| w.names(&folded))
+                    || self.refuse_words(&name, &error)
+                {
                     return;
                 }
             }
@@ -240,7 +260,10 @@ impl Session {
             _ => None,
         });
         let Some(facts) = asked else {
-            return if number == 318 { () } else { self.show(line) };
+            if number != 318 {
+                self.show(line);
+            }
+            return;
         };
         let clean = |text: &str| formatting::from_irc(text, false).into_owned();
         match number {
@@ -287,7 +310,10 @@ impl Session {
     fn on_list(&mut self, line: &Line<'_>, number: u16) {
         let at = self.pending.iter().position(|p| matches!(p.what, What::List { .. }));
         let Some(at) = at else {
-            return if number == 321 { () } else { self.show(line) };
+            if number != 321 {
+                self.show(line);
+            }
+            return;
         };
         if number == 323 {
             if let What::List { reply, .. } = self.pending.remove(at).what {
@@ -295,13 +321,19 @@ impl Session {
             }
             return;
         }
-        let Some(room) = crate::address::room_id(line.param(1), &self.of.network).filter(|_| number == 322) else { return };
+        let Some(room) = crate::address::room_id(line.param(1), &self.of.network).filter(|_| number == 322) else {
+            return;
+        };
         let subject = formatting::from_irc(line.last(), false).into_owned();
         self.pending[at].until = Instant::now() + LIST_PATIENCE;
         let What::List { filter, reply } = &mut self.pending[at].what else { return };
         let fits = filter.as_deref().is_none_or(|f| room.as_str().contains(f) || subject.to_lowercase().contains(f));
         if fits && reply.wanted() {
-            reply.part(Part::Room { room, occupants: line.param(2).parse().ok(), subject: Some(subject).filter(|s| !s.is_empty()) });
+            reply.part(Part::Room {
+                room,
+                occupants: line.param(2).parse().ok(),
+                subject: Some(subject).filter(|s| !s.is_empty()),
+            });
         }
     }
 
@@ -318,7 +350,11 @@ impl Session {
         if let What::Bans { reply, .. } = &mut self.pending[at].what {
             let by = line.param(3).split('!').next().unwrap_or_default();
             let note = Some(formatting::from_irc(by, false).into_owned()).filter(|n| !n.is_empty());
-            reply.part(Part::Affiliate { who: formatting::from_irc(line.param(2), false).into_owned(), nick: None, note });
+            reply.part(Part::Affiliate {
+                who: formatting::from_irc(line.param(2), false).into_owned(),
+                nick: None,
+                note,
+            });
         }
     }
 

@@ -23,6 +23,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const ECHO: Duration = Duration::from_secs(30);
 /// What a server puts before our words where it has not said it yet: `!user@host`.
 const UNKNOWN_HOST: usize = 1 + 10 + 1 + 63;
+/// Between two answers to CTCP.
+const CTCP: Duration = Duration::from_millis(500);
 /// Nicks whose away words are remembered.
 const AWAYS: usize = 200;
 
@@ -51,7 +53,8 @@ impl Session {
     pub(super) fn say(&mut self, to: To, delivery: Box<Delivery>) {
         let Delivery { event, ticket, .. } = *delivery;
         let isthmus_bridge::Intent::Send(message) = event.intent else { return ticket.failed(super::unsupported()) };
-        let settings = to.room.as_ref().and_then(|_| self.room(&to.name)).map_or(&self.settings, |r| &r.settings).clone();
+        let settings =
+            to.room.as_ref().and_then(|_| self.room(&to.name)).map_or(&self.settings, |r| &r.settings).clone();
         let most = usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1);
         let all = lines::lines(&message.body, self.room_for(&to.name, message.action));
         if all.is_empty() {
@@ -100,7 +103,7 @@ impl Session {
     /// Writes the lines whose turn it is.
     pub(super) fn turn(&mut self, now: Instant) {
         let Some(link) = &mut self.link else { return };
-        if link.queue.is_empty() || matches!(link.phase, super::Phase::Registering | super::Phase::Leaving) {
+        if link.queue.is_empty() || link.phase == super::Phase::Registering {
             return;
         }
         let echoes = link.cap.active.has(Caps::ECHO);
@@ -260,15 +263,19 @@ impl Session {
 
     /// The network's services have answered the on-connect commands.
     fn settled_by(&mut self, nick: &str) {
-        if nick.eq_ignore_ascii_case("NickServ") || nick.eq_ignore_ascii_case("Q") || nick.eq_ignore_ascii_case("AuthServ") {
+        if nick.eq_ignore_ascii_case("NickServ")
+            || nick.eq_ignore_ascii_case("Q")
+            || nick.eq_ignore_ascii_case("AuthServ")
+        {
             self.settled();
         }
     }
 
     /// Whence a private message is shown: from the room in which the conversation began, while both are in it, else from the nick's own address.
     pub(super) fn talk_address(&self, nick: &str) -> Address {
-        let talk = self.talks.get(self.people.fold(nick).as_str());
-        let room = talk.and_then(|id| self.room(split(id.as_str()).0));
+        let folded = self.people.fold(nick);
+        let talk = self.talks.iter().find(|(known, _)| **known == *folded);
+        let room = talk.and_then(|(_, id)| self.room(split(id.as_str()).0));
         if let Some(room) = room
             && let Some(member) = view(&room.view).get(&self.people, nick)
         {
@@ -293,7 +300,10 @@ impl Session {
         };
         let name = command.to_ascii_uppercase();
         let Some(link) = &mut self.link else { return };
-        if link.ctcp.take(Instant::now()).is_ok() {
+        // Not more than one in a moment: a flood of questions is not to become a flood of answers.
+        let now = Instant::now();
+        if link.ctcp_at <= now {
+            link.ctcp_at = now + CTCP;
             link.later(write::text("NOTICE", &[nick], ctcp::make(&name, &answer).as_bytes()));
         }
     }
@@ -303,13 +313,16 @@ impl Session {
         let nick = line.param(1).to_owned();
         let words = self.shown(&self.settings, line.param(2));
         let folded = self.fold(&nick);
-        if self.aways.get(&folded).is_some_and(|known| **known == *words) {
-            return;
+        match self.aways.iter_mut().find(|(known, _)| *known == folded) {
+            Some((_, known)) if **known == *words => return,
+            Some((_, known)) => *known = words.as_str().into(),
+            None => {
+                if self.aways.len() >= AWAYS {
+                    self.aways.remove(0);
+                }
+                self.aways.push((folded, words.as_str().into()));
+            }
         }
-        if self.aways.len() >= AWAYS {
-            self.aways.clear();
-        }
-        self.aways.insert(folded, words.as_str().into());
         let from = self.talk_address(&nick);
         self.notice_from(from, Text::key("away").with("nick", &nick).with("words", words));
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
@@ -10,8 +11,8 @@ use isthmus_bridge::{Change, DeliveryError, Failure, LinkState, Text};
 use rand::Rng;
 use tokio::time::{Instant, timeout};
 
-use super::link::{self, Link, Phase};
 use super::Session;
+use super::link::{self, Link, Phase};
 use crate::connect::{Connected, NoConnection, Target, dial};
 use crate::proto::caps::{Caps, Next};
 use crate::proto::line::Line;
@@ -66,12 +67,13 @@ impl Session {
         let secret = self.has_secret();
         let mut left: VecDeque<(u16, bool)> = ports.all.into();
         // A network that once spoke TLS never falls back, and no secret goes over a port that nobody chose.
-        left.retain(|(_, tls)| *tls || ((!has_tls || !spoke_tls || ports.plain_by_choice) && (!secret || ports.plain_by_choice)));
+        left.retain(|(_, tls)| {
+            *tls || ((!has_tls || !spoke_tls || ports.plain_by_choice) && (!secret || ports.plain_by_choice))
+        });
         if spoke_tls && has_tls {
             left.retain(|(_, tls)| *tls);
         }
-        self.attempt =
-            Some(Box::new(Attempt { host: self.server_host(), left, now: (0, false), last: None }));
+        self.attempt = Some(Box::new(Attempt { host: self.server_host(), left, now: (0, false), last: None }));
         self.reports.push(LinkState::Connecting);
         self.next_port();
     }
@@ -99,7 +101,9 @@ impl Session {
             bind: self.shared.config.bind,
         };
         self.dialing = Some(Box::pin(dial(target, self.network.clone())));
-        self.progress(Text::key(if tls { "connecting-tls" } else { "connecting-plain" }).with("host", host).with("port", port));
+        self.progress(
+            Text::key(if tls { "connecting-tls" } else { "connecting-plain" }).with("host", host).with("port", port),
+        );
     }
 
     /// Tells how the connection comes about; not again and again while a broken one is tried.
@@ -113,9 +117,7 @@ impl Session {
         let Some(attempt) = self.attempt.take() else { return };
         let error = match &attempt.last {
             Some(last) => last.error(&attempt.host),
-            None => {
-                DeliveryError::new(Failure::Unreachable, Text::key("no-safe-port").with("host", &attempt.host))
-            }
+            None => DeliveryError::new(Failure::Unreachable, Text::key("no-safe-port").with("host", &attempt.host)),
         };
         self.give_up(&error);
     }
@@ -173,19 +175,20 @@ impl Session {
         }
         let now = Instant::now();
         let ends = (connected.local, connected.peer);
+        let ident = crate::listen::ident(&self.host, &self.of.user);
+        let known = self.shared.config.identd.map(|_| self.shared.idents.learn(ends.0, ends.1, ident.clone()));
         // The registration itself is not throttled: servers expect it at once.
-        let buckets = (
-            Bucket::new(settings::rate(&self.settings), now),
-            Bucket::new(Rate { burst: 3, every: Duration::from_secs(2) }, now),
-        );
-        let mut link = Box::new(Link::new(connected, port, tls, buckets, place, (now, self.host.now())));
+        let bucket = Bucket::new(settings::rate(&self.settings), now);
+        let mut link = Box::new(Link::new(connected, (port, tls), bucket, place, now));
+        link.ident = known.map(Box::new);
         let nick = self.wished_nick();
         link.now(&write::line("CAP", &["LS", "302"]));
         if let Some(pass) = self.settings.get(settings::PASS) {
             link.now(&write::line("PASS", &[pass]));
         }
         link.now(&write::line("NICK", &[&nick]));
-        let user = self.user_name();
+        // Where servers ask, the answer and the name said here are one.
+        let user = if link.ident.is_some() { ident } else { self.user_name() };
         let real = self.settings.get(settings::REALNAME).unwrap_or(&nick);
         link.now(&write::text("USER", &[&user, "0", "*"], real.as_bytes()));
         link.nick = nick;
@@ -309,7 +312,8 @@ impl Session {
             return link.now(&write::line("NICK", &[next]));
         }
         let failure = if line.command == "432" { Failure::Rejected } else { Failure::Conflict };
-        let text = Text::key(if line.command == "432" { "nick-refused" } else { "nick-in-use" }).with("nick", &link.nick);
+        let text =
+            Text::key(if line.command == "432" { "nick-refused" } else { "nick-in-use" }).with("nick", &link.nick);
         let error = DeliveryError::new(failure, text).with_code(line.command);
         self.end_link(Some("nick"));
         self.refuse_all(&error);
@@ -338,7 +342,7 @@ impl Session {
     pub(super) fn on_isupport(&mut self, line: &Line<'_>) {
         let words = line.params();
         let Some(link) = &mut self.link else { return };
-        link.server.learn(words.get(1..words.len().saturating_sub(1)).unwrap_or_default());
+        Arc::make_mut(&mut link.server).learn(words.get(1..words.len().saturating_sub(1)).unwrap_or_default());
         if link.server.safe_rate {
             link.bucket.set(Rate::UNLIMITED);
         }
@@ -348,15 +352,17 @@ impl Session {
     pub(super) fn on_ready_to_go(&mut self) {
         let commands = self.settings.str(settings::COMMANDS).to_owned();
         let Some(link) = &mut self.link else { return };
-        let motd = std::mem::take(&mut link.motd);
+        let motd = link.motd.take().unwrap_or_default();
         if link.phase != Phase::Registering {
             return self.show_motd(&motd); // asked for by hand
         }
-        let lines: Vec<Vec<u8>> = commands.lines().take(20).filter_map(|l| write::raw(l.trim_start_matches('/'))).collect();
+        let lines: Vec<Vec<u8>> =
+            commands.lines().take(20).filter_map(|l| write::raw(l.trim_start_matches('/'))).collect();
         let now = Instant::now();
-        link.up_since = Some(now);
+        link.began = now;
         link.phase = if lines.is_empty() { Phase::Up } else { Phase::Settling(now + SETTLE) };
         lines.into_iter().for_each(|line| link.later(line));
+        link.server = self.network.share(&link.server);
         let people = self.network.people(link.server.casemapping);
         self.people = people;
         self.refold_rooms();
@@ -436,11 +442,8 @@ impl Session {
     /// The connection is gone, and it was not our wish.
     pub(super) fn lost(&mut self, reason: Text) {
         let Some(link) = self.link.take() else { return };
-        if link.phase == Phase::Leaving {
-            return self.forget_link(*link);
-        }
         let registering = link.phase == Phase::Registering;
-        if link.up_since.is_some_and(|up| up.elapsed() >= GOOD) {
+        if !registering && link.began.elapsed() >= GOOD {
             self.failures = 0;
         }
         self.forget_link(*link);
@@ -548,18 +551,16 @@ impl Session {
         self.turn(now);
         let Some(link) = &mut self.link else { return };
         match link.phase {
-            Phase::Registering if now >= link.deadline => return self.lost(Text::key("no-welcome")),
-            Phase::Leaving if now >= link.deadline => return self.lost(Text::key("closed")),
+            Phase::Registering if now >= link.began + link::WELCOME => return self.lost(Text::key("no-welcome")),
             Phase::Settling(until) if now >= until => return self.settled(),
             _ => {}
         }
-        match link.pinged {
-            Some(asked) if now >= asked + link::ANSWER => return self.lost(Text::key("ping-timeout")),
-            None if now >= link.heard + link::SILENCE => {
-                link.pinged = Some(now);
-                link.now(b"PING :isthmus\r\n");
-            }
-            _ => {}
+        if now >= link.heard + link::SILENCE + link::ANSWER {
+            return self.lost(Text::key("ping-timeout"));
+        }
+        if !link.pinged && now >= link.heard + link::SILENCE {
+            link.pinged = true;
+            link.now(b"PING :isthmus\r\n");
         }
         let idle = link.phase == Phase::Up && self.rooms.is_empty() && now >= self.used + super::IDLE;
         if idle && !self.host.persistent(&self.of) {
@@ -637,7 +638,15 @@ mod tests {
 
     #[test]
     fn nicks_are_made_valid() {
-        let cases = [("Ann", "Ann"), ("an other\r\nnick", "an_other__nick"), ("1st", "_1st"), ("-x", "_-x"), ("", "user"), ("a!b@c", "a_b_c"), ("[x]", "[x]")];
+        let cases = [
+            ("Ann", "Ann"),
+            ("an other\r\nnick", "an_other__nick"),
+            ("1st", "_1st"),
+            ("-x", "_-x"),
+            ("", "user"),
+            ("a!b@c", "a_b_c"),
+            ("[x]", "[x]"),
+        ];
         for (wish, nick) in cases {
             assert_eq!(valid_nick(wish), nick);
         }

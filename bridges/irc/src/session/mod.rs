@@ -94,15 +94,21 @@ impl Desk {
     }
 }
 
-/// Until the core stops it, or nothing is left to do.
-pub(crate) async fn run(shared: Arc<Shared>, of: SessionOf, mut inbox: Inbox, host: Host) -> Result<(), BridgeError> {
-    let desk = Arc::new(Desk::default());
-    shared.networks.open(&of, desk.clone());
-    let mut session = Box::new(Session::new(shared.clone(), of.clone(), host, desk.clone()));
-    session.restore().await;
-    session.serve(&mut inbox).await;
-    shared.networks.close(&of, &desk);
-    Ok(())
+/// Until the core stops it, or nothing is left to do. What it holds stands in a box from the beginning, so that the task is small.
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    of: SessionOf,
+    inbox: Inbox,
+    host: Host,
+) -> impl Future<Output = Result<(), BridgeError>> {
+    let mut session = Box::new(Session::new(shared, of, host));
+    async move {
+        session.shared.networks.open(&session.of, session.desk.clone());
+        Box::pin(session.restore()).await;
+        session.serve(inbox).await;
+        session.shared.networks.close(&session.of, &session.desk);
+        Ok(())
+    }
 }
 
 /// One user on one network.
@@ -126,17 +132,15 @@ pub(crate) struct Session {
     wish: String,
     /// By folded name.
     rooms: HashMap<Box<str>, Room>,
-    /// Rooms that a server put us in without being asked: folded name, and when they are left.
-    unasked: Vec<(Box<str>, Instant)>,
-    /// Rooms that a server sent us to instead of others, until their JOIN comes.
-    forwarded: Vec<Box<str>>,
+    /// Rooms that a server put us in without being asked: folded name, and when they are left; `None`: they are being left already.
+    unasked: Vec<(Box<str>, Option<Instant>)>,
     /// Messages that wait for the connection.
     waiting: Vec<(Box<Delivery>, Instant)>,
     pending: Vec<Pending>,
     /// Private conversations that began in a room: folded nick → room.
-    talks: HashMap<Box<str>, RoomId>,
+    talks: Vec<(Box<str>, RoomId)>,
     /// What is said of somebody who is away, once.
-    aways: HashMap<Box<str>, Box<str>>,
+    aways: Vec<(Box<str>, Box<str>)>,
     /// Words for the server while the user is away.
     away: Option<Box<str>>,
     events: VecDeque<Inbound>,
@@ -162,7 +166,7 @@ enum Woke {
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>, of: SessionOf, host: Host, desk: Arc<Desk>) -> Self {
+    fn new(shared: Arc<Shared>, of: SessionOf, host: Host) -> Self {
         let network = shared.networks.get(&of.network);
         let settings = host.resolved(&of.user, &Address::Network(of.network.clone()));
         Self {
@@ -170,7 +174,7 @@ impl Session {
             shared,
             of,
             host,
-            desk,
+            desk: Arc::default(),
             network,
             settings,
             link: None,
@@ -181,11 +185,10 @@ impl Session {
             wish: String::new(),
             rooms: HashMap::new(),
             unasked: Vec::new(),
-            forwarded: Vec::new(),
             waiting: Vec::new(),
             pending: Vec::new(),
-            talks: HashMap::new(),
-            aways: HashMap::new(),
+            talks: Vec::new(),
+            aways: Vec::new(),
             away: None,
             events: VecDeque::new(),
             reports: Vec::new(),
@@ -196,13 +199,15 @@ impl Session {
         }
     }
 
-    async fn serve(&mut self, inbox: &mut Inbox) {
+    async fn serve(&mut self, mut inbox: Inbox) {
         let (host, desk, stop) = (self.host.clone(), self.desk.clone(), inbox.stop().clone());
         let mut timer = Box::pin(sleep_until(Instant::now() + LINGER));
         loop {
             let now = Instant::now();
             self.look_after(now);
-            self.tell().await;
+            if !self.reports.is_empty() || !self.changes.is_empty() {
+                Box::pin(self.tell()).await;
+            }
             if self.is_over(now) {
                 return;
             }
@@ -221,15 +226,15 @@ impl Session {
             };
             match woke {
                 Woke::Lines | Woke::Time => {}
-                Woke::Dialed(result) => self.on_dialed(result).await,
+                Woke::Dialed(result) => Box::pin(self.on_dialed(result)).await,
                 Woke::Over(result) => self.on_over(result),
-                Woke::Work(Some(work)) => self.on_works(work, inbox).await,
+                Woke::Work(Some(work)) => self.on_works(work, &mut inbox).await,
                 Woke::Work(None) | Woke::Stop => break,
-                Woke::Order => self.on_orders().await,
+                Woke::Order => Box::pin(self.on_orders()).await,
                 Woke::Ready => self.on_ready(),
             }
         }
-        self.leave().await;
+        Box::pin(self.leave()).await;
     }
 
     /// What happens on the connection. Lines are handled in the same turn in which they are read, so that they need not be copied.
@@ -252,7 +257,7 @@ impl Session {
         match link.poll(cx, deaf) {
             Poll::Ready(Looked::Read(read)) => {
                 link.heard = Instant::now();
-                link.pinged = None;
+                link.pinged = false;
                 let mut reader = std::mem::take(&mut link.reader);
                 link::with_read(read, |bytes| reader.feed(bytes, |line| self.on_bytes(line)));
                 if let Some(link) = &mut self.link {
@@ -323,7 +328,7 @@ impl Session {
         let inside = self.rooms.values().filter(|r| r.is_inside()).map(|r| r.id.clone());
         Status {
             host: self.server_host(),
-            link: link.map(|l| (l.port, l.tls, l.since)),
+            link: link.map(|l| (l.port, l.tls, self.host.now() - l.began.elapsed())),
             nick: self.link.as_ref().map_or_else(|| self.wish.clone(), |l| l.nick.clone()),
             rooms: inside.collect(),
         }
@@ -403,18 +408,15 @@ impl Session {
         at(self.retry_at);
         at(self.waiting.iter().map(|(_, until)| *until).min());
         at(self.pending.iter().map(|p| p.until).min());
-        at(self.unasked.iter().map(|(_, until)| *until).min());
+        at(self.unasked.iter().filter_map(|(_, until)| *until).min());
         at(self.rooms.values().filter_map(Room::deadline).min());
         match &self.link {
             Some(link) => {
                 at(link.next_turn(now));
                 at(link.said.front().map(|s| s.until));
-                at(Some(match link.pinged {
-                    Some(asked) => asked + link::ANSWER,
-                    None => link.heard + link::SILENCE,
-                }));
+                at(Some(link.heard + link::SILENCE + if link.pinged { link::ANSWER } else { Duration::ZERO }));
                 match link.phase {
-                    Phase::Registering | Phase::Leaving => at(Some(link.deadline)),
+                    Phase::Registering => at(Some(link.began + link::WELCOME)),
                     Phase::Settling(until) => at(Some(until)),
                     Phase::Up => at(Some(self.used + IDLE).filter(|_| self.rooms.is_empty())),
                 }

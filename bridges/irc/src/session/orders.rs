@@ -17,14 +17,14 @@ use crate::settings;
 impl Session {
     pub(super) fn on_delivery(&mut self, delivery: Box<Delivery>) {
         match delivery.event.to.first().map(|r| r.address.clone()) {
-            Some(Address::Room(room)) => self.to_room(&room, delivery),
-            Some(Address::Occupant { room, nick }) => self.to_occupant(&room, &nick, delivery),
-            Some(Address::Contact(contact)) => self.to_contact(split(contact.as_str()).0, delivery),
-            _ => self.to_network(delivery),
+            Some(Address::Room(room)) => self.for_room(&room, delivery),
+            Some(Address::Occupant { room, nick }) => self.for_occupant(&room, &nick, delivery),
+            Some(Address::Contact(contact)) => self.for_contact(split(contact.as_str()).0, delivery),
+            _ => self.for_network(delivery),
         }
     }
 
-    fn to_network(&mut self, delivery: Box<Delivery>) {
+    fn for_network(&mut self, delivery: Box<Delivery>) {
         let Delivery { event, ticket, .. } = *delivery;
         match event.intent {
             Intent::Raw { line } => self.raw(&line, ticket),
@@ -35,10 +35,10 @@ impl Session {
         }
     }
 
-    fn to_contact(&mut self, nick: &str, delivery: Box<Delivery>) {
+    fn for_contact(&mut self, nick: &str, delivery: Box<Delivery>) {
         if matches!(delivery.event.intent, Intent::Send(_)) {
             let folded = self.fold(nick);
-            self.talks.remove(&folded);
+            self.talks.retain(|(known, _)| *known != folded);
             return self.say_to_nick(nick, delivery);
         }
         let Delivery { event, ticket, .. } = *delivery;
@@ -48,24 +48,33 @@ impl Session {
         }
     }
 
-    fn to_occupant(&mut self, room: &RoomId, nick: &str, delivery: Box<Delivery>) {
+    fn for_occupant(&mut self, room: &RoomId, nick: &str, delivery: Box<Delivery>) {
         if matches!(delivery.event.intent, Intent::Send(_)) {
             let folded = self.fold(nick);
             if self.room(split(room.as_str()).0).is_some() {
-                self.talks.insert(folded, room.clone());
+                self.talks.retain(|(known, _)| *known != folded);
+                self.talks.push((folded, room.clone()));
             }
-            return if self.is_up() { self.say_to_nick(nick, delivery) } else { delivery.ticket.failed(not_connected()) };
+            return if self.is_up() {
+                self.say_to_nick(nick, delivery)
+            } else {
+                delivery.ticket.failed(not_connected())
+            };
         }
         let Delivery { event, ticket, .. } = *delivery;
         match event.intent {
-            intent @ (Intent::SetRole { .. } | Intent::Remove { .. } | Intent::Join { .. } | Intent::Leave { .. } | Intent::Rename { .. }) => {
+            intent @ (Intent::SetRole { .. }
+            | Intent::Remove { .. }
+            | Intent::Join { .. }
+            | Intent::Leave { .. }
+            | Intent::Rename { .. }) => {
                 self.in_room(room, intent, ticket);
             }
             intent => self.other(&intent, ticket),
         }
     }
 
-    fn to_room(&mut self, room: &RoomId, delivery: Box<Delivery>) {
+    fn for_room(&mut self, room: &RoomId, delivery: Box<Delivery>) {
         if matches!(&delivery.event.intent, Intent::Send(_)) {
             return self.say_in_room(room, delivery);
         }
@@ -229,7 +238,9 @@ impl Session {
             Ok(_) => return ticket.failed(nobody(&nick)),
             Err(error) => return ticket.failed(error),
         };
-        let Some(change) = self.rank_change(&member, role, affiliation, moderated) else { return ticket.failed(unsupported()) };
+        let Some(change) = self.rank_change(&member, role, affiliation, moderated) else {
+            return ticket.failed(unsupported());
+        };
         if change.is_empty() {
             return ticket.sent(None); // they are what they should be
         }
@@ -241,7 +252,13 @@ impl Session {
     }
 
     /// The letters that make somebody what they should be; higher ranks go. `None`: there is no such thing here.
-    fn rank_change(&self, member: &Member, role: Option<&str>, affiliation: Option<&str>, moderated: bool) -> Option<String> {
+    fn rank_change(
+        &self,
+        member: &Member,
+        role: Option<&str>,
+        affiliation: Option<&str>,
+        moderated: bool,
+    ) -> Option<String> {
         let server = &self.link.as_ref()?.server;
         let first = |letters: &[char]| letters.iter().copied().find(|l| server.has_rank(*l));
         let wanted: Option<char> = match (affiliation, role) {
@@ -254,8 +271,13 @@ impl Session {
             (None, Some("participant" | "visitor")) => None,
             _ => return None,
         };
-        let has = |letter: char| member.rank.has(server.rank(u8::try_from(letter).unwrap_or(b'v'))) && rank_exists(member.rank);
-        if role == Some("moderator") && affiliation.is_none() && ['q', 'a', 'o', 'h'].into_iter().any(|l| server.has_rank(l) && has(l)) {
+        let has = |letter: char| {
+            member.rank.has(server.rank(u8::try_from(letter).unwrap_or(b'v'))) && rank_exists(member.rank)
+        };
+        if role == Some("moderator")
+            && affiliation.is_none()
+            && ['q', 'a', 'o', 'h'].into_iter().any(|l| server.has_rank(l) && has(l))
+        {
             return Some(String::new());
         }
         let ranks: Vec<char> = server.ranks().collect();
@@ -272,14 +294,15 @@ impl Session {
 
     fn ban(&mut self, id: &RoomId, mask: &str, on: bool, reason: Option<&str>, ticket: Ticket) {
         let named = split(mask.split('/').next().unwrap_or(mask)).0;
-        let found = self.inside(id).map(|(room, folded)| {
-            (room.name.clone(), folded, view(&room.view).get(&self.people, named).cloned())
-        });
+        let found = self
+            .inside(id)
+            .map(|(room, folded)| (room.name.clone(), folded, view(&room.view).get(&self.people, named).cloned()));
         let (name, folded, member) = match found {
             Ok(found) => found,
             Err(error) => return ticket.failed(error),
         };
-        let is_mask = mask.contains(['!', '*', '?']) || mask.starts_with('$') || (mask.contains('@') && member.is_none());
+        let is_mask =
+            mask.contains(['!', '*', '?']) || mask.starts_with('$') || (mask.contains('@') && member.is_none());
         let target = match &member {
             _ if is_mask => mask.to_owned(),
             Some(member) => {
@@ -356,8 +379,10 @@ impl Session {
             letters.push('+');
             letters.push_str(&on);
         }
-        let all: Vec<&str> =
-            [&*name, letters.as_str()].into_iter().chain(off_params.iter().chain(&params).map(String::as_str)).collect();
+        let all: Vec<&str> = [&*name, letters.as_str()]
+            .into_iter()
+            .chain(off_params.iter().chain(&params).map(String::as_str))
+            .collect();
         self.send(write::line("MODE", &all));
         self.expect(What::Mode { room: folded }, ticket);
     }
@@ -392,7 +417,9 @@ fn rank_exists(rank: Rank) -> bool {
 /// `/mode` as a whole word; anything else that begins with a slash is words.
 fn is_mode_command(message: &Message) -> bool {
     let rest = message.body.strip_prefix("/mode");
-    message.kind == MessageKind::Group && rest.is_some_and(|r| r.is_empty() || r.starts_with(' ')) && !message.body.contains('\n')
+    message.kind == MessageKind::Group
+        && rest.is_some_and(|r| r.is_empty() || r.starts_with(' '))
+        && !message.body.contains('\n')
 }
 
 /// Whom an address means.

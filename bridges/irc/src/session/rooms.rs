@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::inbound::Departure;
 use isthmus_bridge::room::{Rank, RoomView, Standing, Subject};
-use isthmus_bridge::{
-    Address, Change, DeliveryError, Event, Failure, Resolved, RoomChange, RoomId, Text, Ticket,
-};
+use isthmus_bridge::{Address, Change, DeliveryError, Event, Failure, Resolved, RoomChange, RoomId, Text, Ticket};
 use tokio::time::Instant;
 
 use super::answers::What;
@@ -143,7 +141,7 @@ impl Session {
         let mut room = self.new_room(id, password, Some(ticket));
         let own = self.link.as_ref().map_or(nick, |l| &l.nick);
         view(&room.view).entering(own);
-        if let Some(at) = self.unasked.iter().position(|(unasked, _)| *unasked == folded) {
+        if let Some(at) = self.unasked.iter().position(|(unasked, until)| *unasked == folded && until.is_some()) {
             // The server has put us in already; what is missing is the list.
             self.unasked.remove(at);
             room.stage = Stage::Listing;
@@ -214,12 +212,12 @@ impl Session {
             return;
         }
         let folded = self.fold(name);
-        if let Some(at) = self.forwarded.iter().position(|f| *f == folded) {
-            self.forwarded.remove(at);
+        if let Some(at) = self.unasked.iter().position(|(unasked, until)| *unasked == folded && until.is_none()) {
+            self.unasked.remove(at);
             return; // no invitation: it is being left
         }
         let Some(id) = room_id(name, &self.of.network) else { return };
-        self.unasked.push((folded, Instant::now() + UNASKED));
+        self.unasked.push((folded, Some(Instant::now() + UNASKED)));
         let from = self.network_address();
         self.emit(from, Event::Invited { room: id, reason: None, password: None });
     }
@@ -297,7 +295,7 @@ impl Session {
         if self.room(&to).is_none() {
             self.send(write::line("PART", &[&to]));
             let folded = self.fold(&to);
-            self.forwarded.push(folded);
+            self.unasked.push((folded, None));
         }
     }
 
@@ -394,7 +392,7 @@ impl Session {
         let Some(mut room) = self.rooms.remove(&folded) else { return };
         room.tickets.drain(..).for_each(|t| t.sent(None));
         view(&room.view).left(None);
-        self.talks.retain(|_, id| *id != room.id);
+        self.talks.retain(|(_, id)| *id != room.id);
         self.settle(|what| matches!(what, What::Part { room } if *room == folded));
         self.emit(room.occupant(&own), Event::Room(change));
         self.save_rooms();
@@ -452,12 +450,17 @@ impl Session {
             self.emit(from, Event::Room(change.clone()));
         }
         self.people.forget(nick);
-        self.aways.remove(self.people.fold(nick).as_str());
+        let folded = self.fold(nick);
+        self.aways.retain(|(known, _)| *known != folded);
         self.regain(nick);
     }
 
     /// Changes every view and gives the occupant's address in those where something changed.
-    fn rooms_of(&self, nick: &str, mut change: impl FnMut(&mut RoomView, &isthmus_bridge::room::People) -> bool) -> Vec<Address> {
+    fn rooms_of(
+        &self,
+        nick: &str,
+        mut change: impl FnMut(&mut RoomView, &isthmus_bridge::room::People) -> bool,
+    ) -> Vec<Address> {
         let all = self.rooms.values();
         all.filter(|room| change(&mut view(&room.view), &self.people)).map(|room| room.occupant(nick)).collect()
     }
@@ -476,10 +479,9 @@ impl Session {
         if own {
             self.settle(|what| matches!(what, What::Nick));
         } else {
-            let old_key = self.fold(old);
-            if let Some(room) = self.talks.remove(&old_key) {
-                let new_key = self.fold(new);
-                self.talks.insert(new_key, room);
+            let (old_key, new_key) = (self.fold(old), self.fold(new));
+            if let Some((known, _)) = self.talks.iter_mut().find(|(known, _)| *known == old_key) {
+                *known = new_key;
             }
             self.regain(old);
         }
@@ -503,7 +505,9 @@ impl Session {
         let nick = line.source.nick();
         let person = if line.command.eq_ignore_ascii_case("CHGHOST") {
             let host = format!("{}@{}", line.param(0), line.param(1));
-            if self.is_own(nick) && let Some(link) = &mut self.link {
+            if self.is_own(nick)
+                && let Some(link) = &mut self.link
+            {
                 link.host = Some(host.as_str().into());
             }
             self.people.learn(nick, Some(&host), None)
@@ -578,7 +582,11 @@ impl Session {
     pub(super) fn on_topic(&mut self, line: &Line<'_>) {
         let by = line.source.nick().to_owned();
         let at = self.host.now();
-        self.subject(line.param(0), Subject::new(self.formatted(line.param(0), line.param(1)), Some(by.clone()), Some(at)), true);
+        self.subject(
+            line.param(0),
+            Subject::new(self.formatted(line.param(0), line.param(1)), Some(by.clone()), Some(at)),
+            true,
+        );
         if self.is_own(&by) {
             let folded = self.fold(line.param(0));
             self.settle(|what| matches!(what, What::Topic { room } if *room == folded));
@@ -632,9 +640,10 @@ impl Session {
             let error = DeliveryError::new(Failure::TimedOut, Text::key("no-answer"));
             self.join_refused(&name, &error, None);
         }
+        let is_due = |until: &Option<Instant>| until.is_some_and(|until| until <= now);
         let due: Vec<Box<str>> =
-            self.unasked.iter().filter(|(_, until)| *until <= now).map(|(name, _)| name.clone()).collect();
-        self.unasked.retain(|(_, until)| *until > now);
+            self.unasked.iter().filter(|(_, until)| is_due(until)).map(|(name, _)| name.clone()).collect();
+        self.unasked.retain(|(_, until)| !is_due(until));
         for name in due {
             self.send(write::line("PART", &[&name]));
         }

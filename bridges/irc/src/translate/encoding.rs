@@ -30,10 +30,7 @@ pub(crate) fn encode<'a>(text: &'a str, encoding: &'static Encoding) -> Cow<'a, 
         return bytes;
     }
     let mut one = [0; 4];
-    let safe: String = text
-        .chars()
-        .map(|c| if encoding.encode(c.encode_utf8(&mut one)).2 { '?' } else { c })
-        .collect();
+    let safe: String = text.chars().map(|c| if encoding.encode(c.encode_utf8(&mut one)).2 { '?' } else { c }).collect();
     Cow::Owned(encoding.encode(&safe).0.into_owned())
 }
 
@@ -44,7 +41,11 @@ pub(crate) fn is_xml(c: char) -> bool {
 
 /// Without what XML cannot hold.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_xml) { Cow::Borrowed(text) } else { Cow::Owned(text.chars().filter(|c| is_xml(*c)).collect()) }
+    if text.chars().all(is_xml) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.chars().filter(|c| is_xml(*c)).collect())
+    }
 }
 
 #[cfg(test)]

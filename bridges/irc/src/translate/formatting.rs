@@ -140,7 +140,11 @@ pub(crate) fn to_irc(line: &str) -> String {
         if opens && let Some(end) = closing(after, c) {
             out.push(code);
             let inner = &after[..end];
-            if c == '`' { out.push_str(inner) } else { out.push_str(&to_irc(inner)) }
+            if c == '`' {
+                out.push_str(inner)
+            } else {
+                out.push_str(&to_irc(inner))
+            }
             out.push(code);
             rest = &after[end + c.len_utf8()..];
             before = Some('x');

@@ -55,12 +55,44 @@ async fn nonsense_of_every_kind_is_survived() {
     let net = Net::at(stage.port);
     let (session, mut client) = net.inside(&stage, "echo-message batch", "romeo juliet").await;
     let commands = [
-        "JOIN", "PART", "QUIT", "NICK", "MODE", "KICK", "TOPIC", "AWAY", "ACCOUNT", "CHGHOST", "INVITE", "KILL", "CAP", "AUTHENTICATE",
-        "WALLOPS", "FAIL", "PRIVMSG", "NOTICE", "BATCH", "TAGMSG", "NONSENSE", "PING", "PONG",
+        "JOIN",
+        "PART",
+        "QUIT",
+        "NICK",
+        "MODE",
+        "KICK",
+        "TOPIC",
+        "AWAY",
+        "ACCOUNT",
+        "CHGHOST",
+        "INVITE",
+        "KILL",
+        "CAP",
+        "AUTHENTICATE",
+        "WALLOPS",
+        "FAIL",
+        "PRIVMSG",
+        "NOTICE",
+        "BATCH",
+        "TAGMSG",
+        "NONSENSE",
+        "PING",
+        "PONG",
     ];
     for command in commands {
         for source in ["", ":juliet!j@k ", ":irc.test ", ":nobody ", ":! ", ":\u{fffd}!@ "] {
-            for params in ["", "#c", "#c :", ":", "romeo", "#c +o", "#c +ooooo a b", "* * * * * * * * * * * * * * * * :x", "#nowhere x :y", "@time=x"] {
+            for params in [
+                "",
+                "#c",
+                "#c :",
+                ":",
+                "romeo",
+                "#c +o",
+                "#c +ooooo a b",
+                "* * * * * * * * * * * * * * * * :x",
+                "#nowhere x :y",
+                "@time=x",
+            ] {
                 client.send(&format!("{source}{command} {params}")).await;
             }
         }

@@ -68,7 +68,8 @@ async fn a_fallback_nick_is_taken_and_the_wished_one_regained() {
     client.send(":irc.test 433 * romeo :Nickname is already in use.").await;
     client.expect("NICK montague").await;
     client.nick = "montague".to_owned();
-    for line in ["CAP * LS :", "001 montague :Welcome", "005 montague MONITOR=100 :are supported", "376 montague :End"] {
+    for line in ["CAP * LS :", "001 montague :Welcome", "005 montague MONITOR=100 :are supported", "376 montague :End"]
+    {
         client.send(&format!(":irc.test {line}")).await;
     }
     client.expect("MONITOR + romeo").await;
@@ -85,7 +86,9 @@ async fn a_fallback_nick_is_taken_and_the_wished_one_regained() {
 
 #[tokio::test]
 async fn a_login_comes_before_the_rooms_and_its_failure_stops_them() {
-    for (answer, expected) in [("903 romeo :SASL authentication successful", None), ("904 romeo :Invalid", Some(Failure::BadCredentials))] {
+    for (answer, expected) in
+        [("903 romeo :SASL authentication successful", None), ("904 romeo :Invalid", Some(Failure::BadCredentials))]
+    {
         let stage = Stage::open().await;
         let net = Net::at(stage.port);
         net.host.set_default("sasl_account", "jilles");
@@ -145,7 +148,11 @@ async fn a_broken_connection_comes_back_with_its_rooms_and_is_told_once() {
     let mut client = stage.welcome("").await;
     client.admit("#c", "romeo @juliet mercutio").await;
     net.host.emitted("the return", |e| e.event == Event::Room(RoomChange::Joined)).await;
-    let lost = net.host.emits().into_iter().filter(|e| matches!(&e.event, Event::Notice { text, .. } if key_is("link-lost")(text)));
+    let lost = net
+        .host
+        .emits()
+        .into_iter()
+        .filter(|e| matches!(&e.event, Event::Notice { text, .. } if key_is("link-lost")(text)));
     assert!(lost.count() <= 1, "one message, not one for each attempt");
     let view = net.host.host().room(session.of(), &"#c%net".into());
     assert_eq!(view.lock().expect("nobody panicked").members().len(), 3);

@@ -79,7 +79,10 @@ impl Client {
     /// Reads until a line begins so.
     pub(super) async fn expect(&mut self, begins: &str) -> String {
         loop {
-            let line = self.line().await.unwrap_or_else(|| panic!("the stream ended before {begins}; before: {:?}", self.seen));
+            let line = self
+                .line()
+                .await
+                .unwrap_or_else(|| panic!("the stream ended before {begins}; before: {:?}", self.seen));
             if line.starts_with(begins) {
                 return line;
             }
@@ -237,7 +240,9 @@ impl State {
         let source = format!("{nick}!u@host.test");
         let inside = self.rooms.get(&first).is_some_and(|r| r.contains(&id));
         match line.command {
-            "CAP" if first == "ls" => self.tell(id, ":irc.test CAP * LS :multi-prefix echo-message server-time message-tags".to_owned()),
+            "CAP" if first == "ls" => {
+                self.tell(id, ":irc.test CAP * LS :multi-prefix echo-message server-time message-tags".to_owned())
+            }
             "CAP" if first == "req" => self.tell(id, format!(":irc.test CAP * ACK :{}", line.last())),
             "CAP" => {
                 self.number(id, "001", ":Welcome");
@@ -266,7 +271,9 @@ impl State {
                     self.number(id, "404", &format!("{first} :Cannot send to channel"));
                 } else if first.starts_with('#') {
                     self.to_room(&first, &words);
-                } else if let Some(to) = self.clients.iter().find(|(_, c)| c.0.eq_ignore_ascii_case(&first)).map(|(to, _)| *to) {
+                } else if let Some(to) =
+                    self.clients.iter().find(|(_, c)| c.0.eq_ignore_ascii_case(&first)).map(|(to, _)| *to)
+                {
                     self.tell(id, words.clone());
                     self.tell(to, words);
                 } else {

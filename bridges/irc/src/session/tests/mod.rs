@@ -10,9 +10,7 @@ mod words;
 use std::sync::Arc;
 
 use isthmus_bridge::suite::{FakeHost, Session, build};
-use isthmus_bridge::{
-    Address, Bridge, DeliveryError, Event, Failure, Inbound, Intent, Leg, Message, RoomChange, Text,
-};
+use isthmus_bridge::{Address, Bridge, DeliveryError, Event, Failure, Inbound, Intent, Leg, Message, RoomChange, Text};
 use serde_json::json;
 
 use self::ircd::{Client, Stage};
@@ -68,7 +66,9 @@ impl Net {
 }
 
 fn prepare(host: &FakeHost, port: u16) {
-    for (key, value) in [("address", "127.0.0.1"), ("tls_ports", ""), ("ports", &port.to_string()), ("throttle", "1000 0")] {
+    for (key, value) in
+        [("address", "127.0.0.1"), ("tls_ports", ""), ("ports", &port.to_string()), ("throttle", "1000 0")]
+    {
         host.set_default(key, value);
     }
 }

@@ -86,7 +86,10 @@ async fn who_comes_goes_and_changes_is_seen() {
     let view = host.host().room(session.of(), &RoomId::from("#c%net"));
     let rank = |nick: &str| {
         let view = view.lock().expect("nobody panicked");
-        view.members().iter().find(|m| m.nick() == nick).map(|m| (m.rank, m.person.host.clone(), m.person.account.clone()))
+        view.members()
+            .iter()
+            .find(|m| m.nick() == nick)
+            .map(|m| (m.rank, m.person.host.clone(), m.person.account.clone()))
     };
     let mercutio = net.occupant("#c%net", "Mercutio");
     let room = async |what: &str, line: &str, client: &mut Client| {
@@ -99,9 +102,13 @@ async fn who_comes_goes_and_changes_is_seen() {
     assert_eq!((known.as_deref(), account.as_deref()), (Some("m@verona"), Some("merc")));
 
     let event = room("a mode", ":juliet!j@k MODE #c +v-o mercutio juliet", &mut client).await;
-    assert_eq!((event.from, event.event), (mercutio, Event::Room(RoomChange::Changed { by: Some("juliet".to_owned()) })));
+    assert_eq!(
+        (event.from, event.event),
+        (mercutio, Event::Room(RoomChange::Changed { by: Some("juliet".to_owned()) }))
+    );
     assert!(rank("Mercutio").expect("inside").0.has(Rank::VOICE));
     assert!(!rank("juliet").expect("inside").0.has(Rank::MODERATOR));
+    host.emitted("the other mode", |e| matches!(e.event, Event::Room(RoomChange::Changed { .. }))).await;
     net.told("the mode in words", key_is("mode")).await;
 
     room("away", ":Mercutio!m@verona AWAY :dead", &mut client).await;
@@ -109,7 +116,11 @@ async fn who_comes_goes_and_changes_is_seen() {
     let event = room("a nick", ":Mercutio!m@verona NICK ghost", &mut client).await;
     assert_eq!(event.event, Event::Room(RoomChange::Renamed { nick: "ghost".to_owned() }));
     let event = room("a kick", ":juliet!j@k KICK #c ghost :boo", &mut client).await;
-    let kicked = RoomChange::Left { status: Some("boo".to_owned()), how: isthmus_bridge::inbound::Departure::Kicked, by: Some("juliet".to_owned()) };
+    let kicked = RoomChange::Left {
+        status: Some("boo".to_owned()),
+        how: isthmus_bridge::inbound::Departure::Kicked,
+        by: Some("juliet".to_owned()),
+    };
     assert_eq!(event.event, Event::Room(kicked));
     let event = room("a quit", ":juliet!j@k QUIT :so long", &mut client).await;
     assert!(matches!(event.event, Event::Room(RoomChange::Left { .. })));
@@ -128,11 +139,17 @@ async fn orders_wait_for_the_network_and_refusals_are_told() {
     let (session, mut client) = net.inside(&stage, "", "@romeo juliet").await;
     let (host, room, juliet) = (&net.host, net.address("#c%net"), net.occupant("#c%net", "juliet"));
 
-    let key = session.send(room.clone(), Intent::SetRole { who: juliet.clone(), role: None, affiliation: Some("admin".to_owned()), reason: None });
+    let key = session.send(
+        room.clone(),
+        Intent::SetRole { who: juliet.clone(), role: None, affiliation: Some("admin".to_owned()), reason: None },
+    );
     assert_eq!(client.expect("MODE").await, "MODE #c +o juliet");
     client.send(":romeo!u@host.test MODE #c +o juliet").await;
     assert_eq!(failure(host, &key).await, None);
-    let key = session.send(room.clone(), Intent::SetRole { who: juliet.clone(), role: None, affiliation: Some("member".to_owned()), reason: None });
+    let key = session.send(
+        room.clone(),
+        Intent::SetRole { who: juliet.clone(), role: None, affiliation: Some("member".to_owned()), reason: None },
+    );
     assert_eq!(client.expect("MODE").await, "MODE #c -o+v juliet juliet");
     client.send(":irc.test 482 romeo #c :You're not channel operator").await;
     assert_eq!(failure(host, &key).await, Some(Failure::Forbidden));
@@ -147,12 +164,16 @@ async fn orders_wait_for_the_network_and_refusals_are_told() {
     client.send(":irc.test 433 romeo tybalt :Nickname is already in use").await;
     assert_eq!(failure(host, &key).await, Some(Failure::Conflict));
 
-    let key = session.send(room.clone(), Intent::Invite { room: RoomId::from("#c%net"), who: net.address("mercutio%net"), reason: None });
+    let key = session.send(
+        room.clone(),
+        Intent::Invite { room: RoomId::from("#c%net"), who: net.address("mercutio%net"), reason: None },
+    );
     client.expect("INVITE mercutio #c").await;
     client.send(":irc.test 341 romeo mercutio #c").await;
     assert_eq!(failure(host, &key).await, None);
 
-    let key = session.send(room.clone(), Intent::Ban { mask: "juliet".to_owned(), on: true, reason: Some("why".to_owned()) });
+    let key =
+        session.send(room.clone(), Intent::Ban { mask: "juliet".to_owned(), on: true, reason: Some("why".to_owned()) });
     assert_eq!(client.expect("MODE").await, "MODE #c +b juliet!*@*");
     assert_eq!(client.expect("KICK").await, "KICK #c juliet :why");
     client.send(":romeo!u@host.test MODE #c +b juliet!*@*").await;
@@ -160,7 +181,10 @@ async fn orders_wait_for_the_network_and_refusals_are_told() {
     let key = session.send(room.clone(), Intent::Remove { who: net.occupant("#c%net", "nobody"), reason: None });
     assert_eq!(failure(host, &key).await, Some(Failure::NoSuchRecipient));
 
-    let values = isthmus_bridge::Values::new().with("muc#roomconfig_moderatedroom", "1").with("muc#roomconfig_roomsecret", "se cret").with("muc#roomconfig_maxusers", "5");
+    let values = isthmus_bridge::Values::new()
+        .with("muc#roomconfig_moderatedroom", "1")
+        .with("muc#roomconfig_roomsecret", "se cret")
+        .with("muc#roomconfig_maxusers", "5");
     let key = session.send(room, Intent::SetRoomConfig { values });
     assert_eq!(client.expect("MODE").await, "MODE #c +mkl secret 5");
     client.send(":romeo!u@host.test MODE #c +mkl secret 5").await;
@@ -178,11 +202,18 @@ async fn questions_are_answered_from_what_the_server_says() {
 
     let script = async {
         client.expect("WHOIS juliet juliet").await;
-        for line in ["311 romeo juliet j k * :Juliet Capulet", "319 romeo juliet :@#c", "317 romeo juliet 42 1700000000 :seconds idle", "318 romeo juliet :End"] {
+        for line in [
+            "311 romeo juliet j k * :Juliet Capulet",
+            "319 romeo juliet :@#c",
+            "317 romeo juliet 42 1700000000 :seconds idle",
+            "318 romeo juliet :End",
+        ] {
             client.send(&format!(":irc.test {line}")).await;
         }
         client.expect("LIST").await;
-        for line in ["321 romeo Channel :Users", "322 romeo #big 99 :Subject", "322 romeo #C 3 :Other", "323 romeo :End"] {
+        for line in
+            ["321 romeo Channel :Users", "322 romeo #big 99 :Subject", "322 romeo #C 3 :Other", "323 romeo :End"]
+        {
             client.send(&format!(":irc.test {line}")).await;
         }
         client.expect("MODE #c b").await;
@@ -198,11 +229,20 @@ async fn questions_are_answered_from_what_the_server_says() {
     let asking = async {
         let (parts, end) = session.ask(Query::About(net.address("juliet%net"))).await;
         let Part::Facts(facts) = &parts[0] else { panic!("{parts:?}") };
-        assert_eq!((facts.get("realname"), facts.get("idle"), facts.get("rooms"), end), (Some("Juliet Capulet"), Some("42"), Some("@#c"), Ok(())));
+        assert_eq!(
+            (facts.get("realname"), facts.get("idle"), facts.get("rooms"), end),
+            (Some("Juliet Capulet"), Some("42"), Some("@#c"), Ok(()))
+        );
         let (parts, _) = session.ask(Query::Rooms { filter: Some("BIG".to_owned()) }).await;
-        assert!(matches!(&parts[..], [Part::Room { room, occupants: Some(99), .. }] if room.as_str() == "#big%net"), "{parts:?}");
+        assert!(
+            matches!(&parts[..], [Part::Room { room, occupants: Some(99), .. }] if room.as_str() == "#big%net"),
+            "{parts:?}"
+        );
         let (parts, _) = session.ask(Query::Affiliates { room: "#c%net".into(), list: "outcast".to_owned() }).await;
-        assert!(matches!(&parts[..], [Part::Affiliate { who, note: Some(by), .. }] if who == "*!*@bad.test" && by == "juliet"), "{parts:?}");
+        assert!(
+            matches!(&parts[..], [Part::Affiliate { who, note: Some(by), .. }] if who == "*!*@bad.test" && by == "juliet"),
+            "{parts:?}"
+        );
         let what = isthmus_bridge::query::ProbeKind::Version;
         let (parts, _) = session.ask(Query::Probe { of: net.occupant("#c%net", "juliet"), what }).await;
         assert_eq!(parts, [Part::Words(Text::plain("quill 1"))]);

@@ -1,6 +1,6 @@
 //! Words in both directions.
 
-use isthmus_bridge::{MessageKind, ForeignMessageId};
+use isthmus_bridge::{ForeignMessageId, MessageKind};
 
 use super::*;
 
@@ -12,7 +12,9 @@ async fn lines_come_back_from_the_servers_echo_with_their_ids() {
     let key = session.send(net.address("#c%net"), group("but soft\nwhat light"));
     for (part, words) in ["but soft", "what light"].into_iter().enumerate() {
         assert_eq!(client.expect("PRIVMSG").await, format!("PRIVMSG #c :{words}"));
-        client.send(&format!("@msgid=id{part};time=2026-01-02T03:04:05.678Z :romeo!u@host.test PRIVMSG #c :{words}")).await;
+        client
+            .send(&format!("@msgid=id{part};time=2026-01-02T03:04:05.678Z :romeo!u@host.test PRIVMSG #c :{words}"))
+            .await;
         let event = net.host.emitted("the echo", |e| matches!(e.event, Event::Message(_))).await;
         assert_eq!((body(&event), event.echo_of.clone()), (words, Some((key.clone(), part as u16))));
         assert_eq!(event.id, Some(ForeignMessageId::new(format!("id{part}"))));
@@ -28,11 +30,14 @@ async fn without_an_echo_we_reflect_and_a_complaint_fails_the_message() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
     let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
-    let good = session.send(net.address("#c%net"), Intent::Send(Box::new({
-        let mut message = Message::group("waves");
-        message.action = true;
-        message
-    })));
+    let good = session.send(
+        net.address("#c%net"),
+        Intent::Send(Box::new({
+            let mut message = Message::group("waves");
+            message.action = true;
+            message
+        })),
+    );
     assert_eq!(client.expect("PRIVMSG").await, "PRIVMSG #c :\u{1}ACTION waves\u{1}");
     let event = net.host.emitted("the reflection", |e| matches!(e.event, Event::Message(_))).await;
     assert!(matches!(&event.event, Event::Message(m) if m.action && m.body == "waves" && m.kind == MessageKind::Group));
@@ -144,7 +149,10 @@ async fn away_is_told_and_taken_back() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
     let (session, mut client) = net.inside(&stage, "", "romeo").await;
-    session.send(net.address("net"), Intent::Presence { available: true, away: true, status: Some("in\r\nMantua".to_owned()) });
+    session.send(
+        net.address("net"),
+        Intent::Presence { available: true, away: true, status: Some("in\r\nMantua".to_owned()) },
+    );
     assert_eq!(client.expect("AWAY").await, "AWAY :in  Mantua");
     session.send(net.address("net"), Intent::Presence { available: true, away: false, status: None });
     assert_eq!(client.expect("AWAY").await, "AWAY");
