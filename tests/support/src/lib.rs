@@ -6,6 +6,7 @@
 //! | [`fake`] | an XMPP server for components, scripted: attaches, drops, stream errors, routing |
 //! | [`slix`] | an XMPP client that we did not write (slixmpp in a Python process) |
 //! | [`postgres`], [`postfix`], [`dovecot`], [`unbound`] | real PostgreSQL, MTA, mail store, name server |
+//! | [`ngircd`], [`inspircd`], [`irc`] | real IRC servers; the other person on them |
 //! | [`smtp`] | scripted SMTP and LMTP server; a client that sends mail or raw lines |
 //! | [`kannel`] | a real SMS gateway with the phones behind it |
 //! | [`httpd`] | an HTTP server whose answers a test makes up |
@@ -22,8 +23,11 @@ pub mod dovecot;
 mod ejabberd;
 pub mod fake;
 pub mod httpd;
+pub mod inspircd;
+pub mod irc;
 pub mod isthmus;
 pub mod kannel;
+pub mod ngircd;
 pub mod ports;
 pub mod postfix;
 pub mod postgres;

@@ -1,0 +1,255 @@
+//! The bridge on real servers: ngircd (plain IRC) and InspIRCd (most of IRCv3), in clear and by TLS, with a plain client as the other person.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use isthmus_bridge::inbound::Departure;
+use isthmus_bridge::query::Part;
+use isthmus_bridge::room::Rank;
+use isthmus_bridge::suite::{FakeHost, Session, build};
+use isthmus_bridge::{Address, Bridge, Event, Failure, Inbound, Intent, LinkState, Message, Query, RoomChange, RoomId};
+use isthmus_irc::Irc;
+use isthmus_testkit::inspircd::Inspircd;
+use isthmus_testkit::irc::Person;
+use isthmus_testkit::ngircd::Ngircd;
+use serde_json::json;
+
+struct Net {
+    bridge: Arc<dyn Bridge>,
+    host: Arc<FakeHost>,
+}
+
+impl Net {
+    /// A bridge whose networks are at this port of loopback.
+    fn at(port: u16, tls: bool) -> Self {
+        let bridge = build(&Irc, json!({"allow_private_networks": true})).expect("good keys");
+        let host = FakeHost::of(&bridge);
+        let port = port.to_string();
+        let (plain, encrypted) = if tls { ("", port.as_str()) } else { (port.as_str(), "") };
+        let settings = [
+            ("address", "127.0.0.1"),
+            ("ports", plain),
+            ("tls_ports", encrypted),
+            ("verify_certificate", "false"),
+            ("throttle", "1000 0"),
+        ];
+        settings.iter().for_each(|(key, value)| host.set_default(key, value));
+        Self { bridge, host }
+    }
+
+    fn address(&self, local: &str) -> Address {
+        self.bridge.addressing().parse(Some(local), None).expect("a good local part")
+    }
+
+    fn occupant(&self, nick: &str) -> Address {
+        self.bridge.addressing().parse(Some("#verona%net"), Some(nick)).expect("a good address")
+    }
+
+    async fn heard(&self, what: &str) -> (Inbound, String) {
+        let event = self.host.emitted(what, |e| matches!(e.event, Event::Message(_))).await;
+        let Event::Message(message) = &event.event else { panic!("a message") };
+        let body = message.body.clone();
+        (event, body)
+    }
+}
+
+fn join(nick: &str) -> Intent {
+    Intent::Join { nick: nick.to_owned(), password: None }
+}
+
+fn group(body: &str) -> Intent {
+    Intent::Send(Box::new(Message::group(body)))
+}
+
+async fn done(session: &Session, to: Address, intent: Intent) -> Result<(), Failure> {
+    session.deliver(to, intent).await[0].result.clone().map_err(|e| e.failure)
+}
+
+/// Everything that two people do in a room.
+async fn two_in_a_room(net: &Net, port: u16) -> Result<()> {
+    let mut juliet = Person::enter(port, "Juliet").await?;
+    juliet.join("#verona").await?;
+    let (room, id) = (net.address("#verona%net"), RoomId::from("#verona%net"));
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    assert_eq!(done(&session, room.clone(), join("romeo")).await, Ok(()));
+    net.host.emitted("the end of the join", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    juliet.line(" JOIN ").await?;
+    let view = net.host.host().room(session.of(), &id);
+    let rank = |nick: &str| {
+        let view = view.lock().expect("nobody panicked");
+        view.members().iter().find(|m| m.nick() == nick).map(|m| m.rank)
+    };
+    assert!(rank("Juliet").is_some_and(|r| r.has(Rank::MODERATOR)), "she was first");
+    assert_eq!(rank("romeo"), Some(Rank::NONE));
+
+    // Words, both ways.
+    let key = session.send(room.clone(), group("But, soft!\nWhat light?"));
+    for (part, words) in ["But, soft!", "What light?"].into_iter().enumerate() {
+        let line = juliet.line("PRIVMSG").await?;
+        assert!(line.starts_with(":romeo!") && line.ends_with(words), "{line}");
+        let (event, body) = net.heard("the reflection").await;
+        assert_eq!(
+            (event.from, body.as_str(), event.echo_of),
+            (net.occupant("romeo"), words, Some((key.clone(), part as u16)))
+        );
+    }
+    juliet.say("#verona", "\u{2}O\u{2} Romeo").await?;
+    let (event, body) = net.heard("her words").await;
+    assert_eq!((event.from, body.as_str()), (net.occupant("Juliet"), "*O* Romeo"));
+    juliet.say("#verona", "\u{1}ACTION sighs\u{1}").await?;
+    assert_eq!(net.heard("her sigh").await.1, "sighs");
+    juliet.send_bytes(b"PRIVMSG #verona :na\xefve").await?;
+    assert_eq!(net.heard("bytes that are not UTF-8").await.1, "naïve");
+
+    // Private ones; a conversation that begins in the room stays there.
+    let whisper = |to: Address, words: &str| session.send(to, Intent::Send(Box::new(Message::chat(words))));
+    whisper(net.address("juliet%net"), "psst");
+    assert!(juliet.line("PRIVMSG").await?.to_lowercase().contains("privmsg juliet :psst"));
+    juliet.say("romeo", "yes?").await?;
+    let (event, body) = net.heard("her whisper").await;
+    assert_eq!((event.from, body.as_str()), (net.address("juliet%net"), "yes?"));
+    whisper(net.occupant("Juliet"), "here");
+    juliet.line(":here").await?;
+    juliet.say("romeo", "there").await?;
+    assert_eq!(net.heard("her answer").await.0.from, net.occupant("Juliet"));
+    let nobody = done(&session, net.address("nobody%net"), Intent::Send(Box::new(Message::chat("hello?")))).await;
+    assert_eq!(nobody, Err(Failure::NoSuchRecipient));
+
+    // Ranks, subjects, nicks.
+    assert_eq!(
+        done(&session, room.clone(), Intent::Remove { who: net.occupant("Juliet"), reason: None }).await,
+        Err(Failure::Forbidden)
+    );
+    juliet.send("MODE #verona +o romeo").await?;
+    net.host.emitted("a rank", |e| matches!(e.event, Event::Room(RoomChange::Changed { .. }))).await;
+    assert!(rank("romeo").is_some_and(|r| r.has(Rank::MODERATOR)));
+    assert_eq!(done(&session, room.clone(), Intent::SetSubject { subject: "The balcony".to_owned() }).await, Ok(()));
+    assert!(juliet.line(" TOPIC ").await?.ends_with("The balcony"));
+    let role = Intent::SetRole {
+        who: net.occupant("Juliet"),
+        role: None,
+        affiliation: Some("member".to_owned()),
+        reason: None,
+    };
+    assert_eq!(done(&session, room.clone(), role).await, Ok(()));
+    assert!(rank("Juliet").is_some_and(|r| r.has(Rank::VOICE) && !r.has(Rank::MODERATOR)));
+    assert_eq!(done(&session, room.clone(), Intent::Rename { nick: "montague".to_owned() }).await, Ok(()));
+    juliet.line(" NICK ").await?;
+    assert_eq!(
+        done(&session, room.clone(), Intent::Rename { nick: "juliet".to_owned() }).await,
+        Err(Failure::Conflict)
+    );
+
+    // Questions.
+    let (parts, end) = session.ask(Query::About(net.address("juliet%net"))).await;
+    assert!(end.is_ok() && matches!(&parts[0], Part::Facts(f) if f.get("nick") == Some("Juliet")), "{parts:?} {end:?}");
+    let (parts, end) = session.ask(Query::Rooms { filter: None }).await;
+    assert!(
+        end.is_ok() && parts.iter().any(|p| matches!(p, Part::Room { room, .. } if *room == id)),
+        "{parts:?} {end:?}"
+    );
+    let ban = |on| Intent::Ban { mask: "*!*@bad.test".to_owned(), on, reason: None };
+    assert_eq!(done(&session, room.clone(), ban(true)).await, Ok(()));
+    let bans = || Query::Affiliates { room: id.clone(), list: "outcast".to_owned() };
+    let (parts, _) = session.ask(bans()).await;
+    assert!(matches!(&parts[..], [Part::Affiliate { who, .. }] if who == "*!*@bad.test"), "{parts:?}");
+    assert_eq!(done(&session, room.clone(), ban(false)).await, Ok(()));
+    assert!(session.ask(bans()).await.0.is_empty());
+
+    // Refused: a room with a key, without it and with it.
+    juliet.join("#closed").await?;
+    juliet.send("MODE #closed +k sesame").await?;
+    juliet.line(" MODE #closed ").await?;
+    let closed = net.address("#closed%net");
+    assert_eq!(done(&session, closed.clone(), join("romeo")).await, Err(Failure::PasswordRequired));
+    let with_key = Intent::Join { nick: "romeo".to_owned(), password: Some("sesame".to_owned()) };
+    assert_eq!(done(&session, closed.clone(), with_key).await, Ok(()));
+    assert_eq!(done(&session, closed, Intent::Leave { status: None }).await, Ok(()));
+
+    // Raw lines, and the end.
+    session.send(net.address("net"), Intent::Raw { line: "VERSION".to_owned() });
+    net.host
+        .emitted(
+            "an answer",
+            |e| matches!(&e.event, Event::Notice { text, .. } if text.to_string().contains(".irc.test: ")),
+        )
+        .await;
+    assert_eq!(
+        done(&session, room.clone(), Intent::Remove { who: net.occupant("Juliet"), reason: Some("night".to_owned()) })
+            .await,
+        Ok(())
+    );
+    net.host
+        .emitted("her end", |e| matches!(e.event, Event::Room(RoomChange::Left { how: Departure::Kicked, .. })))
+        .await;
+    juliet.join("#verona").await?;
+    session.stop().await?;
+    assert!(juliet.line(" QUIT ").await?.contains("montague"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_people_meet_on_ngircd() -> Result<()> {
+    let server = Ngircd::start().await?;
+    let port = server.plain().number();
+    two_in_a_room(&Net::at(port, false), port).await
+}
+
+#[tokio::test]
+async fn two_people_meet_on_ngircd_by_tls() -> Result<()> {
+    let server = Ngircd::start().await?;
+    two_in_a_room(&Net::at(server.tls().number(), true), server.plain().number()).await
+}
+
+#[tokio::test]
+async fn two_people_meet_on_inspircd() -> Result<()> {
+    let server = Inspircd::start().await?;
+    let port = server.plain().number();
+    two_in_a_room(&Net::at(port, false), port).await
+}
+
+#[tokio::test]
+async fn two_people_meet_on_inspircd_by_tls() -> Result<()> {
+    let server = Inspircd::start().await?;
+    two_in_a_room(&Net::at(server.tls().number(), true), server.plain().number()).await
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_signed_is_refused_unless_it_is_pinned() -> Result<()> {
+    let server = Ngircd::start().await?;
+    let net = Net::at(server.tls().number(), true);
+    net.host.set_default("verify_certificate", "true");
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    assert_eq!(done(&session, room.clone(), join("romeo")).await, Err(Failure::Unreachable));
+    let der = std::process::Command::new("openssl")
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+        .arg(&server.certificate.certificate)
+        .output()?;
+    let told = String::from_utf8(der.stdout)?;
+    let fingerprint = told.trim().split('=').next_back().unwrap_or_default();
+    session.set(&net.address("net"), "fingerprint", Some(&"00".repeat(32))).await;
+    assert_eq!(done(&session, room.clone(), join("romeo")).await, Err(Failure::Unreachable), "another certificate");
+    session.set(&net.address("net"), "fingerprint", Some(fingerprint)).await;
+    assert_eq!(done(&session, room, join("romeo")).await, Ok(()));
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_is_found_again() -> Result<()> {
+    let mut server = Ngircd::start().await?;
+    let net = Net::at(server.plain().number(), false);
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    assert_eq!(done(&session, room.clone(), join("romeo")).await, Ok(()));
+    net.host.emitted("the room", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    server.kill();
+    net.host.emitted("the loss", |e| matches!(e.event, Event::Room(RoomChange::Lost { coming_back: true, .. }))).await;
+    server.launch().await?;
+    net.host.emitted("the room again", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    let ups = net.host.reports().into_iter().filter(|(_, link)| *link == LinkState::Up).count();
+    assert_eq!(ups, 2);
+    session.stop().await?;
+    Ok(())
+}
