@@ -25,6 +25,7 @@ mod attachments;
 mod contacts;
 mod discovery;
 mod files;
+mod irc;
 mod link;
 mod mail;
 mod reattach;

@@ -122,6 +122,10 @@ impl Addressing for IrcAddressing {
         }
     }
 
+    fn person(&self, room: &RoomId, nick: &str) -> Option<ContactId> {
+        contact_id(nick, &NetworkId::new(split(room.as_str()).1))
+    }
+
     fn network(&self, address: &Address) -> NetworkId {
         let id = match address {
             Address::Network(network) => return network.clone(),

@@ -94,6 +94,7 @@ fn profile(config: &Config) -> Profile {
     profile.networks = config.fixed_network.is_none();
     profile.contacts = Contacts::AcceptAll;
     profile.max_text = MAX_TEXT;
+    profile.typing = true;
     profile.correction_prefix = "* ";
     // A join waits for the connection: three ports, a login, the lines of the network's services.
     profile.answer_within = Duration::from_secs(115);

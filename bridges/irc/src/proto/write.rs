@@ -38,6 +38,15 @@ pub(crate) fn text(command: &str, words: &[&str], text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A message of tags alone (IRCv3 message-tags).
+pub(crate) fn tags(tags: &str, target: &str) -> Vec<u8> {
+    let mut out = format!("@{tags} TAGMSG ").into_bytes();
+    push_word(&mut out, target);
+    cut(&mut out);
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
 /// A line that a user typed; `None` where it is more than one or nothing.
 pub(crate) fn raw(typed: &str) -> Option<Vec<u8>> {
     let typed = typed.trim_matches(' ');

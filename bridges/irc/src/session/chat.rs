@@ -9,7 +9,7 @@ use isthmus_bridge::{
 use tokio::time::Instant;
 
 use super::link::{Queued, Said};
-use super::{Session, view};
+use super::{Session, WAIT, Waiting, view};
 use crate::address::{contact_id, split};
 use crate::proto::caps::Caps;
 use crate::proto::line::Line;
@@ -23,6 +23,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const ECHO: Duration = Duration::from_secs(30);
 /// What a server puts before our words where it has not said it yet: `!user@host`.
 const UNKNOWN_HOST: usize = 1 + 10 + 1 + 63;
+/// Between two lines that say that the user is typing.
+const TYPING: Duration = Duration::from_secs(3);
 /// Between two answers to CTCP.
 const CTCP: Duration = Duration::from_millis(500);
 /// Nicks whose away words are remembered.
@@ -42,7 +44,7 @@ impl Session {
     /// A message to somebody; without a connection it waits for one.
     pub(super) fn say_to_nick(&mut self, nick: &str, delivery: Box<Delivery>) {
         if !self.is_up() {
-            self.waiting.push((delivery, Instant::now() + Duration::from_secs(100)));
+            self.waiting.push((Waiting::Words(delivery), Instant::now() + WAIT));
             return self.connect();
         }
         let to = To { name: nick.to_owned(), room: None };
@@ -229,6 +231,35 @@ impl Session {
             None if notice => self.hear(line, target, in_room, text, Kind::Notice),
             None => self.hear(line, target, in_room, text, Kind::Words),
         }
+    }
+
+    /// Tags without words: somebody is typing (draft `+typing`).
+    pub(super) fn on_tags(&mut self, line: &Line<'_>) {
+        let nick = line.source.nick();
+        let Some(typing) = line.tag("+typing") else { return };
+        let Some(link) = &self.link else { return };
+        if self.is_own(nick) || line.source.is_server() {
+            return;
+        }
+        let from = if link.server.is_channel(line.param(0)) {
+            let Some(room) = self.room(line.param(0)) else { return };
+            room.occupant(nick)
+        } else {
+            self.talk_address(nick)
+        };
+        self.emit(from, Event::Typing { on: typing == "active" });
+    }
+
+    /// The user is typing, or has stopped; at most one line in three seconds says so, as the draft asks.
+    pub(super) fn typing(&mut self, target: &str, on: bool) {
+        let now = Instant::now();
+        let Some(link) = &mut self.link else { return };
+        // It is worth no token that words could use.
+        if !link.cap.active.has(Caps::TAGS) || !link.queue.is_empty() || (on && now < link.typed_at) {
+            return;
+        }
+        link.typed_at = now + TYPING;
+        link.later(write::tags(if on { "+typing=active" } else { "+typing=done" }, target));
     }
 
     fn hear(&mut self, line: &Line<'_>, target: &str, in_room: bool, text: &str, kind: Kind) {

@@ -44,10 +44,11 @@ impl Session {
             "KILL" => self.on_kill(line),
             "CAP" => self.on_cap(line),
             "AUTHENTICATE" => self.on_authenticate(line),
+            "TAGMSG" => self.on_tags(line),
             "WALLOPS" => self.on_wallops(line),
             "FAIL" | "WARN" | "NOTE" => self.on_standard_reply(line),
-            // A sign of life; a name that is not shown; brackets around lines that each say enough; tags without words.
-            "PONG" | "SETNAME" | "BATCH" | "TAGMSG" | "ACK" => {}
+            // A sign of life; a name that is not shown; brackets around lines that each say enough.
+            "PONG" | "SETNAME" | "BATCH" | "ACK" => {}
             _ => self.server_says(line.source.0, &format!("{} {}", line.command, line.words(0))),
         }
     }

@@ -11,8 +11,8 @@ use isthmus_bridge::{Change, DeliveryError, Failure, LinkState, Text};
 use rand::Rng;
 use tokio::time::{Instant, timeout};
 
-use super::Session;
 use super::link::{self, Link, Phase};
+use super::{Session, Waiting};
 use crate::connect::{Connected, NoConnection, Target, dial};
 use crate::proto::caps::{Caps, Next};
 use crate::proto::line::Line;
@@ -124,14 +124,16 @@ impl Session {
 
     /// What waited for the connection fails; what is to come back is tried again later.
     pub(super) fn give_up(&mut self, error: &DeliveryError) {
-        for (delivery, _) in std::mem::take(&mut self.waiting) {
-            delivery.ticket.failed(error.clone());
-        }
+        self.fail_waiting(&error);
         self.refuse_joins(error);
         self.fail_pending(error);
         let coming_back = self.coming_back();
         let retry_at = coming_back.then(|| self.schedule(Duration::ZERO));
         self.reports.push(LinkState::Down { reason: error.text.clone(), retry_at });
+    }
+
+    fn fail_waiting(&mut self, error: &DeliveryError) {
+        std::mem::take(&mut self.waiting).into_iter().for_each(|(waiting, _)| waiting.fail(error));
     }
 
     /// Whether the session wants its connection back by itself.
@@ -321,9 +323,7 @@ impl Session {
 
     /// The connection cannot be made as it is wanted, and trying again would not help.
     fn refuse_all(&mut self, error: &DeliveryError) {
-        for (delivery, _) in std::mem::take(&mut self.waiting) {
-            delivery.ticket.failed(error.clone());
-        }
+        self.fail_waiting(&error);
         self.refuse_joins(error);
         self.lose_rooms(&error.text, false);
         self.fail_pending(error);
@@ -398,8 +398,11 @@ impl Session {
         }
         self.watch_wish();
         self.enter_rooms();
-        for (delivery, _) in std::mem::take(&mut self.waiting) {
-            self.on_delivery(delivery);
+        for (waiting, _) in std::mem::take(&mut self.waiting) {
+            match waiting {
+                Waiting::Words(delivery) => self.on_delivery(delivery),
+                Waiting::Question(ask) => self.on_question(ask),
+            }
         }
     }
 
@@ -451,9 +454,7 @@ impl Session {
         let least = least_wait(&words);
         let error = DeliveryError::temporary(Failure::Unreachable, Text::key("link-lost").with("why", &words));
         self.fail_pending(&error);
-        for (delivery, _) in std::mem::take(&mut self.waiting) {
-            delivery.ticket.failed(error.clone());
-        }
+        self.fail_waiting(&error);
         self.refuse_joins(&error);
         let coming_back = self.coming_back();
         if !self.told_break {
@@ -517,9 +518,7 @@ impl Session {
         }
         self.fail_pending(&gone);
         self.refuse_joins(&gone);
-        for (delivery, _) in std::mem::take(&mut self.waiting) {
-            delivery.ticket.failed(gone.clone());
-        }
+        self.fail_waiting(&gone);
         for (_, room) in self.rooms.drain() {
             super::view(&room.view).left(None);
         }

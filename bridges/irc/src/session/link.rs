@@ -110,6 +110,8 @@ pub(crate) struct Link {
     pub(crate) error: Option<Box<str>>,
     /// When CTCP may be answered again.
     pub(crate) ctcp_at: Instant,
+    /// When typing may be told again.
+    pub(crate) typed_at: Instant,
     /// Who asks by the ident protocol is answered while this lives.
     pub(crate) ident: Option<Box<Known>>,
     pub(crate) _place: Place,
@@ -157,6 +159,7 @@ impl Link {
             fallback: 0,
             error: None,
             ctcp_at: now,
+            typed_at: now,
             ident: None,
             _place: place,
         }

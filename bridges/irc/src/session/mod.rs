@@ -28,8 +28,8 @@ use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::{People, RoomView};
 use isthmus_bridge::{
-    Address, BridgeError, Change, Delivery, DeliveryError, Event, Failure, Host, Inbound, Inbox, LinkState, Resolved,
-    RoomId, SessionOf, Text, Work,
+    Address, Ask, BridgeError, Change, Delivery, DeliveryError, Event, Failure, Host, Inbound, Inbox, LinkState,
+    Resolved, RoomId, SessionOf, Text, Work,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -43,6 +43,8 @@ use crate::connect::{Connected, NoConnection};
 use crate::network::Network;
 use crate::proto::isupport::Casemapping;
 
+/// How long words and questions wait for a connection.
+const WAIT: Duration = Duration::from_secs(100);
 /// A session without anything to do ends after this time; until then it costs next to nothing.
 const LINGER: Duration = Duration::from_secs(60);
 /// A connection that only private messages need is closed after this time without one.
@@ -134,8 +136,8 @@ pub(crate) struct Session {
     rooms: HashMap<Box<str>, Room>,
     /// Rooms that a server put us in without being asked: folded name, and when they are left; `None`: they are being left already.
     unasked: Vec<(Box<str>, Option<Instant>)>,
-    /// Messages that wait for the connection.
-    waiting: Vec<(Box<Delivery>, Instant)>,
+    /// What waits for the connection.
+    waiting: Vec<(Waiting, Instant)>,
     pending: Vec<Pending>,
     /// Private conversations that began in a room: folded nick → room.
     talks: Vec<(Box<str>, RoomId)>,
@@ -152,6 +154,21 @@ pub(crate) struct Session {
     told_break: bool,
     /// Rooms of this session stand in the store.
     saved: bool,
+}
+
+/// What waits for a connection that is being made.
+enum Waiting {
+    Words(Box<Delivery>),
+    Question(Box<Ask>),
+}
+
+impl Waiting {
+    fn fail(self, error: &DeliveryError) {
+        match self {
+            Self::Words(delivery) => delivery.ticket.failed(error.clone()),
+            Self::Question(ask) => ask.reply.failed(error.clone()),
+        }
+    }
 }
 
 enum Woke {
@@ -294,7 +311,7 @@ impl Session {
                 }
                 self.on_delivery(delivery);
             }
-            Work::Ask(ask) => self.on_question(*ask),
+            Work::Ask(ask) => self.on_question(ask),
             Work::SettingsChanged(at) => self.on_settings(&at),
             _ => {}
         }
@@ -439,9 +456,8 @@ impl Session {
         let (late, still): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|(_, until)| *until <= now);
         self.waiting = still;
-        for (delivery, _) in late {
-            delivery.ticket.failed(DeliveryError::new(Failure::TimedOut, Text::key("no-answer")));
-        }
+        let error = DeliveryError::new(Failure::TimedOut, Text::key("no-answer"));
+        late.into_iter().for_each(|(waiting, _)| waiting.fail(&error));
     }
 
     /// A line of bytes from the server. While the core has no room, lines are kept, and only PING is answered.

@@ -43,6 +43,10 @@ impl Session {
         }
         let Delivery { event, ticket, .. } = *delivery;
         match event.intent {
+            Intent::Typing { on } => {
+                self.typing(nick, on);
+                ticket.sent(None);
+            }
             Intent::Invite { room, .. } => self.invite(&room, nick, ticket),
             intent => self.other(&intent, ticket),
         }
@@ -63,6 +67,10 @@ impl Session {
         }
         let Delivery { event, ticket, .. } = *delivery;
         match event.intent {
+            Intent::Typing { on } => {
+                self.typing(nick, on);
+                ticket.sent(None);
+            }
             intent @ (Intent::SetRole { .. }
             | Intent::Remove { .. }
             | Intent::Join { .. }
@@ -128,6 +136,12 @@ impl Session {
             Intent::Leave { status } => self.part(id, status.as_deref(), ticket),
             Intent::Rename { nick } => self.rename(&nick, ticket),
             Intent::SetSubject { subject } => self.set_topic(id, &subject, ticket),
+            Intent::Typing { on } => {
+                if let Ok(name) = self.inside(id).map(|(room, _)| room.name.clone()) {
+                    self.typing(&name, on);
+                }
+                ticket.sent(None);
+            }
             Intent::SetRole { who, role, affiliation, .. } => {
                 self.set_role(id, &who, role.as_deref(), affiliation.as_deref(), ticket);
             }
@@ -393,9 +407,9 @@ impl Session {
         let Some(link) = &self.link else { return values };
         let has = |mode: char| modes::get(now, mode, &link.server);
         for (field, mode, inverted) in FLAGS {
-            values.set(field, if has(mode).is_some() == inverted { "0" } else { "1" });
+            values.set(field, if has(mode).is_some() == inverted { "false" } else { "true" });
         }
-        values.set("muc#roomconfig_passwordprotectedroom", if has('k').is_some() { "1" } else { "0" });
+        values.set("muc#roomconfig_passwordprotectedroom", if has('k').is_some() { "true" } else { "false" });
         values.set("muc#roomconfig_roomsecret", has('k').filter(|k| *k != "*").unwrap_or_default());
         values.set("muc#roomconfig_maxusers", has('l').unwrap_or_default());
         values

@@ -6,16 +6,22 @@ use isthmus_bridge::{Address, Ask, DeliveryError, Failure, Query, Reply, RoomId,
 use tokio::time::Instant;
 
 use super::answers::{LIST_PATIENCE, What};
-use super::{Session, unsupported, view};
+use super::{Session, WAIT, Waiting, unsupported, view};
 use crate::address::{contact_id, split};
 use crate::proto::{ctcp, time, write};
 
 impl Session {
-    pub(super) fn on_question(&mut self, ask: Ask) {
-        let Ask { query, reply, .. } = ask;
+    /// The list of rooms is worth a connection of its own; everything else is about one that is there.
+    pub(super) fn on_question(&mut self, ask: Box<Ask>) {
         if !self.is_up() {
-            return reply.failed(DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected")));
+            if matches!(ask.query, Query::Rooms { .. }) {
+                self.waiting.push((Waiting::Question(ask), Instant::now() + WAIT));
+                return self.connect();
+            }
+            let error = DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected"));
+            return ask.reply.failed(error);
         }
+        let Ask { query, reply, .. } = *ask;
         match query {
             Query::Rooms { filter } => self.list(filter, reply),
             Query::About(Address::Room(room)) => self.about_room(&room, reply),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::inbound::Departure;
-use isthmus_bridge::room::{Rank, RoomView, Standing, Subject};
+use isthmus_bridge::room::{Rank, RoomView, Subject};
 use isthmus_bridge::{Address, Change, DeliveryError, Event, Failure, Resolved, RoomChange, RoomId, Text, Ticket};
 use tokio::time::Instant;
 
@@ -267,19 +267,10 @@ impl Session {
         }
         let Some(mut room) = self.rooms.remove(&folded) else { return false };
         view(&room.view).left(Some(error.text.clone()));
-        let mut tell = room.tickets.is_empty();
-        for ticket in room.tickets.drain(..) {
-            if redirect.is_some() {
-                // A ticket cannot name the other room.
-                ticket.sent(None);
-                tell = true;
-            } else {
-                ticket.failed(error.clone());
-            }
-        }
-        if tell || room.coming_back {
+        if room.tickets.is_empty() || room.coming_back || redirect.is_some() {
             self.emit(room.address(), Event::Room(RoomChange::Refused { error: error.clone(), redirect }));
         }
+        room.tickets.drain(..).for_each(|ticket| ticket.failed(error.clone()));
         self.save_rooms();
         self.close_if_unused();
         true
@@ -326,14 +317,7 @@ impl Session {
             room.stage = Stage::Wanted;
             room.coming_back = true;
             if news {
-                let mut view = view(&room.view);
-                if coming_back {
-                    // The members stay readable: what the core shows until the room is entered again.
-                    view.standing = Standing::Entering;
-                    view.lost = Some(reason.clone());
-                } else {
-                    view.left(Some(reason.clone()));
-                }
+                view(&room.view).left(Some(reason.clone()));
                 lost.push(room.address());
             }
         }
@@ -570,7 +554,9 @@ impl Session {
         let modes = line.words(2);
         let folded = self.fold(line.param(1));
         if let Some(room) = self.rooms.get(&folded) {
-            let changed = std::mem::replace(&mut view(&room.view).modes, modes.clone()) != modes;
+            let before = std::mem::replace(&mut view(&room.view).modes, modes.clone());
+            // What is learned after the join is no change.
+            let changed = !before.is_empty() && before != modes;
             let from = room.address();
             if changed {
                 self.emit(from, Event::Room(RoomChange::Settings));

@@ -256,6 +256,24 @@ async fn questions_are_answered_from_what_the_server_says() {
 }
 
 #[tokio::test]
+async fn a_list_is_worth_a_connection_of_its_own() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    let script = async {
+        let mut client = stage.welcome("").await;
+        client.expect("LIST").await;
+        client.send(":irc.test 322 romeo #big 99 :Subject").await;
+        client.send(":irc.test 323 romeo :End").await;
+        client
+    };
+    let (client, (parts, end)) = tokio::join!(script, session.ask(Query::Rooms { filter: None }));
+    assert_eq!((parts.len(), end), (1, Ok(())));
+    drop(client);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_join_that_nobody_asked_for_is_an_invitation() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

@@ -145,6 +145,22 @@ async fn mode_as_a_word_is_a_command_and_anything_else_is_said() {
 }
 
 #[tokio::test]
+async fn typing_crosses_where_the_server_has_tags() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "message-tags", "romeo juliet").await;
+    session.send(net.address("#c%net"), Intent::Typing { on: true });
+    assert_eq!(client.expect("@").await, "@+typing=active TAGMSG #c");
+    client.send("@+typing=active :juliet!j@k TAGMSG #c").await;
+    let event = net.host.emitted("her typing", |e| e.event == Event::Typing { on: true }).await;
+    assert_eq!(event.from, net.occupant("#c%net", "juliet"));
+    client.send("@+typing=done :juliet!j@k TAGMSG romeo").await;
+    let event = net.host.emitted("her pause", |e| e.event == Event::Typing { on: false }).await;
+    assert_eq!(event.from, net.address("juliet%net"));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn away_is_told_and_taken_back() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

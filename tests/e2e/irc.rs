@@ -1,0 +1,214 @@
+//! IRC: a client at a real XMPP server, somebody else on a real ngircd.
+
+use isthmus_testkit::irc::Person;
+use isthmus_testkit::isthmus::Setup;
+use isthmus_testkit::ngircd::Ngircd;
+use isthmus_testkit::server::{Flavour, Options, XmppServer};
+use isthmus_testkit::slix::SlixClient;
+use isthmus_testkit::xml::Element;
+
+use super::on_both;
+use super::world::World;
+
+const DOMAIN: &str = "irc.localhost";
+const USER: &str = "http://jabber.org/protocol/muc#user";
+
+on_both!(
+    people_meet_in_a_room,
+    two_resources_share_a_nick_and_leave_one_by_one,
+    private_messages_raw_lines_and_refusals,
+    roles_and_subjects_change_on_both_sides,
+);
+
+struct Irc {
+    world: World,
+    server: Ngircd,
+}
+
+impl Irc {
+    async fn start(flavour: Flavour) -> Self {
+        let server = Ngircd::start().await.unwrap();
+        let keys = format!(
+            "allow_private_networks = true\n[networks.net]\naddress = \"127.0.0.1\"\ntls_ports = [{}]\nports = []\n\
+             verify_certificate = false\nthrottle = {{ burst = 1000, per_second = 1000.0 }}\n",
+            server.tls()
+        );
+        let options = Options { components: vec![DOMAIN.to_owned()], ..Options::default() };
+        let xmpp = XmppServer::start(flavour, options).await.unwrap();
+        let setup = Setup::new(env!("CARGO_BIN_EXE_isthmus"), xmpp.component());
+        let gateway = setup.bridge("irc", "irc", DOMAIN, &keys).start().await.unwrap();
+        Self { world: World { gateway, server: xmpp }, server }
+    }
+
+    async fn person(&self, nick: &str) -> Person {
+        Person::enter(self.server.plain().number(), nick).await.unwrap()
+    }
+}
+
+fn room(name: &str) -> String {
+    format!("#{name}%net@{DOMAIN}")
+}
+
+fn codes(stanza: &Element) -> Vec<&str> {
+    let x = stanza.get("x", USER);
+    x.iter().flat_map(|x| &x.children).filter(|c| c.name == "status").filter_map(|c| c.attr("code")).collect()
+}
+
+fn is_group(stanza: &Element) -> bool {
+    stanza.name == "message" && stanza.attr("type") == Some("groupchat")
+}
+
+/// Enters, and waits for own presence and the subject; gives the presence.
+async fn join(client: &mut SlixClient, room: &str, nick: &str) -> Element {
+    let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
+    client.send(format!("<presence to='{room}/{nick}' id='join'>{x}</presence>")).await.unwrap();
+    let own = client.find("own presence", |s| s.name == "presence" && codes(s).contains(&"110")).await.unwrap();
+    client.find("the subject", |s| is_group(s) && s.child("subject").is_some()).await.unwrap();
+    own
+}
+
+async fn say(client: &mut SlixClient, room: &str, id: &str, body: &str) {
+    client
+        .send(format!("<message to='{room}' type='groupchat' id='{id}'><body>{body}</body></message>"))
+        .await
+        .unwrap();
+}
+
+async fn people_meet_in_a_room(flavour: Flavour) {
+    let irc = Irc::start(flavour).await;
+    let mut juliet = irc.person("Juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut romeo = irc.world.client("romeo").await;
+    let room = room("verona");
+    let own = join(&mut romeo, &room, "romeo").await;
+    assert_eq!(own.attr("from"), Some(&*format!("{room}/romeo")));
+    romeo.find("the connection in words", |s| s.body().is_some_and(|b| b.contains("encrypted"))).await.unwrap();
+
+    say(&mut romeo, &room, "m1", "But, soft! &lt;3").await;
+    assert!(juliet.line("PRIVMSG").await.unwrap().ends_with("But, soft! <3"));
+    let back = romeo.find("the reflection", |s| is_group(s) && s.body() == Some("But, soft! <3")).await.unwrap();
+    assert_eq!((back.attr("id"), back.attr("from")), (Some("m1"), Some(&*format!("{room}/romeo"))));
+    assert!(back.has("stanza-id", "urn:xmpp:sid:0"));
+
+    juliet.say("#verona", "\u{2}O\u{2} Romeo \u{7}").await.unwrap();
+    let heard = romeo.find("her words", |s| is_group(s) && s.body() == Some("*O* Romeo ")).await.unwrap();
+    assert_eq!(heard.attr("from"), Some(&*format!("{room}/Juliet")));
+    juliet.send_bytes(b"PRIVMSG #verona :\x01ACTION na\xefve\xff\x01").await.unwrap();
+    romeo.find("her action", |s| is_group(s) && s.body() == Some("/me naïveÿ")).await.unwrap();
+    say(&mut romeo, &room, "m2", "/me sighs").await;
+    assert!(juliet.line("ACTION sighs").await.is_ok());
+
+    juliet.send("NICK Capulet").await.unwrap();
+    romeo
+        .find("the new nick", |s| codes(s).contains(&"303") && s.attr("from") == Some(&*format!("{room}/Juliet")))
+        .await
+        .unwrap();
+    juliet.send("QUIT :bye").await.unwrap();
+    let gone =
+        |s: &Element| s.attr("type") == Some("unavailable") && s.attr("from") == Some(&*format!("{room}/Capulet"));
+    romeo.find("her end", gone).await.unwrap();
+}
+
+async fn two_resources_share_a_nick_and_leave_one_by_one(flavour: Flavour) {
+    let irc = Irc::start(flavour).await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut desk = irc.world.client("romeo").await;
+    let room = room("verona");
+    join(&mut desk, &room, "romeo").await;
+    juliet.line(" JOIN ").await.unwrap();
+    let mut phone = SlixClient::online(&irc.world.server, "romeo@localhost/phone").await.unwrap();
+    join(&mut phone, &room, "romeo").await;
+    say(&mut phone, &room, "m1", "from the phone").await;
+    for client in [&mut desk, &mut phone] {
+        let seen = client.find("the words", |s| is_group(s) && s.body() == Some("from the phone")).await.unwrap();
+        assert_eq!(seen.attr("id"), Some("m1"));
+    }
+    desk.send(format!("<presence to='{room}/romeo' type='unavailable'/>")).await.unwrap();
+    desk.find("own end", |s| s.attr("type") == Some("unavailable") && codes(s).contains(&"110")).await.unwrap();
+    say(&mut phone, &room, "m2", "still here").await;
+    assert!(juliet.line("still here").await.is_ok());
+    phone
+        .send(format!("<presence to='{room}/romeo' type='unavailable'><status>so long</status></presence>"))
+        .await
+        .unwrap();
+    assert!(juliet.line(" PART ").await.unwrap().ends_with("so long"));
+    assert!(juliet.line(" QUIT ").await.unwrap().starts_with(":romeo!"), "nothing needs the connection");
+}
+
+async fn private_messages_raw_lines_and_refusals(flavour: Flavour) {
+    let irc = Irc::start(flavour).await;
+    let mut juliet = irc.person("juliet").await;
+    let mut romeo = irc.world.client("romeo").await;
+    // A message opens the connection by itself.
+    let hers = format!("juliet%net@{DOMAIN}");
+    romeo.message(&hers, "psst").await.unwrap();
+    assert!(juliet.line("PRIVMSG juliet :psst").await.unwrap().starts_with(":romeo!"));
+    juliet.say("romeo", "yes?").await.unwrap();
+    let heard = romeo.body("yes?").await.unwrap();
+    assert_eq!(heard.attr("from").map(|f| f.split('/').next().unwrap_or_default()), Some(&*hers));
+    let id = romeo.message(&format!("nobody%net@{DOMAIN}"), "hello?").await.unwrap();
+    let failed =
+        romeo.find("the failure", |s| s.attr("type") == Some("error") && s.attr("id") == Some(&id)).await.unwrap();
+    assert_eq!(failed.error().as_deref(), Some("item-not-found"));
+    romeo.message(&format!("net@{DOMAIN}"), "WHOIS juliet").await.unwrap();
+    romeo
+        .find("an answer to the raw line", |s| {
+            s.body().is_some_and(|b| b.contains("juliet") && b.contains("ng.irc.test: "))
+        })
+        .await
+        .unwrap();
+
+    juliet.join("#closed").await.unwrap();
+    juliet.send("MODE #closed +k sesame").await.unwrap();
+    juliet.line(" MODE #closed ").await.unwrap();
+    let closed = room("closed");
+    romeo
+        .send(format!("<presence to='{closed}/romeo' id='j1'><x xmlns='http://jabber.org/protocol/muc'/></presence>"))
+        .await
+        .unwrap();
+    let refused = romeo.find("the refusal", |s| s.name == "presence" && s.attr("id") == Some("j1")).await.unwrap();
+    assert_eq!(refused.error().as_deref(), Some("not-authorized"));
+    let x = "<x xmlns='http://jabber.org/protocol/muc'><password>sesame</password></x>";
+    romeo.send(format!("<presence to='{closed}/romeo' id='j2'>{x}</presence>")).await.unwrap();
+    romeo.find("own presence", |s| codes(s).contains(&"110")).await.unwrap();
+
+    let info = "<command xmlns='http://jabber.org/protocol/commands' node='get-irc-connection-info' action='execute'/>";
+    let answer = romeo.ask(&format!("net@{DOMAIN}"), "set", info).await.unwrap();
+    assert!(answer.walk().any(|e| e.text.contains("#closed%net")), "{answer}");
+}
+
+async fn roles_and_subjects_change_on_both_sides(flavour: Flavour) {
+    let irc = Irc::start(flavour).await;
+    let mut romeo = irc.world.client("romeo").await;
+    let room = room("verona");
+    join(&mut romeo, &room, "romeo").await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let hers = format!("{room}/juliet");
+    romeo.find("her entry", |s| s.name == "presence" && s.attr("from") == Some(&hers)).await.unwrap();
+    let admin = |item: &str| format!("<query xmlns='http://jabber.org/protocol/muc#admin'>{item}</query>");
+    let answer = romeo.ask(&room, "set", &admin("<item nick='juliet' affiliation='admin'/>")).await.unwrap();
+    assert_eq!(answer.attr("type"), Some("result"), "{answer}");
+    assert!(juliet.line(" MODE ").await.unwrap().ends_with("+o juliet"));
+    let is_admin =
+        |s: &Element| s.attr("from") == Some(&hers) && s.walk().any(|e| e.attr("affiliation") == Some("admin"));
+    romeo.find("her affiliation", is_admin).await.unwrap();
+    romeo
+        .send(format!("<message to='{room}' type='groupchat' id='s'><subject>The balcony</subject></message>"))
+        .await
+        .unwrap();
+    assert!(juliet.line(" TOPIC ").await.unwrap().ends_with("The balcony"));
+    romeo.find("the subject", |s| s.child("subject").is_some_and(|e| e.text == "The balcony")).await.unwrap();
+    let answer =
+        romeo.ask(&room, "set", &admin("<item nick='juliet' role='none'><reason>night</reason></item>")).await.unwrap();
+    assert_eq!(answer.attr("type"), Some("result"), "{answer}");
+    assert!(juliet.line(" KICK ").await.unwrap().ends_with("night"));
+    let kicked = |s: &Element| s.attr("from") == Some(&hers) && codes(s).contains(&"307");
+    romeo.find("her end", kicked).await.unwrap();
+    let answer = romeo
+        .ask(&format!("net@{DOMAIN}"), "get", "<query xmlns='http://jabber.org/protocol/disco#items'/>")
+        .await
+        .unwrap();
+    assert!(answer.walk().any(|e| e.attr("jid") == Some(&*room)), "{answer}");
+}
