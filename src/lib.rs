@@ -14,6 +14,7 @@
 //! | [`xmpp`] | the only code that sees stanzas; [`xmpp::link`] is the connection to the server |
 //! | [`translate`] | pure: stanza → `Intent`, `Event` → stanzas |
 //! | [`rooms`] | the MUC service, its pure part: stanzas of rooms, which resources are inside |
+//! | [`archive`] | what was said in rooms (XEP-0313) |
 //! | [`router`] | domain and local part → bridge and address |
 //! | [`registry`] | bridges built from configuration; supervisor of sessions |
 //! | [`outbox`], [`inbox`] | durable queues |
@@ -26,6 +27,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod archive;
 pub mod config;
 pub mod files;
 pub mod gateway;

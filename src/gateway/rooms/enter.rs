@@ -302,8 +302,9 @@ pub(super) fn held() -> StanzaError {
 
 /// Whether an error says that the resource is not there (any more).
 fn evicts(heard: &Heard) -> bool {
-    let condition = outbound::error_of(&heard.stanza).condition;
-    is_gone(&condition) || heard.stanza.child("error", ns::CLIENT).is_none() || condition == "undefined-condition"
+    let error = heard.stanza.child("error", ns::CLIENT).and_then(|e| e.element().ok());
+    let named = error.iter().flat_map(|e| e.children()).any(|c| c.ns() == ns::STANZAS && c.name() != "text");
+    !named || is_gone(&outbound::error_of(&heard.stanza).condition)
 }
 
 /// Conditions under which nobody is there (XEP-0045 section 18.1.2 as servers apply it).

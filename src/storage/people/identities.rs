@@ -10,13 +10,14 @@ use crate::args;
 use crate::storage::{Seal, Tx};
 
 /// The tables that hold rows of a person; tombstones and the audit log are not among them.
-const FORGET: [&str; 6] = [
+const FORGET: [&str; 7] = [
     "DELETE FROM registrations WHERE bridge = $1 AND person = $2",
     "DELETE FROM choices WHERE bridge = $1 AND person = $2",
     "DELETE FROM last_writers WHERE bridge = $1 AND person = $2",
     "DELETE FROM contacts WHERE bridge = $1 AND person = $2",
     "DELETE FROM blocks WHERE bridge = $1 AND person = $2",
     "DELETE FROM state WHERE bridge = $1 AND person = $2",
+    "DELETE FROM archive_stays WHERE bridge = $1 AND person = $2",
 ];
 
 /// One person's work in the writer.

@@ -57,7 +57,7 @@ impl Session<'_> {
         match to {
             Address::Contact(_) => self.carry(event, ticket).await,
             Address::Room(_) | Address::Occupant { .. } => self.to_room(to, event, ticket).await,
-            Address::Gateway | Address::Network(_) => self.to_network(to, event, ticket).await,
+            Address::Gateway | Address::Network(_) => self.for_network(to, event, ticket).await,
         }
     }
 
@@ -71,7 +71,7 @@ impl Session<'_> {
         }
     }
 
-    async fn to_network(&mut self, to: Address, event: Outbound, ticket: Ticket) {
+    async fn for_network(&mut self, to: Address, event: Outbound, ticket: Ticket) {
         if ticket.starting().await.is_err() {
             return;
         }

@@ -1,0 +1,343 @@
+//! The archive of rooms (XEP-0313): one log a room, intervals of visibility a user.
+//!
+//! What several users hear of one line is one row. Ids are given at once, ordered by time and unguessable; rows are on disk within a second,
+//! by the store's writer, which has what is accepted for delivery go first. A crash loses at most that second: ids that clients know and the
+//! log does not are read as their time.
+//!
+//! | file | what |
+//! |---|---|
+//! | `ring` | the last ten minutes of a room: which line a session hears |
+//! | `rows` | the log in the store |
+//! | `query` | XEP-0313: what is asked, and the answer |
+
+pub mod query;
+pub mod ring;
+mod rows;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use isthmus_bridge::{BareJid, RoomId, StoreError};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use self::ring::{Heard, Ring};
+use crate::rooms::fresh_stanza_id;
+use crate::storage::{Store, millis};
+
+/// How long rows wait to be written together.
+const GATHER: Duration = Duration::from_millis(400);
+/// Rows of one commit, at most: what is accepted for delivery shall not wait behind more.
+const STEP: usize = 200;
+/// What waits for a store that is away, at most; beyond it the oldest goes.
+const WAITING: usize = 50_000;
+/// How long a line is kept.
+pub const KEEP: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Lines that are kept of one room.
+pub const PER_ROOM: i64 = 100_000;
+
+/// One line of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The room's id of it.
+    pub id: String,
+    /// When it was said.
+    pub at: SystemTime,
+    /// Who said it; `None`: the room itself.
+    pub nick: Option<String>,
+    /// Their id (XEP-0421).
+    pub occupant: Option<String>,
+    /// The words.
+    pub body: String,
+    /// Conversation.
+    pub thread: Option<String>,
+}
+
+/// What is heard of a line, by one session.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// In which room.
+    pub room: &'a RoomId,
+    /// Who said it.
+    pub nick: Option<&'a str>,
+    /// Their id.
+    pub occupant: Option<&'a str>,
+    /// The words.
+    pub body: &'a str,
+    /// Conversation.
+    pub thread: Option<&'a str>,
+    /// The network's id of it.
+    pub foreign: Option<&'a str>,
+    /// When it was said.
+    pub at: SystemTime,
+}
+
+/// A change that waits to be written.
+#[derive(Debug, Clone)]
+enum Change {
+    Line {
+        room: RoomId,
+        line: Line,
+        foreign: Option<String>,
+        late: bool,
+    },
+    Enter {
+        room: RoomId,
+        user: BareJid,
+        since: String,
+    },
+    Leave {
+        room: RoomId,
+        user: BareJid,
+        until: String,
+    },
+    /// Seen later than said: history that a session has fetched.
+    Seen {
+        room: RoomId,
+        user: BareJid,
+        id: String,
+    },
+}
+
+/// The archive of one bridge. Cheap to clone.
+#[derive(Clone)]
+pub struct Archive {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    bridge: String,
+    rooms: Mutex<HashMap<RoomId, Ring>>,
+    waiting: Mutex<Vec<Change>>,
+    wake: Notify,
+    /// One flush at a time: rows reach the store in their order.
+    flushing: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive").field("bridge", &self.inner.bridge).finish_non_exhaustive()
+    }
+}
+
+impl Archive {
+    /// The archive of this bridge.
+    pub fn new(store: Store, bridge: &str) -> Self {
+        let inner = Inner {
+            store,
+            bridge: bridge.to_owned(),
+            rooms: Mutex::default(),
+            waiting: Mutex::default(),
+            wake: Notify::new(),
+            flushing: tokio::sync::Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Writes what waits, again and again until `stop`; first ends the stays that a crash left open.
+    pub async fn run(self, stop: CancellationToken) {
+        let now = self.now();
+        if let Err(e) = rows::close_all(&self.inner.store, &self.inner.bridge, fresh_stanza_id(now)).await {
+            warn!(bridge = %self.inner.bridge, error = %e, "stays that a crash left open could not be ended");
+        }
+        loop {
+            tokio::select! {
+                () = self.inner.wake.notified() => tokio::time::sleep(GATHER).await,
+                () = stop.cancelled() => break,
+            }
+            if let Err(e) = self.flush().await {
+                warn!(bridge = %self.inner.bridge, error = %e, "what was said in rooms is not on disk yet; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.inner.wake.notify_one();
+            }
+        }
+        if let Err(e) = self.flush().await {
+            warn!(bridge = %self.inner.bridge, error = %e, "the last of what was said in rooms was not kept");
+        }
+    }
+
+    /// A user is inside a room and wants it kept; a second time changes nothing.
+    pub fn enter(&self, room: &RoomId, user: &BareJid) {
+        let since = fresh_stanza_id(self.now());
+        if self.rooms().entry(room.clone()).or_default().enter(user) {
+            self.later(Change::Enter { room: room.clone(), user: user.clone(), since });
+        }
+    }
+
+    /// A user is not inside any more, or wants nothing more kept.
+    pub fn leave(&self, room: &RoomId, user: &BareJid) {
+        let until = fresh_stanza_id(self.now());
+        let mut rooms = self.rooms();
+        let Some(ring) = rooms.get_mut(room) else { return };
+        let was = ring.leave(user);
+        if ring.is_idle() {
+            rooms.remove(room);
+        }
+        drop(rooms);
+        if was {
+            self.later(Change::Leave { room: room.clone(), user: user.clone(), until });
+        }
+    }
+
+    /// All rooms of a user that are being kept.
+    pub fn rooms_of(&self, user: &BareJid) -> Vec<RoomId> {
+        self.rooms().iter().filter(|(_, ring)| ring.has(user)).map(|(room, _)| room.clone()).collect()
+    }
+
+    /// A user's session has heard a line: gives the room's id of it, the same for everybody. `None`: nothing is kept for them.
+    pub fn hears(&self, user: &BareJid, said: &Said<'_>) -> Option<String> {
+        let now = self.now();
+        let mut rooms = self.rooms();
+        let ring = rooms.get_mut(said.room).filter(|ring| ring.has(user))?;
+        let id = match ring.hears(user, said.foreign, said.nick, said.body, Instant::now(), || fresh_stanza_id(now)) {
+            Heard::Before(id) => return Some(id),
+            Heard::First(id) => id,
+        };
+        drop(rooms);
+        self.later(Change::Line {
+            room: said.room.clone(),
+            line: said.line(id.clone()),
+            foreign: said.foreign.map(str::to_owned),
+            late: false,
+        });
+        Some(id)
+    }
+
+    /// A session has fetched a line that was said while it was away. Its id is that of its time, so it stands where it belongs.
+    pub fn fetched(&self, user: &BareJid, said: &Said<'_>) {
+        if !self.rooms().get(said.room).is_some_and(|ring| ring.has(user)) {
+            return;
+        }
+        let id = fresh_stanza_id(said.at);
+        let line = said.line(id.clone());
+        let foreign = said.foreign.map(str::to_owned);
+        self.later(Change::Line { room: said.room.clone(), line, foreign, late: true });
+        self.later(Change::Seen { room: said.room.clone(), user: user.clone(), id });
+    }
+
+    /// Writes all that waits.
+    ///
+    /// # Errors
+    /// The store is away; what is not written waits on.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let _one = self.inner.flushing.lock().await;
+        loop {
+            let step: Vec<Change> = {
+                let waiting = self.waiting();
+                waiting.iter().take(STEP).cloned().collect()
+            };
+            if step.is_empty() {
+                return Ok(());
+            }
+            let written = step.len();
+            rows::write(&self.inner.store, &self.inner.bridge, step).await?;
+            let mut waiting = self.waiting();
+            let written = written.min(waiting.len());
+            waiting.drain(..written);
+            if waiting.is_empty() {
+                *waiting = Vec::new();
+            }
+        }
+    }
+
+    /// Lines that a user may see, by a question.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn find(
+        &self,
+        room: &RoomId,
+        user: &BareJid,
+        question: &query::Question,
+    ) -> Result<query::Found, StoreError> {
+        self.flush().await?;
+        rows::find(&self.inner.store, &self.inner.bridge, room, user, question).await
+    }
+
+    /// The last lines that a user may see, oldest first, and none after `before`.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn last(
+        &self,
+        room: &RoomId,
+        user: &BareJid,
+        most: usize,
+        since: Option<SystemTime>,
+        before: &str,
+    ) -> Result<Vec<Line>, StoreError> {
+        let question = query::Question {
+            start: since,
+            before: Some(before.to_owned()),
+            backwards: true,
+            max: most,
+            ..query::Question::default()
+        };
+        Ok(self.find(room, user, &question).await?.lines)
+    }
+
+    /// The first and the last line that a user may see.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn ends(&self, room: &RoomId, user: &BareJid) -> Result<Option<(Line, Line)>, StoreError> {
+        self.flush().await?;
+        rows::ends(&self.inner.store, &self.inner.bridge, room, user).await
+    }
+
+    /// Drops what is past its time, and what a room has too much of.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let oldest = millis(self.now()).saturating_sub(i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX));
+        rows::sweep(&self.inner.store, &self.inner.bridge, oldest, PER_ROOM).await
+    }
+
+    /// The store's clock.
+    pub fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+            + Duration::from_millis(u64::try_from(self.inner.store.clock().now()).unwrap_or_default())
+    }
+
+    fn later(&self, change: Change) {
+        let mut waiting = self.waiting();
+        if waiting.len() >= WAITING {
+            // Stays decide who sees what: they are never given up.
+            match waiting.iter().position(|c| matches!(c, Change::Line { .. })) {
+                Some(at) => drop(waiting.remove(at)),
+                None => drop(waiting.remove(0)),
+            }
+        }
+        waiting.push(change);
+        drop(waiting);
+        self.inner.wake.notify_one();
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Ring>> {
+        self.inner.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Change>> {
+        self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Said<'_> {
+    fn line(&self, id: String) -> Line {
+        Line {
+            id,
+            at: self.at,
+            nick: self.nick.map(str::to_owned),
+            occupant: self.occupant.map(str::to_owned),
+            body: self.body.to_owned(),
+            thread: self.thread.map(str::to_owned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

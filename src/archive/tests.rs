@@ -1,0 +1,134 @@
+use super::query::Question;
+use super::*;
+use crate::storage::Clock;
+use crate::storage::testing::{Place, START, on_both_engines};
+
+const ROOM: &str = "#verona";
+
+async fn open(place: &Place) -> (Archive, Clock) {
+    let clock = Clock::manual(START);
+    let store = Store::open(place.open(clock.clone())).await.expect("the store opens");
+    (Archive::new(store, "rooms"), clock)
+}
+
+fn said<'a>(room: &'a RoomId, nick: &'a str, body: &'a str, at: SystemTime) -> Said<'a> {
+    Said { room, nick: Some(nick), occupant: Some("o"), body, thread: None, foreign: None, at }
+}
+
+async fn seen(archive: &Archive, user: &str, question: Question) -> Vec<String> {
+    let question = Question { max: if question.max == 0 { 100 } else { question.max }, ..question };
+    let found = archive.find(&ROOM.into(), &user.into(), &question).await.expect("the store answers");
+    found.lines.into_iter().map(|l| l.body).collect()
+}
+
+on_both_engines!(
+    a_user_sees_what_was_said_while_they_were_inside,
+    pages_go_both_ways,
+    a_crash_ends_stays_and_old_lines_go
+);
+
+async fn a_user_sees_what_was_said_while_they_were_inside(place: Place) {
+    let (archive, clock) = open(&place).await;
+    let room = RoomId::from(ROOM);
+    let (romeo, juliet) = (BareJid::from("romeo@example.org"), BareJid::from("juliet@example.org"));
+    let say = |who: &[&BareJid], body: &str| {
+        clock.advance(Duration::from_secs(1));
+        let ids: Vec<_> = who.iter().map(|u| archive.hears(u, &said(&room, "romeo", body, archive.now()))).collect();
+        assert!(ids.windows(2).all(|w| w[0] == w[1]), "one line has one id for all: {ids:?}");
+        clock.advance(Duration::from_secs(1));
+    };
+    assert_eq!(archive.hears(&romeo, &said(&room, "romeo", "nobody keeps it", archive.now())), None);
+    archive.enter(&room, &romeo);
+    say(&[&romeo], "alone");
+    archive.enter(&room, &juliet);
+    say(&[&romeo, &juliet], "both");
+    archive.leave(&room, &juliet);
+    say(&[&romeo], "alone again");
+    archive.enter(&room, &juliet);
+    say(&[&juliet, &romeo], "both again");
+    assert_eq!(
+        seen(&archive, "romeo@example.org", Question::default()).await,
+        ["alone", "both", "alone again", "both again"]
+    );
+    assert_eq!(seen(&archive, "juliet@example.org", Question::default()).await, ["both", "both again"]);
+    assert!(seen(&archive, "tybalt@example.org", Question::default()).await.is_empty());
+    let ends = archive.ends(&room, &juliet).await.expect("the store answers").expect("two lines");
+    assert_eq!((ends.0.body.as_str(), ends.1.body.as_str()), ("both", "both again"));
+
+    // What a session fetched later stands at its time, once.
+    archive.leave(&room, &juliet);
+    let missed = archive.now();
+    clock.advance(Duration::from_secs(60));
+    archive.enter(&room, &juliet);
+    for _ in 0..2 {
+        let line = Said { foreign: Some("f1"), ..said(&room, "nurse", "missed", missed) };
+        archive.fetched(&juliet, &line);
+    }
+    say(&[&juliet], "back");
+    let all = seen(&archive, "juliet@example.org", Question::default()).await;
+    assert_eq!(all, ["both", "both again", "missed", "back"]);
+}
+
+async fn pages_go_both_ways(place: Place) {
+    let (archive, clock) = open(&place).await;
+    let (room, romeo) = (RoomId::from(ROOM), BareJid::from("romeo@example.org"));
+    archive.enter(&room, &romeo);
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        clock.advance(Duration::from_secs(1));
+        let nick = if n % 2 == 0 { "romeo" } else { "nurse" };
+        ids.extend(archive.hears(&romeo, &said(&room, nick, &n.to_string(), archive.now())));
+    }
+    let ask = |question| seen(&archive, "romeo@example.org", question);
+    let after = Some(ids[3].clone());
+    assert_eq!(ask(Question { max: 2, ..Question::default() }).await, ["0", "1"]);
+    assert_eq!(ask(Question { max: 2, after: after.clone(), ..Question::default() }).await, ["4", "5"]);
+    assert_eq!(ask(Question { max: 2, backwards: true, ..Question::default() }).await, ["8", "9"]);
+    assert_eq!(
+        ask(Question { max: 2, backwards: true, before: after.clone(), ..Question::default() }).await,
+        ["1", "2"]
+    );
+    assert_eq!(
+        ask(Question { with: Some("nurse".to_owned()), ..Question::default() }).await,
+        ["1", "3", "5", "7", "9"]
+    );
+    assert_eq!(ask(Question { ids: vec![ids[7].clone(), ids[1].clone()], ..Question::default() }).await, ["7", "1"]);
+    let start = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(START as u64 + 9_000));
+    assert_eq!(ask(Question { start, ..Question::default() }).await, ["8", "9"]);
+    let find = async |question| archive.find(&room, &romeo, &question).await.expect("the store answers");
+    let page = find(Question { max: 3, ..Question::default() }).await;
+    assert_eq!((page.complete, page.count, page.unknown), (false, 10, false));
+    assert!(find(Question { max: 10, ..Question::default() }).await.complete);
+    assert!(find(Question { max: 3, after: Some("nonsense".to_owned()), ..Question::default() }).await.unknown);
+    assert!(find(Question { max: 3, ids: vec!["nonsense".to_owned()], ..Question::default() }).await.unknown);
+    let last = archive.last(&room, &romeo, 3, None, &ids[8]).await.expect("the store answers");
+    assert_eq!(last.iter().map(|l| l.body.as_str()).collect::<Vec<_>>(), ["5", "6", "7"]);
+}
+
+async fn a_crash_ends_stays_and_old_lines_go(place: Place) {
+    let (archive, clock) = open(&place).await;
+    let (room, romeo) = (RoomId::from(ROOM), BareJid::from("romeo@example.org"));
+    archive.enter(&room, &romeo);
+    clock.advance(Duration::from_secs(1));
+    archive.hears(&romeo, &said(&room, "romeo", "before", archive.now()));
+    archive.flush().await.expect("written");
+    clock.advance(Duration::from_secs(1));
+
+    // Another process: its own users are inside, he is not.
+    let after = Archive::new(archive.inner.store.clone(), "rooms");
+    let stop = CancellationToken::new();
+    stop.cancel();
+    after.clone().run(stop).await;
+    clock.advance(Duration::from_secs(1));
+    let juliet = BareJid::from("juliet@example.org");
+    after.enter(&room, &juliet);
+    clock.advance(Duration::from_secs(1));
+    after.hears(&juliet, &said(&room, "juliet", "after", after.now()));
+    assert_eq!(seen(&after, "romeo@example.org", Question::default()).await, ["before"]);
+    assert_eq!(seen(&after, "juliet@example.org", Question::default()).await, ["after"]);
+
+    clock.advance(KEEP - Duration::from_secs(2));
+    after.sweep().await.expect("swept");
+    assert!(seen(&after, "romeo@example.org", Question::default()).await.is_empty());
+    assert_eq!(seen(&after, "juliet@example.org", Question::default()).await, ["after"]);
+}
