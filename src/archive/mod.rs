@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use self::ring::{Heard, Ring};
-use crate::rooms::fresh_stanza_id;
+use crate::rooms::{Ids, fresh_stanza_id};
 use crate::storage::{Store, millis};
 
 /// How long rows wait to be written together.
@@ -113,6 +113,7 @@ struct Inner {
     rooms: Mutex<HashMap<RoomId, Ring>>,
     waiting: Mutex<Vec<Change>>,
     wake: Notify,
+    ids: Ids,
     /// One flush at a time: rows reach the store in their order.
     flushing: tokio::sync::Mutex<()>,
 }
@@ -132,6 +133,7 @@ impl Archive {
             rooms: Mutex::default(),
             waiting: Mutex::default(),
             wake: Notify::new(),
+            ids: Ids::default(),
             flushing: tokio::sync::Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -139,8 +141,7 @@ impl Archive {
 
     /// Writes what waits, again and again until `stop`; first ends the stays that a crash left open.
     pub async fn run(self, stop: CancellationToken) {
-        let now = self.now();
-        if let Err(e) = rows::close_all(&self.inner.store, &self.inner.bridge, fresh_stanza_id(now)).await {
+        if let Err(e) = rows::close_all(&self.inner.store, &self.inner.bridge, self.next_id()).await {
             warn!(bridge = %self.inner.bridge, error = %e, "stays that a crash left open could not be ended");
         }
         loop {
@@ -161,7 +162,7 @@ impl Archive {
 
     /// A user is inside a room and wants it kept; a second time changes nothing.
     pub fn enter(&self, room: &RoomId, user: &BareJid) {
-        let since = fresh_stanza_id(self.now());
+        let since = self.next_id();
         if self.rooms().entry(room.clone()).or_default().enter(user) {
             self.later(Change::Enter { room: room.clone(), user: user.clone(), since });
         }
@@ -169,7 +170,7 @@ impl Archive {
 
     /// A user is not inside any more, or wants nothing more kept.
     pub fn leave(&self, room: &RoomId, user: &BareJid) {
-        let until = fresh_stanza_id(self.now());
+        let until = self.next_id();
         let mut rooms = self.rooms();
         let Some(ring) = rooms.get_mut(room) else { return };
         let was = ring.leave(user);
@@ -182,17 +183,28 @@ impl Archive {
         }
     }
 
-    /// All rooms of a user that are being kept.
-    pub fn rooms_of(&self, user: &BareJid) -> Vec<RoomId> {
-        self.rooms().iter().filter(|(_, ring)| ring.has(user)).map(|(room, _)| room.clone()).collect()
+    /// Rooms, and the users for whom they are being kept.
+    pub fn kept(&self) -> Vec<(RoomId, BareJid)> {
+        let rooms = self.rooms();
+        rooms.iter().flat_map(|(room, ring)| ring.users().map(|user| (room.clone(), user.clone()))).collect()
+    }
+
+    /// Nobody is inside any more; all of it is written.
+    ///
+    /// # Errors
+    /// The store is away: the last of it is lost.
+    pub async fn end(&self) -> Result<(), StoreError> {
+        for (room, user) in self.kept() {
+            self.leave(&room, &user);
+        }
+        self.flush().await
     }
 
     /// A user's session has heard a line: gives the room's id of it, the same for everybody. `None`: nothing is kept for them.
     pub fn hears(&self, user: &BareJid, said: &Said<'_>) -> Option<String> {
-        let now = self.now();
         let mut rooms = self.rooms();
         let ring = rooms.get_mut(said.room).filter(|ring| ring.has(user))?;
-        let id = match ring.hears(user, said.foreign, said.nick, said.body, Instant::now(), || fresh_stanza_id(now)) {
+        let id = match ring.hears(user, said.foreign, said.nick, said.body, Instant::now(), || self.next_id()) {
             Heard::Before(id) => return Some(id),
             Heard::First(id) => id,
         };
@@ -295,6 +307,11 @@ impl Archive {
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let oldest = millis(self.now()).saturating_sub(i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX));
         rows::sweep(&self.inner.store, &self.inner.bridge, oldest, PER_ROOM).await
+    }
+
+    /// An id behind all that were given.
+    pub fn next_id(&self) -> String {
+        self.inner.ids.next(self.now())
     }
 
     /// The store's clock.

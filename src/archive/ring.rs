@@ -64,6 +64,11 @@ impl Ring {
         self.next.contains_key(user)
     }
 
+    /// The sessions that hear, by user.
+    pub fn users(&self) -> impl Iterator<Item = &BareJid> {
+        self.next.keys()
+    }
+
     /// Nobody hears.
     pub fn is_idle(&self) -> bool {
         self.next.is_empty()

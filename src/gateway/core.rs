@@ -25,6 +25,7 @@ use super::presence::{Languages, Online};
 use super::rooms::Listings;
 use crate::access::{Limiter, Policy, Quotas};
 use crate::admin::outside::Outside;
+use crate::archive::Archive;
 use crate::config::Limits;
 use crate::inbox::{Inbox, Rendered};
 use crate::outbox::Outbox;
@@ -103,6 +104,7 @@ pub(super) struct Parts {
     pub(super) host: Host,
     pub(super) live: Arc<Live>,
     pub(super) dialogues: Dialogues,
+    pub(super) archive: Archive,
 }
 
 /// What a contact shows to a user, where the network tells.
@@ -223,6 +225,11 @@ impl Served {
         }
     }
 
+    /// What was said in the bridge's rooms.
+    pub(super) fn archive(&self) -> &Archive {
+        &self.parts().archive
+    }
+
     pub(super) fn dialogues(&self) -> &Dialogues {
         &self.parts().dialogues
     }
@@ -297,6 +304,12 @@ impl Served {
     pub(super) fn known_room(&self, of: &SessionOf, room: &RoomId) -> Option<Room> {
         let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.get(&(of.clone(), room.clone())).cloned()
+    }
+
+    /// The rooms that a session has a view of.
+    pub(super) fn rooms_of(&self, of: &SessionOf) -> Vec<RoomId> {
+        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.keys().filter(|(session, _)| session == of).map(|(_, room)| room.clone()).collect()
     }
 
     /// A session has ended: what its views say is of no use any more.

@@ -44,7 +44,7 @@ fn reference(served: &Served) -> BridgeRef {
 
 impl Core {
     /// A text to the gateway's own address, answered by chat.
-    pub(super) async fn chat(&self, served: &Arc<Served>, from: &Party, text: &str, lang: &Lang) {
+    pub(super) async fn chat(self: &Arc<Self>, served: &Arc<Served>, from: &Party, text: &str, lang: &Lang) {
         // Boxed, like the other ways in: a command's future is large, and few of them run.
         let bridge = reference(served);
         let answer = Box::pin(served.dialogues().chat.on_message(&bridge, from, text, lang, false)).await;
@@ -98,7 +98,7 @@ impl Core {
 
     /// Registers a user with these values, as if they had sent the form themselves.
     pub(super) async fn register_for(
-        &self,
+        self: &Arc<Self>,
         served: &Arc<Served>,
         user: &BareJid,
         values: Values,
@@ -109,13 +109,13 @@ impl Core {
     }
 
     /// Removes a user, as if they had asked for it (XEP-0077 section 3.2).
-    pub(super) async fn unregister(&self, served: &Arc<Served>, user: &BareJid) -> Result<(), String> {
+    pub(super) async fn unregister(self: &Arc<Self>, served: &Arc<Served>, user: &BareJid) -> Result<(), String> {
         let mut query = Element::bare("query", ns::REGISTER);
         query.append_child(Element::bare("remove", ns::REGISTER));
         self.as_user(served, user, query).await
     }
 
-    async fn as_user(&self, served: &Arc<Served>, user: &BareJid, query: Element) -> Result<(), String> {
+    async fn as_user(self: &Arc<Self>, served: &Arc<Served>, user: &BareJid, query: Element) -> Result<(), String> {
         let party = Party::parse(user.as_str()).ok_or("not a JID")?;
         let lang = Lang::default();
         let bridge = reference(served);
@@ -132,7 +132,7 @@ impl Core {
     }
 
     /// What a command changed, for everybody to see.
-    pub(super) fn carry_out(&self, served: &Arc<Served>, effects: Vec<Effect>) {
+    pub(super) fn carry_out(self: &Arc<Self>, served: &Arc<Served>, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Registered(user) => self.registered(served, &user),
@@ -151,6 +151,9 @@ impl Core {
                 }
                 Effect::SettingsChanged(user, at) => {
                     let of = SessionOf::new(user, served.network(&at));
+                    if served.profile().rooms {
+                        self.rooms(served).record(&of);
+                    }
                     served.sessions().tell(&of, Work::SettingsChanged(at));
                 }
             }

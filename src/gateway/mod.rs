@@ -234,6 +234,7 @@ async fn housekeeping(core: Arc<Core>) {
                         served.occupancy.prune();
                         served.forget_rooms();
                         served.listings.expire();
+                        core.rooms(served).end_records();
                     }
                     core.count_waiting().await;
                 }
@@ -254,6 +255,9 @@ impl Core {
         failed.extend(self.inbox.sweep().await.err());
         for served in self.bridges().iter() {
             failed.extend(served.persons().sweep().await.err());
+            if served.profile().rooms {
+                failed.extend(served.archive().sweep().await.err());
+            }
         }
         self.sweep_files().await;
         for e in failed {

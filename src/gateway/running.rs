@@ -17,6 +17,7 @@ use super::live::Live;
 use super::receive::{Queues, Receiver};
 use crate::access::Limiter;
 use crate::admin::outside::GatewayEnd;
+use crate::archive::Archive;
 use crate::config::BridgeConfig;
 use crate::registry::Instance;
 use crate::registry::sessions::Sessions;
@@ -62,7 +63,8 @@ impl Running {
         let live = Arc::new(Live::new(Arc::downgrade(core), Arc::downgrade(&served)));
         let clerk = Arc::new(Clerk::new(Arc::downgrade(core), Arc::downgrade(&served)));
         let dialogues = Dialogues::new(people, core.texts.load().as_ref().clone(), clerk);
-        served.open(Parts { link, sessions, host, live, dialogues });
+        let archive = Archive::new(core.store.clone(), &name);
+        served.open(Parts { link, sessions, host, live, dialogues, archive });
         Ok(Self {
             served,
             core: core.clone(),
@@ -98,6 +100,9 @@ impl Running {
         self.tasks.spawn(async move { core.outbox.run(&name, stop).await });
         let (core, name, stop) = (self.core.clone(), self.served.instance.name.clone(), self.stop.clone());
         self.tasks.spawn(async move { core.inbox.run(&name, stop).await });
+        if self.served.profile().rooms {
+            self.tasks.spawn(self.served.archive().clone().run(self.stop.clone()));
+        }
     }
 
     /// Sessions and queues end first, then who saw us online is told, then the link closes its stream.
@@ -108,6 +113,9 @@ impl Running {
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
             warn!(bridge = %self.name(), tasks = self.tasks.len(), "some tasks of the bridge did not end in time");
+        }
+        if let Err(e) = self.served.archive().end().await {
+            warn!(bridge = %self.name(), error = %e, "the last of what was said in rooms was not kept");
         }
         core.say_goodbye(&self.served);
         self.stop_link.cancel();

@@ -5,6 +5,7 @@ use isthmus_bridge::Profile;
 use super::page;
 use super::rank::Modes;
 use super::show::{HATS, OCCUPANT_ID};
+use crate::archive::query;
 use crate::xmpp::disco::Info;
 use crate::xmpp::ns;
 
@@ -22,6 +23,8 @@ pub struct Known {
     pub modes: Modes,
     /// Its subject.
     pub subject: Option<String>,
+    /// What this user hears there is kept.
+    pub recorded: bool,
     /// How many are inside; told to who is inside.
     pub occupants: Option<usize>,
 }
@@ -29,7 +32,7 @@ pub struct Known {
 /// Identity, features and form of a room. It is never called members-only: clients take a members-only room that is not anonymous for a
 /// private group and switch encryption on.
 pub fn info(profile: &Profile, known: &Known) -> Info {
-    let Known { name, modes, subject, occupants } = known;
+    let Known { name, modes, subject, recorded, occupants } = known;
     let mut info = Info::default();
     info.identities.push(("conference", profile.rooms_type.to_owned(), name.clone()));
     let or = |is, yes, no| if is { yes } else { no };
@@ -55,6 +58,9 @@ pub fn info(profile: &Profile, known: &Known) -> Info {
         or(modes.moderated, "muc_moderated", "muc_unmoderated"),
         or(modes.hidden, "muc_hidden", "muc_public"),
     ];
+    if *recorded {
+        info.features.extend([query::MAM, query::EXTENDED]);
+    }
     info.features.sort_unstable();
     let mut fields = Vec::new();
     if let Some(subject) = subject.as_ref().filter(|s| !s.is_empty()) {

@@ -24,13 +24,36 @@ pub mod page;
 pub mod rank;
 pub mod show;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An id by the room (XEP-0359): ordered by time, and nobody can guess it. 48 bits of milliseconds, 80 random bits, in base 32.
 pub fn fresh_stanza_id(now: SystemTime) -> String {
-    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    spell_id(fresh_number(now))
+}
+
+/// Ids of which each is behind the one before, also within a millisecond, and when the clock is set back.
+#[derive(Debug, Default)]
+pub struct Ids(Mutex<u128>);
+
+impl Ids {
+    /// The next one.
+    pub fn next(&self, now: SystemTime) -> String {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = fresh_number(now);
+        // Within a millisecond a step of 64 random bits: as hard to guess, and never back.
+        *last = if fresh >> 80 > *last >> 80 { fresh } else { *last + 1 + u128::from(rand::random::<u64>()) };
+        spell_id(*last)
+    }
+}
+
+fn fresh_number(now: SystemTime) -> u128 {
     let millis = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis()) & ((1 << 48) - 1);
-    let all = millis << 80 | rand::random::<u128>() >> 48;
+    millis << 80 | rand::random::<u128>() >> 48
+}
+
+fn spell_id(all: u128) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     (0..26).rev().map(|i| char::from(ALPHABET[(all >> (5 * i) & 31) as usize])).collect()
 }
 
@@ -46,5 +69,8 @@ mod tests {
         assert!(at(1_700_000_000_000) < at(1_700_000_000_001));
         assert!(at(1_700_000_000_001) < at(1_900_000_000_000));
         assert_ne!(at(5), at(5));
+        let ids = Ids::default();
+        let all: Vec<_> = (0..100).map(|n| ids.next(UNIX_EPOCH + Duration::from_millis(1_000 - n / 10))).collect();
+        assert!(all.windows(2).all(|w| w[0] < w[1]), "{all:?}");
     }
 }

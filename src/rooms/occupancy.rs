@@ -4,11 +4,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use isthmus_bridge::room::{Member, RoomView, Subject};
 use isthmus_bridge::{BareJid, DeliveryKey, Lang, RoomId, SessionOf};
 
+use crate::archive::Line;
 use crate::xmpp::link::{Fragment, Rendered};
 
 /// How long a room is held for its users while the link to its network is broken.
@@ -46,6 +47,8 @@ pub struct Stay {
     pub inside: Vec<Resource>,
     /// The nick that a resource has asked for since.
     pub wanted: Option<Box<str>>,
+    /// The id of a line that could not be written yet: it is told again, and is the same line.
+    pub stamped: Option<String>,
     sent: VecDeque<Sent>,
 }
 
@@ -112,6 +115,25 @@ pub struct Knock {
     pub id: Option<String>,
     /// Its language.
     pub lang: Lang,
+    /// What it wants to see of what was said before.
+    pub history: History,
+}
+
+/// What was said before, for who comes in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum History {
+    /// Nothing.
+    #[default]
+    None,
+    /// The last lines, to be fetched.
+    Wanted {
+        /// So many, at most.
+        most: usize,
+        /// None older than this.
+        since: Option<SystemTime>,
+    },
+    /// These.
+    Ready(Vec<Line>),
 }
 
 /// A list of occupants that is being written.
@@ -125,6 +147,8 @@ pub struct Arrival {
     pub backlog: VecDeque<Rendered>,
     /// A task writes the rest.
     pub running: bool,
+    /// What is told between own presence and subject.
+    pub history: History,
 }
 
 #[derive(Debug)]
@@ -227,6 +251,7 @@ impl Stay {
             phase,
             inside: Vec::with_capacity(1),
             wanted: None,
+            stamped: None,
             sent: VecDeque::new(),
         }
     }
@@ -254,7 +279,7 @@ impl Stay {
                 match (&mut resource.place, place) {
                     // The task that writes its list goes on from the beginning.
                     (Place::Arriving(old), Place::Arriving(new)) => {
-                        (old.nick, old.after) = (new.nick, None);
+                        (old.nick, old.after, old.history) = (new.nick, None, new.history);
                     }
                     (old, new) => *old = new,
                 }
@@ -286,8 +311,8 @@ impl Stay {
         let mut some = false;
         for resource in &mut self.inside {
             if let Place::Waiting(knock) = &mut resource.place {
-                let nick = std::mem::take(&mut knock.nick);
-                resource.place = Place::Arriving(Box::new(Arrival { nick, ..Arrival::default() }));
+                let (nick, history) = (std::mem::take(&mut knock.nick), std::mem::take(&mut knock.history));
+                resource.place = Place::Arriving(Box::new(Arrival { nick, history, ..Arrival::default() }));
                 some = true;
             }
         }
@@ -362,7 +387,8 @@ mod tests {
     }
 
     fn waiting(nick: &str) -> Place {
-        Place::Waiting(Box::new(Knock { nick: nick.to_owned(), to: String::new(), id: None, lang: Lang::default() }))
+        let (to, history) = (String::new(), History::None);
+        Place::Waiting(Box::new(Knock { nick: nick.to_owned(), to, id: None, lang: Lang::default(), history }))
     }
 
     #[test]

@@ -8,4 +8,5 @@ mod questions;
 mod reload;
 mod rooms;
 mod rooms_ask;
+mod rooms_history;
 mod rooms_life;

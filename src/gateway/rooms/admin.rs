@@ -181,6 +181,7 @@ impl Rooms<'_> {
             return Ok(());
         }
         persons.set(&of.user, &heard.at, changes).await.map_err(|e| StanzaError::from(&e))?;
+        self.record(of);
         self.served.sessions().tell(of, Work::SettingsChanged(heard.at.clone()));
         Ok(())
     }

@@ -12,6 +12,7 @@ use minidom::Element;
 use tokio::sync::oneshot;
 
 use super::{Rooms, look};
+use crate::archive::query::MAM;
 use crate::gateway::iq::{Answer, with};
 use crate::gateway::live::LONGEST;
 use crate::gateway::messages::lang;
@@ -36,6 +37,7 @@ impl Rooms<'_> {
             (Address::Room(_), "query", ns::DISCO_INFO) => node.is_none_or(|node| node == OWN_NICK),
             (Address::Room(_), "query", ns::DISCO_ITEMS) => node.is_none(),
             (Address::Room(_), "query", admin::ADMIN | admin::OWNER) => true,
+            (Address::Room(_), "query" | "metadata", MAM) => true,
             (Address::Network(_), "query", ns::DISCO_ITEMS) => node.is_none(),
             (Address::Gateway, "query", ns::DISCO_ITEMS) => node.is_none(),
             _ => false,
@@ -60,6 +62,7 @@ impl Rooms<'_> {
             (ns::DISCO_ITEMS, true) => self.room_items(heard, room),
             (admin::ADMIN, true) => self.lists(heard, room, &element(&payload)?).await,
             (admin::ADMIN, false) => self.changes(heard, room, &element(&payload)?).await,
+            (MAM, get) => self.archived(heard, room, &element(&payload)?, get).await,
             (admin::OWNER, true) => self.configuration(heard, room).await,
             (admin::OWNER, false) => self.configure(heard, room, &element(&payload)?).await,
             _ => Err(StanzaError::not_allowed()),
@@ -79,7 +82,7 @@ impl Rooms<'_> {
     fn known(&self, heard: &Heard, room: &RoomId) -> Known {
         let of = self.session(heard);
         let name = self.served.spoken(&heard.at).unwrap_or_else(|| room.to_string());
-        let mut known = Known { name, ..Known::default() };
+        let mut known = Known { name, recorded: self.records(&of, room), ..Known::default() };
         let inside = self.insider(heard, &of, room).is_some();
         if let Some(view) = self.served.known_room(&of, room) {
             let view = look(&view);

@@ -68,13 +68,17 @@ impl Rooms<'_> {
         let stays = self.served.occupancy.open(of);
         let mut stays = lock(&stays);
         let view = self.served.known_room(of, room);
-        let arriving = || Place::Arriving(Box::new(Arrival { nick: nick.to_owned(), ..Arrival::default() }));
+        let history = self.wanted(heard, of, room);
+        let arriving = || {
+            Place::Arriving(Box::new(Arrival { nick: nick.to_owned(), history: history.clone(), ..Arrival::default() }))
+        };
         let waiting = || {
             Place::Waiting(Box::new(Knock {
                 nick: nick.to_owned(),
                 to: heard.to.full().to_owned(),
                 id: heard.stanza.id().map(str::to_owned),
                 lang: lang(&heard.stanza),
+                history: history.clone(),
             }))
         };
         if stays.get(room).is_none() {

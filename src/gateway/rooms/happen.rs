@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use isthmus_bridge::inbound::Departure;
-use isthmus_bridge::room::{Member, RoomView, Subject};
+use isthmus_bridge::room::{Member, RoomView, Standing, Subject};
 use isthmus_bridge::{Address, DeliveryError, Event, Full, Inbound, Intent, RoomChange, RoomId, SessionOf, Text};
 use tracing::debug;
 
@@ -49,6 +49,14 @@ impl Rooms<'_> {
     }
 
     fn changed(&self, of: &SessionOf, room: &RoomId, nick: Option<&str>, change: &RoomChange) -> Result<(), Full> {
+        let came_or_went = match change {
+            RoomChange::Joined | RoomChange::Lost { .. } | RoomChange::Refused { .. } => true,
+            RoomChange::Left { .. } => !self.is_inside(of, room),
+            _ => false,
+        };
+        if came_or_went {
+            self.record_in(of, room);
+        }
         let Some(stays) = self.served.occupancy.of(of) else { return self.unseen(of, room) };
         let mut stays = lock(&stays);
         if stays.get(room).is_none() {
@@ -82,6 +90,10 @@ impl Rooms<'_> {
             drop(look(&view).take_before());
         }
         Ok(())
+    }
+
+    fn is_inside(&self, of: &SessionOf, room: &RoomId) -> bool {
+        self.served.known_room(of, room).is_some_and(|view| look(&view).standing == Standing::Inside)
     }
 
     /// What happens while the occupant is inside.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use isthmus_bridge::room::RoomView;
 use isthmus_bridge::{RoomId, SessionOf};
 
+use super::history::waits_for_history;
 use super::{Rooms, look, member};
+use crate::archive::Line;
 use crate::gateway::core::{Core, Served};
-use crate::rooms::occupancy::{Phase, Place, Stay, lock};
+use crate::rooms::occupancy::{History, Phase, Place, Stay, lock};
 use crate::rooms::show::{self, Whose};
 use crate::xmpp::link::NotSent;
 
@@ -28,16 +30,19 @@ impl Rooms<'_> {
     /// Tells all resources that come in who is inside. What does not fit into one piece is left to a task, one a resource.
     pub(super) fn list(&self, of: &SessionOf, stay: &mut Stay, view: &RoomView) {
         for at in 0..stay.inside.len() {
-            if matches!(&stay.inside[at].place, Place::Arriving(a) if a.running)
-                || self.piece(of, stay, view, at) == Progress::Done
-            {
+            if matches!(&stay.inside[at].place, Place::Arriving(a) if a.running) {
+                continue;
+            }
+            if !waits_for_history(stay, at) && self.piece(of, stay, view, at) == Progress::Done {
                 continue;
             }
             let resource = &mut stay.inside[at];
             let Place::Arriving(arrival) = &mut resource.place else { continue };
             arrival.running = true;
             let (core, served) = (self.core.clone(), self.served.clone());
-            self.core.tasks.spawn(rest(core, served, of.clone(), stay.room.clone(), resource.jid.clone()));
+            // What is said from here on waits behind the list: of what was said before, all is fetched.
+            let before = self.served.archive().next_id();
+            self.core.tasks.spawn(rest(core, served, of.clone(), stay.room.clone(), resource.jid.clone(), before));
         }
     }
 
@@ -64,6 +69,12 @@ impl Rooms<'_> {
                 let own = own.unwrap_or_else(|| member(view, &stay.nick));
                 let whose = Whose::Own { entering: true, renamed: *arrival.nick != *stay.nick };
                 show::present(w, stage, to, &own, whose, None);
+                if let History::Ready(lines) = &arrival.history {
+                    for line in lines {
+                        let from = line.nick.as_deref().map(|nick| stage.occupant(nick));
+                        show::line(w, stage.jid, to, &past(line, from.as_deref().unwrap_or(stage.jid)));
+                    }
+                }
                 show::subject(w, stage, to, subject, None);
                 for message in &arrival.backlog {
                     w.rendered(message);
@@ -90,8 +101,23 @@ impl Rooms<'_> {
     }
 }
 
-/// The pieces behind the first one.
-async fn rest(core: Arc<Core>, served: Arc<Served>, of: SessionOf, room: RoomId, full: Box<str>) {
+/// A line of the archive, as it was.
+fn past<'a>(line: &'a Line, from: &'a str) -> show::Line<'a> {
+    show::Line {
+        from,
+        id: &line.id,
+        stanza_id: &line.id,
+        body: &line.body,
+        thread: line.thread.as_deref(),
+        occupant_id: line.occupant.as_deref(),
+        kept: None,
+        at: Some(line.at),
+    }
+}
+
+/// What was said before, then the pieces that are not written yet.
+async fn rest(core: Arc<Core>, served: Arc<Served>, of: SessionOf, room: RoomId, full: Box<str>, before: String) {
+    core.rooms(&served).fetch_history(&of, &room, &full, &before).await;
     loop {
         match next(&core, &served, &of, &room, &full) {
             Progress::Done => return,

@@ -8,6 +8,7 @@
 //! | `talk` | messages, both ways |
 //! | `ask` | questions to rooms and occupants |
 //! | `admin` | roles, affiliations, bans, configuration |
+//! | `history` | the archive, and the last lines for who comes in |
 //! | `listing` | the rooms of a network, page by page |
 //! | `watch` | what time does: held rooms, ghosts, sessions that ended; the stop |
 //!
@@ -17,6 +18,7 @@ mod admin;
 mod ask;
 mod enter;
 mod happen;
+mod history;
 mod list;
 mod listing;
 mod talk;

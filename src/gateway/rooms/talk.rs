@@ -202,12 +202,20 @@ impl Rooms<'_> {
 
     /// Something said in a room, by an occupant or by the room itself.
     pub(super) fn said(&self, of: &SessionOf, room: &RoomId, nick: Option<&str>, event: &Inbound) -> Result<(), Full> {
-        if event.origin == Age::Backlog {
-            return Ok(()); // for an archive, not for people
-        }
-        let Some(stays) = self.served.occupancy.of(of) else { return Ok(()) };
-        let mut stays = lock(&stays);
-        let Some(stay) = stays.get(room).filter(|stay| stay.is_known()) else { return Ok(()) };
+        let stays = self.served.occupancy.of(of);
+        let mut stays = stays.as_ref().map(|s| lock(s));
+        let stay = stays.as_mut().and_then(|s| s.get(room)).filter(|stay| stay.is_known());
+        let Some(stay) = stay.filter(|_| event.origin != Age::Backlog) else {
+            // Nobody hears it now: it is for the archive alone.
+            if let (Event::Message(message), Some(nick)) = (&event.event, nick)
+                && message.kind == MessageKind::Group
+            {
+                let body = self.body(of, message);
+                let occupant = self.occupant_id_of(of, room, nick);
+                self.keep_line(of, room, nick, &occupant, event, (message, &body));
+            }
+            return Ok(());
+        };
         match &event.event {
             Event::Message(message) if nick.is_some() && message.kind != MessageKind::Group => {
                 self.privately(of, stay, nick.unwrap_or_default(), event, message)
@@ -235,14 +243,17 @@ impl Rooms<'_> {
         message: &Message,
     ) -> Result<(), Full> {
         let now = self.core.now();
-        let stanza_id = fresh_stanza_id(now);
-        let lang = self.core.languages.of(&of.user);
-        let body = body_of(message, &|text| self.core.words(self.served, text, &lang));
+        let body = self.body(of, message);
         if body.is_empty() {
             return Ok(());
         }
         let occupant = nick.map(|nick| format!("{}/{}", stay.jid, crate::rooms::nick::spell(nick)));
         let occupant_id = nick.map(|nick| self.occupant_id_of(of, &stay.room, nick));
+        let kept_id = stay.stamped.take().or_else(|| {
+            let (nick, occupant) = (nick?, occupant_id.as_deref()?);
+            self.keep_line(of, &stay.room, nick, occupant, event, (message, &body))
+        });
+        let stanza_id = kept_id.unwrap_or_else(|| fresh_stanza_id(now));
         let reflection = event.echo_of.as_ref().filter(|(_, part)| *part == 0).map(|(key, _)| key);
         let client = reflection.and_then(|key| stay.reflects(key));
         let (id, kept) = client.map_or((None, None), |(id, kept)| (id.map(str::to_owned), kept.cloned()));
@@ -257,7 +268,11 @@ impl Rooms<'_> {
             kept: kept.as_ref(),
             at: now.duration_since(event.at).is_ok_and(|age| age > FRESH).then_some(event.at),
         };
-        self.tell(of, stay, Reach::Message, |w, to| show::line(w, &jid, to, &line))?;
+        let told = self.tell(of, stay, Reach::Message, |w, to| show::line(w, &jid, to, &line));
+        if let Err(full) = told {
+            stay.stamped = Some(stanza_id);
+            return Err(full);
+        }
         if let Some(key) = reflection {
             stay.reflected(key);
         }
@@ -274,8 +289,7 @@ impl Rooms<'_> {
         message: &Message,
     ) -> Result<(), Full> {
         let now = self.core.now();
-        let lang = self.core.languages.of(&of.user);
-        let body = body_of(message, &|text| self.core.words(self.served, text, &lang));
+        let body = self.body(of, message);
         if body.is_empty() {
             return Ok(());
         }
@@ -283,6 +297,12 @@ impl Rooms<'_> {
         let from = format!("{jid}/{}", crate::rooms::nick::spell(nick));
         let at = now.duration_since(event.at).is_ok_and(|age| age > FRESH).then_some((event.at, &*jid));
         self.tell(of, stay, Reach::Message, |w, to| show::private(w, &from, to, &id, &body, at))
+    }
+
+    /// The words as they are shown to this user.
+    fn body(&self, of: &SessionOf, message: &Message) -> String {
+        let lang = self.core.languages.of(&of.user);
+        body_of(message, &|text| self.core.words(self.served, text, &lang))
     }
 
     fn occupant_id_of(&self, of: &SessionOf, room: &RoomId, nick: &str) -> String {

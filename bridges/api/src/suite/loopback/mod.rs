@@ -132,6 +132,8 @@ fn settings() -> Vec<Setting> {
             "utf-8",
         ),
         Setting::new("signature", SettingKind::Bool, &[Gateway, Contact], "false"),
+        Setting::new("record_history", SettingKind::Bool, &[Gateway, Network, Room], "true"),
+        Setting::new("max_history_length", SettingKind::Number { min: 0, max: 1_000 }, &[Gateway, Network, Room], "20"),
         Setting::new("password", SettingKind::Secret, &[Network], ""),
         Setting::new("limit", SettingKind::Number { min: 1, max: 1_000 }, &[Gateway], "60").admin_only(),
     ]

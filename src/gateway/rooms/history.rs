@@ -1,0 +1,192 @@
+//! The archive of rooms as users meet it: XEP-0313, and the last lines for who comes in (XEP-0045 section 7.2.13).
+
+use std::time::{Duration, SystemTime};
+
+use isthmus_bridge::room::Standing;
+use isthmus_bridge::{Address, Inbound, Message, RoomId, SessionOf, Text};
+use minidom::Element;
+use tracing::warn;
+
+use super::{Rooms, look};
+use crate::access::Tier;
+use crate::archive::query;
+use crate::archive::{Line, Said};
+use crate::gateway::iq::{Answer, with};
+use crate::gateway::receive::Heard;
+use crate::rooms::occupancy::{History, Place, Stay, lock};
+use crate::xmpp::errors::StanzaError;
+use crate::xmpp::link::{Lane, NotSent, Rendered};
+use crate::xmpp::ns;
+
+/// Settings that the core reads where a bridge declares them: whether what a user hears in a room is kept, and how many lines somebody who
+/// comes in is shown.
+const RECORD: &str = "record_history";
+const ON_JOIN: &str = "max_history_length";
+/// Lines for who comes in, whatever setting and client say.
+const MOST: usize = 500;
+
+impl Rooms<'_> {
+    /// Whether what this user hears in a room is kept.
+    pub(super) fn records(&self, of: &SessionOf, room: &RoomId) -> bool {
+        self.served.persons().resolved(&of.user, &Address::Room(room.clone())).bool(RECORD)
+    }
+
+    /// After a change of settings: begins or ends to keep what a session hears in the rooms that it is in.
+    pub(in crate::gateway) fn record(&self, of: &SessionOf) {
+        for room in self.served.rooms_of(of) {
+            self.record_in(of, &room);
+        }
+    }
+
+    /// Begins or ends to keep what a session hears in a room, as its view says.
+    pub(super) fn record_in(&self, of: &SessionOf, room: &RoomId) {
+        let inside = self.served.known_room(of, room).is_some_and(|view| look(&view).standing == Standing::Inside);
+        if inside && self.records(of, room) {
+            self.served.archive().enter(room, &of.user);
+        } else {
+            self.served.archive().leave(room, &of.user);
+        }
+    }
+
+    /// Sessions that ended without a word are in no room any more.
+    pub(in crate::gateway) fn end_records(&self) {
+        for (room, user) in self.served.archive().kept() {
+            let of = SessionOf::new(user, self.served.network(&Address::Room(room.clone())));
+            if !self.served.sessions().runs(&of) {
+                self.served.archive().leave(&room, &of.user);
+            }
+        }
+    }
+
+    /// Keeps a line; gives the room's id of it.
+    pub(super) fn keep_line(
+        &self,
+        of: &SessionOf,
+        room: &RoomId,
+        nick: &str,
+        occupant: &str,
+        event: &Inbound,
+        (message, body): (&Message, &str),
+    ) -> Option<String> {
+        let said = Said {
+            room,
+            nick: Some(nick),
+            occupant: Some(occupant),
+            body,
+            thread: message.thread.as_deref(),
+            foreign: event.id.as_ref().map(|id| id.as_str()),
+            at: event.at,
+        };
+        if event.origin == isthmus_bridge::Origin::Backlog {
+            self.served.archive().fetched(&of.user, &said);
+            return None;
+        }
+        self.served.archive().hears(&of.user, &said)
+    }
+
+    /// What a client wants to see of what was said before.
+    pub(super) fn wanted(&self, heard: &Heard, of: &SessionOf, room: &RoomId) -> History {
+        let x = heard.stanza.child("x", ns::MUC).and_then(|x| x.element().ok());
+        let history = x.as_ref().and_then(|x| x.get_child("history", ns::MUC));
+        let number = |name: &str| history.and_then(|h| h.attr(name)?.trim().parse::<u64>().ok());
+        if !self.records(of, room) || number("maxchars") == Some(0) {
+            return History::None;
+        }
+        let set = self.served.persons().resolved(&of.user, &heard.at).number(ON_JOIN);
+        let set = usize::try_from(set).unwrap_or(0).min(MOST);
+        let most = number("maxstanzas").map_or(set, |n| usize::try_from(n).unwrap_or(MOST).min(set));
+        let since = history.and_then(|h| query::parse_time(h.attr("since")?));
+        let since = since.or_else(|| self.core.now().checked_sub(Duration::from_secs(number("seconds")?)));
+        if most == 0 { History::None } else { History::Wanted { most, since } }
+    }
+
+    /// Fetches what a resource wants to see; then its list of occupants can be written.
+    pub(super) async fn fetch_history(&self, of: &SessionOf, room: &RoomId, full: &str, before: &str) {
+        let Some((most, since)) = self.history_of(of, room, full, None) else { return };
+        let lines = match self.served.archive().last(room, &of.user, most, since, before).await {
+            Ok(lines) => lines,
+            Err(e) => {
+                warn!(bridge = %self.served.instance.name, error = %e, "the history of a room could not be read");
+                Vec::new()
+            }
+        };
+        self.history_of(of, room, full, Some(lines));
+    }
+
+    /// What a resource wants, or, with lines: what it gets.
+    fn history_of(
+        &self,
+        of: &SessionOf,
+        room: &RoomId,
+        full: &str,
+        lines: Option<Vec<Line>>,
+    ) -> Option<(usize, Option<SystemTime>)> {
+        let stays = self.served.occupancy.of(of)?;
+        let mut stays = lock(&stays);
+        let (stay, at) = stays.with(room, full)?;
+        let Place::Arriving(arrival) = &mut stay.inside[at].place else { return None };
+        let wanted = match &arrival.history {
+            History::Wanted { most, since } => Some((*most, *since)),
+            _ => None,
+        };
+        if let Some(lines) = lines {
+            arrival.history = History::Ready(lines);
+        }
+        wanted
+    }
+
+    /// A question for the archive of a room.
+    pub(super) async fn archived(&self, heard: &Heard, room: &RoomId, payload: &Element, get: bool) -> Answer {
+        if self.core.may(self.served, &heard.from) < Tier::Receive {
+            return Err(StanzaError::forbidden().with(Text::key("error.not-allowed-here")));
+        }
+        let user = heard.from.bare();
+        let archive = self.served.archive();
+        let away = |e: isthmus_bridge::StoreError| StanzaError::from(&e);
+        match (payload.name(), get) {
+            ("metadata", true) => {
+                let ends = archive.ends(room, &user).await.map_err(away)?;
+                with(move |xml| query::metadata(xml, ends.as_ref()))
+            }
+            ("query", true) => with(query::form),
+            ("query", false) => {
+                let jid = self.served.jid(&Address::Room(room.clone())).ok_or_else(StanzaError::item_not_found)?;
+                let question = query::question(payload, &jid).map_err(|_| StanzaError::bad_request())?;
+                let found = archive.find(room, &user, &question).await.map_err(away)?;
+                if found.unknown {
+                    return Err(StanzaError::item_not_found());
+                }
+                let node = payload.attr("queryid");
+                let mut order: Vec<&Line> = found.lines.iter().collect();
+                if question.flipped {
+                    order.reverse();
+                }
+                for line in order {
+                    self.send_waiting(&query::result(&jid, heard.from.full(), node, line)).await;
+                }
+                with(move |xml| query::fin(xml, &found))
+            }
+            _ => Err(StanzaError::service_unavailable()),
+        }
+    }
+
+    /// Writes in the gateway's lane, when it has room: the answer behind it comes after it.
+    async fn send_waiting(&self, xml: &str) {
+        let stanza = match Rendered::parse(xml.as_bytes()) {
+            Ok(stanza) => stanza,
+            Err(guard) => return self.served.counters.lost(&guard.into(), &self.served.instance.name),
+        };
+        loop {
+            match self.served.link().send_rendered(Lane::GATEWAY, &stanza) {
+                Ok(()) => return self.served.counters.sent(),
+                Err(NotSent::Full) => self.served.link().room(Lane::GATEWAY).await,
+                Err(e) => return self.served.counters.lost(&e, &self.served.instance.name),
+            }
+        }
+    }
+}
+
+/// Whether a resource still waits for what was said before.
+pub(super) fn waits_for_history(stay: &Stay, at: usize) -> bool {
+    matches!(&stay.inside[at].place, Place::Arriving(a) if matches!(a.history, History::Wanted { .. }))
+}
