@@ -233,6 +233,13 @@ impl Gateway for BridgeHost {
         self.served.persons().registered(user)
     }
 
+    async fn enrol(&self, user: &BareJid) -> Result<(), StoreError> {
+        if !self.served.persons().registered(user) {
+            self.served.persons().register(user, &isthmus_bridge::Values::new()).await?;
+        }
+        Ok(())
+    }
+
     fn may_receive(&self, user: &BareJid) -> bool {
         self.served.access().tier(user) >= Tier::Receive
     }

@@ -5,7 +5,7 @@
 //! | `/live` | 200 while the process answers |
 //! | `/ready` | 200 when every bridge is attached, else 503; one line for each |
 //! | `/metrics` | Prometheus text format |
-//! | `/hooks/<bridge>/…` | handed to the bridge as it came |
+//! | `/hooks/<bridge>/…` | handed to the bridge as it came, with who called (`SocketAddr`) among its extensions |
 //! | `/files/<token>/<name>` | a kept file, while its link is good |
 //!
 //! It listens on loopback by default; a proxy in front of it speaks TLS, and passes on `/hooks/` and `/files/` only.
@@ -13,12 +13,13 @@
 mod file;
 pub mod metrics;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Router, http};
@@ -70,7 +71,9 @@ pub trait Behind: Send + Sync + 'static {
 /// # Errors
 /// The listener broke.
 pub async fn serve(listener: TcpListener, behind: Arc<dyn Behind>, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router(behind)).with_graceful_shutdown(stop.cancelled_owned()).await
+    // A bridge may want to know who calls: some providers prove themselves by their address.
+    let service = router(behind).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 /// The routes, for [`serve`] and for tests.
@@ -112,7 +115,10 @@ struct Hook {
 }
 
 async fn hook(State(behind): State<Arc<dyn Behind>>, Path(Hook { bridge }): Path<Hook>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    if let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>().copied() {
+        parts.extensions.insert(peer);
+    }
     let body = match tokio::time::timeout(PATIENCE, to_bytes(body, LARGEST_HOOK)).await {
         Ok(Ok(body)) => body,
         // The body was too large or broke off.

@@ -246,6 +246,9 @@ pub trait Gateway: Send + Sync {
     /// Whether the user is registered with this bridge. From memory.
     fn registered(&self, user: &BareJid) -> bool;
 
+    /// Registers a user who did not ask for it, because the administrator gave them an own identity. Does nothing for who is registered.
+    async fn enrol(&self, user: &BareJid) -> Result<(), StoreError>;
+
     /// Whether the access rules let the user receive from this bridge. From memory.
     fn may_receive(&self, user: &BareJid) -> bool;
 

@@ -8,9 +8,10 @@ use tracing::{error, info};
 use crate::Texts;
 use crate::config::Provider;
 use crate::provider::answer::{self, Verdict};
+use crate::provider::client::Http;
 use crate::provider::request;
 use crate::provider::spec::{Request, Scheme};
-use crate::provider::template::{Filling, percent};
+use crate::provider::template::{Filling, Fillings, percent};
 use crate::state;
 use crate::translate::letters::{Alphabet, alphabet, segments, ucs2_hex};
 use crate::translate::number::{Number, Shortened};
@@ -101,7 +102,7 @@ pub(crate) async fn carry(
             let pin = state::pin(host.now(), &sending.key, &provider.name);
             host.store(vec![pin]).await.map_err(crate::session::store_away)?;
         }
-        match give(texts, host, provider, sending).await {
+        match give(&texts.http, provider, sending, report_url(host, provider)).await {
             Ok(taken) => return Ok(taken),
             Err(error) => {
                 info!(
@@ -124,19 +125,25 @@ pub(crate) async fn carry(
     Err(failed.unwrap_or_else(|| DeliveryError::new(Failure::Forbidden, Text::key("no-provider"))))
 }
 
-async fn give(texts: &Texts, host: &Host, provider: &Provider, sending: &Sending) -> Result<Taken, DeliveryError> {
+/// Gives it to this one.
+pub(crate) async fn give(
+    http: &Http,
+    provider: &Provider,
+    sending: &Sending,
+    report_url: Option<String>,
+) -> Result<Taken, DeliveryError> {
     let Some(declared) = wanted(provider, sending) else {
         return Err(DeliveryError::new(Failure::Unsupported, Text::key("no-provider")));
     };
     let spec = &provider.spec;
-    let with = fillings(host, provider, sending);
+    let with = fillings(provider, sending, report_url);
     let mut pauses = AGAIN.iter();
     loop {
         let ready = request::make(declared, &with).map_err(|fault| {
             error!(provider = provider.name, fault, "the provider file makes no request of a text");
             DeliveryError::temporary(Failure::Unreachable, Text::key("provider-away").with("provider", &spec.title))
         })?;
-        let outcome = match texts.http.send(&spec.title, ready).await {
+        let outcome = match http.send(&spec.title, ready).await {
             Ok(got) => match answer::read(spec, &sending.key, got.status, &got.headers, &got.body) {
                 Verdict::Taken(ids) => Ok(ids),
                 Verdict::Failed(error) => Err(error),
@@ -164,7 +171,7 @@ pub(crate) fn foreign(provider: &str, id: &str) -> String {
     format!("{provider}:{id}")
 }
 
-fn fillings(host: &Host, provider: &Provider, sending: &Sending) -> crate::provider::template::Fillings {
+fn fillings(provider: &Provider, sending: &Sending, report_url: Option<String>) -> Fillings {
     let spec = &provider.spec;
     let mut with = provider.fillings();
     let written = |number: &str| match number.strip_prefix('+') {
@@ -193,7 +200,7 @@ fn fillings(host: &Host, provider: &Provider, sending: &Sending) -> crate::provi
         with.text("media_first", first);
         with.set("media", Filling::List(sending.media.clone()));
     }
-    if let Some(url) = report_url(host, provider) {
+    if let Some(url) = report_url {
         with.text("report_url", url);
     }
     with

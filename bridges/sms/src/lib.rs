@@ -9,7 +9,7 @@
 //! | [`session`], [`outgoing`], [`carry`] | one user's messages; a text to a provider |
 //! | [`listen`] | webhooks: texts, parts, media, opt-outs, reports |
 //! | [`limits`] | what a user may send, and has sent |
-//! | [`settings`], [`commands`] | what users and administrators can set and do |
+//! | [`settings`], [`commands`], [`verbs`] | what users and administrators can set and do |
 //! | [`state`] | what is kept |
 
 mod address;
@@ -24,6 +24,7 @@ mod session;
 mod settings;
 mod state;
 mod translate;
+mod verbs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use isthmus_bridge::{
     Addressing, Bridge, BridgeError, Call, Command, ConfigError, Contacts, DeliveryError, Finding, Host, Inbox, Kind,
-    Lang, NetworkId, Profile, Registration, Section, SessionOf, Setting, Step, Taken, Text,
+    Lang, NetworkId, Profile, Registration, Section, SessionOf, Setting, Step, Taken, Text, Verb,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -55,6 +56,10 @@ impl Kind for Sms {
 
     fn build(&self, config: Section<'_>) -> Result<Arc<dyn Bridge>, Vec<ConfigError>> {
         Ok(Arc::new(SmsBridge(Arc::new(Texts::new(config::read(config)?)))))
+    }
+
+    fn verbs(&self) -> &[Verb] {
+        verbs::ALL
     }
 }
 
@@ -137,7 +142,7 @@ impl Bridge for SmsBridge {
         for own in &self.0.config.numbers {
             let Some(user) = &own.user else { continue };
             match host.claim(user, &own.number).await {
-                Ok(()) => {}
+                Ok(()) => host.enrol(user).await?,
                 Err(Taken::Store(error)) => return Err(error.into()),
                 Err(_) => {
                     error!(number = %Shortened(own.number.as_str()), %user, "the number belongs or belonged to another user and is never re-assigned")

@@ -1,5 +1,7 @@
 //! The verbs that a kind of bridge brings along: `isthmus <kind> <verb> …`.
 
+use std::path::PathBuf;
+
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use isthmus_bridge::{Kind, Verb};
 
@@ -27,7 +29,13 @@ pub(super) fn run(matches: &ArgMatches, kinds: &[Box<dyn Kind>]) -> Option<Exit>
     let kind = kinds.iter().find(|kind| kind.name() == name && !kind.verbs().is_empty())?;
     let (name, rest) = own.subcommand()?;
     let verb = kind.verbs().iter().find(|verb| verb.name == name)?;
-    let words: Vec<String> = rest.get_many::<String>("words").unwrap_or_default().cloned().collect();
+    let mut words: Vec<String> = rest.get_many::<String>("words").unwrap_or_default().cloned().collect();
+    // What stands before the verb is meant for it, too.
+    if let Ok(Some(folder)) = matches.try_get_one::<PathBuf>("config")
+        && !words.iter().any(|word| word == "--config")
+    {
+        words.extend(["--config".to_owned(), folder.display().to_string()]);
+    }
     let mut out = Output::new(matches.get_flag("json"));
     Some(match (verb.run)(&words) {
         Ok(text) => {

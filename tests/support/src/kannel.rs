@@ -75,7 +75,9 @@ impl Kannel {
                 stream.write_all(b"GET /cgi-bin/sendsms HTTP/1.0\r\n\r\n").await?;
                 let mut answer = Vec::new();
                 stream.read_to_end(&mut answer).await?;
-                ensure!(answer.starts_with(b"HTTP/1.1 403"), "{}", String::from_utf8_lossy(&answer));
+                let answer = String::from_utf8_lossy(&answer);
+                // It answers: without a name and a password it has to refuse.
+                ensure!(answer.starts_with("HTTP/1.") && answer.contains(" 403 "), "{answer}");
                 Ok(())
             }
         })
@@ -283,8 +285,9 @@ impl Piece {
             }
             (kind, rest) = after.split_once(' ')?;
         }
-        let ucs2 = kind.starts_with("ucs");
         let bytes = if kind == "text" { rest.as_bytes().to_vec() } else { unescape(rest) };
+        // Of a part the SMSC does not say in which alphabet it is; letters of GSM-7 are no such control characters.
+        let ucs2 = kind.starts_with("ucs") || (kind == "data" && bytes.iter().any(|b| *b < 0x0a));
         Some(Self { from: from.to_owned(), to: to.to_owned(), ucs2, bytes, part })
     }
 }

@@ -9,6 +9,7 @@
 //! | [`ngircd`], [`inspircd`], [`irc`] | real IRC servers; the other person on them |
 //! | [`smtp`] | scripted SMTP and LMTP server; a client that sends mail or raw lines |
 //! | [`kannel`] | a real SMS gateway with the phones behind it |
+//! | [`prism`] | a server that follows an OpenAPI document to the letter |
 //! | [`httpd`] | an HTTP server whose answers a test makes up |
 //! | [`isthmus`] | the program under test: configuration, start, signals, restart on the same data |
 //! | [`xml`] | elements as tests look at them |
@@ -31,6 +32,7 @@ pub mod ngircd;
 pub mod ports;
 pub mod postfix;
 pub mod postgres;
+pub mod prism;
 pub mod process;
 mod prosody;
 pub mod server;

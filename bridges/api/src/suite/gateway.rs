@@ -180,6 +180,12 @@ impl Gateway for FakeHost {
         self.state().registered.contains(user)
     }
 
+    async fn enrol(&self, user: &BareJid) -> Result<(), StoreError> {
+        self.durable(|s| {
+            s.registered.insert(user.clone());
+        })
+    }
+
     fn may_receive(&self, user: &BareJid) -> bool {
         !self.state().barred.contains(user)
     }
