@@ -1,7 +1,7 @@
 //! The ident protocol (RFC 1413): a server asks who owns a connection of ours, and gets a stable name that tells nothing about the user.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +66,16 @@ impl Idents {
 /// A user's name towards servers: the same for ever, and nothing can be read from it.
 pub(crate) fn ident(host: &Host, user: &BareJid) -> String {
     hex::encode(&host.mac("ident", user.as_str().as_bytes())[..4])
+}
+
+/// What WEBIRC tells of a user: a host name and an address, the same for ever.
+pub(crate) fn webirc(host: &Host, user: &BareJid, prefix: Ipv6Addr) -> (String, Ipv6Addr) {
+    let mac = host.mac("webirc", user.as_str().as_bytes());
+    let mut octets = prefix.octets();
+    octets[8..].copy_from_slice(&mac[..8]);
+    let domain = user.as_str().split('@').next_back().unwrap_or_default();
+    let domain: String = domain.chars().filter(|c| c.is_ascii_alphanumeric() || ".-".contains(*c)).take(40).collect();
+    (format!("{}.{domain}", hex::encode(&mac[..4])), octets.into())
 }
 
 /// Answers until `stop`.

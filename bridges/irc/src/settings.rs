@@ -29,6 +29,7 @@ pub(crate) const SEND_FORMATTING: &str = "send_formatting";
 pub(crate) const MAX_LINES: &str = "max_lines";
 pub(crate) const AWAY: &str = "away";
 pub(crate) const KEY: &str = "key";
+pub(crate) const WEBIRC: &str = "webirc_password";
 pub(crate) const PERSISTENT: &str = "persistent";
 pub(crate) const RECORD: &str = "record_history";
 pub(crate) const MAX_HISTORY: &str = "max_history_length";
@@ -84,6 +85,7 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
         Setting::new(SEND_FORMATTING, SettingKind::Bool, ALL, "false"),
         Setting::new(MAX_LINES, SettingKind::Number { min: 1, max: 100 }, NET, "5"),
         Setting::new(AWAY, SettingKind::Bool, NET, "true"),
+        Setting::new(WEBIRC, SettingKind::Secret, ONE_NET, "").admin_only(),
         Setting::new(KEY, SettingKind::Secret, &[Room], ""),
         Setting::new(PERSISTENT, SettingKind::Bool, ALL, yes(config.persistent_by_default)),
         Setting::new(RECORD, SettingKind::Bool, ALL, yes(config.history.record)),

@@ -136,8 +136,8 @@ impl Session {
             2..=4 | 251..=255 | 265 | 266 | 250 => self.server_text(&line.words(1)),
             396 => self.on_own_host(line),
             // What says nothing to a person: our own modes, times of creation, away or back, logged in as, MONITOR.
-            221 | 329 | 305 | 306 | 901 | 730 => {}
-            731 => self.on_offline(line),
+            221 | 329 | 305 | 306 | 901 => {}
+            730 | 731 => self.on_monitor(line, number == 730),
             400..=599 | 691..=729 | 740..=799 => self.on_error_numeric(line, number),
             _ => self.show(line),
         }
@@ -166,13 +166,6 @@ impl Session {
             link.host = Some(line.param(1).into());
         } else if !user.is_empty() {
             link.host = Some(format!("{user}@{}", line.param(1)).into());
-        }
-    }
-
-    fn on_offline(&mut self, line: &Line<'_>) {
-        for target in line.param(1).split(',') {
-            let nick = target.split('!').next().unwrap_or_default().to_owned();
-            self.regain(&nick);
         }
     }
 

@@ -1,9 +1,8 @@
-//! The life of a connection: ports in order, registration, login, loss, trying again, leaving.
+//! The life of a connection: ports in order, loss, trying again, leaving.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
@@ -11,13 +10,10 @@ use isthmus_bridge::{Change, DeliveryError, Failure, LinkState, Text};
 use rand::Rng;
 use tokio::time::{Instant, timeout};
 
+use super::Session;
 use super::link::{self, Link, Phase};
-use super::{Session, Waiting};
 use crate::connect::{Connected, NoConnection, Target, dial};
-use crate::proto::caps::{Caps, Next};
-use crate::proto::line::Line;
-use crate::proto::sasl::{Login, Mechanism};
-use crate::proto::throttle::{Bucket, Rate};
+use crate::proto::throttle::Bucket;
 use crate::proto::write;
 use crate::settings;
 use crate::tls::Check;
@@ -27,10 +23,8 @@ use crate::translate::formatting;
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
 /// A connection that held for this long was a good one: the waits begin anew.
 const GOOD: Duration = Duration::from_secs(60);
-/// How long rooms wait for the network's services after the on-connect commands.
-const SETTLE: Duration = Duration::from_secs(3);
 /// Where the bridge remembers that a network has spoken TLS.
-const SPACE_TLS: &str = "spoke-tls";
+pub(super) const SPACE_TLS: &str = "spoke-tls";
 
 /// The connection being made; boxed, so that a session that has one is no larger for it.
 pub(super) type Dialing = Pin<Box<dyn Future<Output = Result<Connected, NoConnection>> + Send>>;
@@ -38,10 +32,10 @@ pub(super) type Dialing = Pin<Box<dyn Future<Output = Result<Connected, NoConnec
 /// One round through the ports.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    host: String,
-    left: VecDeque<(u16, bool)>,
-    now: (u16, bool),
-    last: Option<NoConnection>,
+    pub(super) host: String,
+    pub(super) left: VecDeque<(u16, bool)>,
+    pub(super) now: (u16, bool),
+    pub(super) last: Option<NoConnection>,
 }
 
 impl Session {
@@ -87,7 +81,7 @@ impl Session {
             || ["identify", "nickserv", "auth", "login", "pass", "oper"].iter().any(|word| commands.contains(word))
     }
 
-    fn next_port(&mut self) {
+    pub(super) fn next_port(&mut self) {
         let Some(attempt) = &mut self.attempt else { return };
         let Some((port, tls)) = attempt.left.pop_front() else { return self.no_port_left() };
         attempt.now = (port, tls);
@@ -107,7 +101,7 @@ impl Session {
     }
 
     /// Tells how the connection comes about; not again and again while a broken one is tried.
-    fn progress(&mut self, text: Text) {
+    pub(super) fn progress(&mut self, text: Text) {
         if self.failures == 0 {
             self.notice(text);
         }
@@ -124,7 +118,7 @@ impl Session {
 
     /// What waited for the connection fails; what is to come back is tried again later.
     pub(super) fn give_up(&mut self, error: &DeliveryError) {
-        self.fail_waiting(&error);
+        self.fail_waiting(error);
         self.refuse_joins(error);
         self.fail_pending(error);
         let coming_back = self.coming_back();
@@ -132,7 +126,7 @@ impl Session {
         self.reports.push(LinkState::Down { reason: error.text.clone(), retry_at });
     }
 
-    fn fail_waiting(&mut self, error: &DeliveryError) {
+    pub(super) fn fail_waiting(&mut self, error: &DeliveryError) {
         std::mem::take(&mut self.waiting).into_iter().for_each(|(waiting, _)| waiting.fail(error));
     }
 
@@ -184,6 +178,11 @@ impl Session {
         let mut link = Box::new(Link::new(connected, (port, tls), bucket, place, now));
         link.ident = known.map(Box::new);
         let nick = self.wished_nick();
+        if let Some(password) = self.settings.get(settings::WEBIRC) {
+            let (name, address) = crate::listen::webirc(&self.host, &self.of.user, self.shared.config.webirc_prefix);
+            // The first line of all (IRCv3 WEBIRC).
+            link.now(&write::line("WEBIRC", &[password, "isthmus", &name, &address.to_string()]));
+        }
         link.now(&write::line("CAP", &["LS", "302"]));
         if let Some(pass) = self.settings.get(settings::PASS) {
             link.now(&write::line("PASS", &[pass]));
@@ -220,216 +219,6 @@ impl Session {
         let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(10).collect();
         if name.is_empty() { "user".to_owned() } else { name }
     }
-
-    // Registration.
-
-    pub(super) fn on_cap(&mut self, line: &Line<'_>) {
-        let with_sasl = self.settings.get(settings::SASL_PASSWORD).is_some();
-        let Some(link) = &mut self.link else { return };
-        // `CAP <nick or *> <verb> …`
-        match link.cap.on_cap(line.params().get(1..).unwrap_or_default(), with_sasl) {
-            Next::Wait => {}
-            Next::Request(lines) => {
-                for names in lines {
-                    link.now(&write::text("CAP", &["REQ"], names.as_bytes()));
-                }
-            }
-            Next::Settled => self.log_in(),
-        }
-    }
-
-    fn log_in(&mut self) {
-        let Some(link) = &mut self.link else { return };
-        if link.phase != Phase::Registering {
-            return;
-        }
-        let Some(password) = self.settings.get(settings::SASL_PASSWORD) else {
-            return link.now(&write::line("CAP", &["END"]));
-        };
-        if !link.cap.active.has(Caps::SASL) {
-            return self.login_failed(Text::key("no-sasl"));
-        }
-        let account = self.settings.get(settings::SASL_ACCOUNT).unwrap_or(&link.nick);
-        let mechanism = Mechanism::choose(self.settings.str(settings::SASL_MECHANISM), &link.cap.mechanisms);
-        let login = Login::new(mechanism, account, password);
-        link.now(&write::line("AUTHENTICATE", &[login.mechanism().name()]));
-        link.login = Some(Box::new(login));
-    }
-
-    pub(super) fn on_authenticate(&mut self, line: &Line<'_>) {
-        let nonce = hex::encode(rand::random::<[u8; 16]>());
-        let Some(link) = &mut self.link else { return };
-        let Some(login) = &mut link.login else { return };
-        match login.on_challenge(line.param(0), &nonce) {
-            Ok(lines) => lines.iter().for_each(|words| link.now(&write::line("AUTHENTICATE", &[words]))),
-            Err(_) => self.login_failed(Text::key("sasl-nonsense")),
-        }
-    }
-
-    /// 900: logged in; 903: and done.
-    pub(super) fn on_logged_in(&mut self, done: bool) {
-        let Some(link) = &mut self.link else { return };
-        if done && link.login.take().is_some() && link.phase == Phase::Registering {
-            link.now(&write::line("CAP", &["END"]));
-        }
-        self.settled();
-    }
-
-    /// A failed login stops before any room is entered: the user would stand there unprotected.
-    pub(super) fn login_failed(&mut self, reason: Text) {
-        if self.link.as_ref().is_none_or(|l| l.phase != Phase::Registering) {
-            return;
-        }
-        let error = DeliveryError::new(Failure::BadCredentials, reason.clone());
-        self.notice(reason.clone());
-        self.end_link(Some("login failed"));
-        self.refuse_all(&error);
-        self.reports.push(LinkState::NeedsLogin { reason });
-    }
-
-    /// 432, 433, 436, 437 during the registration.
-    pub(super) fn on_nick_refused(&mut self, line: &Line<'_>) {
-        let persistent = self.host.persistent(&self.of) || self.rooms.values().any(|r| r.coming_back);
-        let mut others: Vec<String> = self
-            .settings
-            .str(settings::FALLBACK_NICKS)
-            .split([' ', ','])
-            .filter(|n| !n.is_empty())
-            .map(valid_nick)
-            .collect();
-        if persistent {
-            others.extend((1..4).map(|n| format!("{}{}", self.wish, "_".repeat(n))));
-        }
-        let Some(link) = &mut self.link else { return };
-        if line.command == "432" {
-            // Some networks take ASCII only, or shorter ones.
-            let ascii: String = self.wish.chars().map(|c| if c.is_ascii() { c } else { '_' }).take(9).collect();
-            if ascii != link.nick && link.fallback == 0 {
-                others = vec![ascii];
-            }
-        }
-        if let Some(next) = others.get(usize::from(link.fallback)) {
-            link.fallback += 1;
-            link.nick.clone_from(next);
-            return link.now(&write::line("NICK", &[next]));
-        }
-        let failure = if line.command == "432" { Failure::Rejected } else { Failure::Conflict };
-        let text =
-            Text::key(if line.command == "432" { "nick-refused" } else { "nick-in-use" }).with("nick", &link.nick);
-        let error = DeliveryError::new(failure, text).with_code(line.command);
-        self.end_link(Some("nick"));
-        self.refuse_all(&error);
-    }
-
-    /// The connection cannot be made as it is wanted, and trying again would not help.
-    fn refuse_all(&mut self, error: &DeliveryError) {
-        self.fail_waiting(&error);
-        self.refuse_joins(error);
-        self.lose_rooms(&error.text, false);
-        self.fail_pending(error);
-        self.reports.push(LinkState::Down { reason: error.text.clone(), retry_at: None });
-    }
-
-    pub(super) fn on_welcome(&mut self, line: &Line<'_>) {
-        let Some(link) = &mut self.link else { return };
-        if !line.param(0).is_empty() {
-            line.param(0).clone_into(&mut link.nick);
-        }
-        let words = line.words(1);
-        self.server_text(&words);
-    }
-
-    pub(super) fn on_isupport(&mut self, line: &Line<'_>) {
-        let words = line.params();
-        let Some(link) = &mut self.link else { return };
-        Arc::make_mut(&mut link.server).learn(words.get(1..words.len().saturating_sub(1)).unwrap_or_default());
-        if link.server.safe_rate {
-            link.bucket.set(Rate::UNLIMITED);
-        }
-    }
-
-    /// The welcome is over (376 or 422): commands for the network's services, then the rooms.
-    pub(super) fn on_ready_to_go(&mut self) {
-        let commands = self.settings.str(settings::COMMANDS).to_owned();
-        let Some(link) = &mut self.link else { return };
-        let motd = link.motd.take().unwrap_or_default();
-        if link.phase != Phase::Registering {
-            return self.show_motd(&motd); // asked for by hand
-        }
-        let lines: Vec<Vec<u8>> =
-            commands.lines().take(20).filter_map(|l| write::raw(l.trim_start_matches('/'))).collect();
-        let now = Instant::now();
-        link.began = now;
-        link.phase = if lines.is_empty() { Phase::Up } else { Phase::Settling(now + SETTLE) };
-        lines.into_iter().for_each(|line| link.later(line));
-        link.server = self.network.share(&link.server);
-        let people = self.network.people(link.server.casemapping);
-        self.people = people;
-        self.refold_rooms();
-        self.show_motd(&motd);
-        self.used = now;
-        self.told_break = false;
-        self.reports.push(LinkState::Up);
-        if self.link.as_ref().is_some_and(|l| l.phase == Phase::Up) {
-            self.up();
-        }
-    }
-
-    fn show_motd(&mut self, motd: &str) {
-        if !motd.is_empty() && self.failures == 0 {
-            self.server_text(motd.trim_end());
-        }
-    }
-
-    /// The services have answered, or had their time.
-    pub(super) fn settled(&mut self) {
-        if let Some(link) = &mut self.link
-            && matches!(link.phase, Phase::Settling(_))
-        {
-            link.phase = Phase::Up;
-            self.up();
-        }
-    }
-
-    /// In order: rooms are entered, what waited goes out.
-    fn up(&mut self) {
-        if let Some(away) = self.away.clone() {
-            self.send(write::text("AWAY", &[], away.as_bytes()));
-        }
-        self.watch_wish();
-        self.enter_rooms();
-        for (waiting, _) in std::mem::take(&mut self.waiting) {
-            match waiting {
-                Waiting::Words(delivery) => self.on_delivery(delivery),
-                Waiting::Question(ask) => self.on_question(ask),
-            }
-        }
-    }
-
-    /// With another nick than the wished one, the server tells when that is free.
-    fn watch_wish(&mut self) {
-        let wish = self.wish.clone();
-        if let Some(link) = &mut self.link
-            && link.nick != wish
-            && link.server.monitor > 0
-        {
-            link.later(write::line("MONITOR", &["+", &wish]));
-        }
-    }
-
-    /// Somebody has given up a nick: ours, perhaps.
-    pub(super) fn regain(&mut self, free: &str) {
-        let wish = self.wish.clone();
-        if let Some(link) = &mut self.link
-            && link.phase == Phase::Up
-            && self.people.fold(free) == self.people.fold(&wish)
-            && link.nick != wish
-        {
-            link.later(write::line("NICK", &[&wish]));
-        }
-    }
-
-    // The end.
 
     /// The stream has ended.
     pub(super) fn on_over(&mut self, result: std::io::Result<()>) {
@@ -480,6 +269,7 @@ impl Session {
                 ticket.failed(DeliveryError::uncertain(Text::key("maybe-lost")));
             }
         }
+        self.nobody_is_seen();
         self.talks.clear();
         self.aways.clear();
         self.unasked.clear();

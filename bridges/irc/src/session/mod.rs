@@ -3,12 +3,15 @@
 //! | file | what |
 //! |---|---|
 //! | `link` | the connection: reading, writing, turns |
-//! | `life` | connecting, registration, loss, trying again |
+//! | `life` | connecting, loss, trying again |
+//! | `register` | registration, login, the welcome |
 //! | `dispatch` | a line from the server → who handles it |
-//! | `rooms` | joins, members, modes, subjects |
+//! | `rooms` | joins and partings, in any stage |
+//! | `members` | who is inside, modes, subjects |
 //! | `chat` | words in both directions |
 //! | `orders` | what the user wants of rooms and people |
 //! | `answers` | what waits for the server's answer; numerics |
+//! | `watch` | nicks on the roster |
 //! | `queries` | questions of the core |
 
 mod answers;
@@ -16,9 +19,12 @@ mod chat;
 mod dispatch;
 mod life;
 mod link;
+mod members;
 mod orders;
 mod queries;
+mod register;
 mod rooms;
+mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -152,6 +158,10 @@ pub(crate) struct Session {
     used: Instant,
     /// The user has been told of the break.
     told_break: bool,
+    /// Folded nicks of watched contacts who are there.
+    online: Vec<Box<str>>,
+    /// The contacts are to be watched.
+    watch: bool,
     /// Rooms of this session stand in the store.
     saved: bool,
 }
@@ -212,6 +222,8 @@ impl Session {
             changes: Vec::new(),
             used: Instant::now(),
             told_break: false,
+            online: Vec::new(),
+            watch: false,
             saved: false,
         }
     }
@@ -225,6 +237,9 @@ impl Session {
             if !self.reports.is_empty() || !self.changes.is_empty() {
                 Box::pin(self.tell()).await;
             }
+            if self.watch {
+                Box::pin(self.watch_contacts()).await;
+            }
             if self.is_over(now) {
                 return;
             }
@@ -236,9 +251,10 @@ impl Session {
             let woke = tokio::select! {
                 woke = self.connection() => woke,
                 work = inbox.recv(), if takes => Woke::Work(work),
-                () = stop.cancelled(), if !takes => Woke::Stop,
+                // Made only when they are polled: `select!` makes the futures of all its branches.
+                () = async { Box::pin(stop.cancelled()).await }, if !takes => Woke::Stop,
                 () = desk.wake.notified() => Woke::Order,
-                () = host.ready(), if blocked => Woke::Ready,
+                () = async { host.ready().await }, if blocked => Woke::Ready,
                 () = &mut timer => Woke::Time,
             };
             match woke {

@@ -48,6 +48,10 @@ impl Session {
                 ticket.sent(None);
             }
             Intent::Invite { room, .. } => self.invite(&room, nick, ticket),
+            Intent::Subscribe { .. } | Intent::Unsubscribe => {
+                self.watch_one(nick, matches!(event.intent, Intent::Subscribe { .. }));
+                ticket.sent(None);
+            }
             intent => self.other(&intent, ticket),
         }
     }

@@ -222,6 +222,52 @@ async fn the_last_room_closes_the_connection() {
 }
 
 #[tokio::test]
+async fn a_strict_server_is_spoken_to_by_tls_only() {
+    let (stage, secure) = (Stage::open().await, Stage::open().await);
+    let net = Net::at(stage.port);
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.expect("CAP LS 302").await;
+    client.send(&format!(":irc.test CAP * LS :sts=port={},duration=100 multi-prefix", secure.port)).await;
+    client.expect("QUIT").await;
+    let mut hello = secure.accept().await;
+    hello.raw(b"no TLS here\r\n").await;
+    drop(hello);
+    let error = error(&net.host, &key).await.expect("refused");
+    assert!(key_is("tls-failed")(&error.text), "{error}");
+    session.stop().await.expect("stops");
+    // A later session does not try the plain port that is only a last resort.
+    net.host.set_default("ports", "6667 (no secrets)");
+    net.host.set_default("tls_ports", &secure.port.to_string());
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    drop(secure.accept().await);
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Unreachable));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn webirc_comes_first_and_says_the_same_each_time() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("webirc_password", "hush");
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let session = net.session();
+        session.send(net.address("#c%net"), join("romeo"));
+        let mut client = stage.accept().await;
+        told.push(client.line().await.expect("a line"));
+        session.stop().await.expect("stops");
+    }
+    assert!(
+        told[0].starts_with("WEBIRC hush isthmus ") && told[0].contains(".example.org fd69:7368:6d75:7300:"),
+        "{told:?}"
+    );
+    assert_eq!(told[0], told[1]);
+}
+
+#[tokio::test]
 async fn commands_disconnect_and_say_how_things_stand() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

@@ -274,6 +274,32 @@ async fn a_list_is_worth_a_connection_of_its_own() {
 }
 
 #[tokio::test]
+async fn contacts_come_and_go_by_monitor() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.add_contact(&USER.into(), "juliet%net".into(), None);
+    net.host.add_contact(&USER.into(), "other%elsewhere".into(), None);
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("MONITOR=100").await;
+    assert_eq!(client.expect("MONITOR").await, "MONITOR + juliet");
+    let presence = |available, away| move |e: &isthmus_bridge::Inbound| matches!(e.event, Event::Presence { available: a, away: w, .. } if (a, w) == (available, away));
+    client.send(":irc.test 730 romeo :Juliet!j@k").await;
+    assert_eq!(net.host.emitted("she is there", presence(true, false)).await.from, net.address("juliet%net"));
+    client.send(":Juliet!j@k AWAY :asleep").await;
+    net.host.emitted("she is away", presence(true, true)).await;
+    client.send(":irc.test 731 romeo :juliet").await;
+    net.host.emitted("she is gone", presence(false, false)).await;
+    session.send(net.address("mercutio%net"), Intent::Subscribe { status: None });
+    client.expect("MONITOR + mercutio").await;
+    client.send(":irc.test 730 romeo :mercutio!m@k").await;
+    net.host.emitted("he is there", presence(true, false)).await;
+    client.reset();
+    net.host.emitted("nobody is seen", presence(false, false)).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_join_that_nobody_asked_for_is_an_invitation() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

@@ -1,0 +1,241 @@
+//! Who is inside, as what; modes and subjects.
+
+use isthmus_bridge::inbound::Departure;
+use isthmus_bridge::room::{Rank, RoomView, Subject};
+use isthmus_bridge::{Address, Event, RoomChange, Text};
+
+use super::answers::What;
+use super::{Session, view};
+use crate::address::{contact_id, room_id};
+use crate::proto::isupport::ModeKind;
+use crate::proto::line::Line;
+use crate::proto::{modes, time};
+
+impl Session {
+    pub(super) fn on_part(&mut self, line: &Line<'_>) {
+        let (name, nick) = (line.param(0), line.source.nick());
+        let status = self.words(line.param(1));
+        let change = RoomChange::Left { status, how: Departure::Parted, by: None };
+        if self.is_own(nick) {
+            return self.out(name, change);
+        }
+        self.gone(name, nick, change);
+    }
+
+    pub(super) fn on_kick(&mut self, line: &Line<'_>) {
+        let (name, nick) = (line.param(0), line.param(1).to_owned());
+        let by = line.source.nick().to_owned();
+        let status = self.words(line.param(2)).filter(|s| *s != by);
+        let folded = self.fold(name);
+        let change = RoomChange::Left { status, how: Departure::Kicked, by: Some(by.clone()) };
+        if self.is_own(&by) {
+            let who = self.fold(&nick);
+            self.settle(|what| matches!(what, What::Kick { room, nick } if *room == folded && *nick == who));
+        }
+        if self.is_own(&nick) { self.out(name, change) } else { self.gone(name, &nick, change) }
+    }
+
+    /// Somebody left one room.
+    fn gone(&mut self, name: &str, nick: &str, change: RoomChange) {
+        let Some(room) = self.room(name) else { return };
+        if view(&room.view).leave(&self.people, nick).is_some() {
+            let from = room.occupant(nick);
+            self.emit(from, Event::Room(change));
+        }
+    }
+
+    pub(super) fn on_quit(&mut self, line: &Line<'_>) {
+        let nick = line.source.nick();
+        if self.is_own(nick) {
+            return; // the stream's end says it
+        }
+        let change = RoomChange::Left { status: self.words(line.param(0)), how: Departure::Quit, by: None };
+        for from in self.rooms_of(nick, |view, people| view.leave(people, nick).is_some()) {
+            self.emit(from, Event::Room(change.clone()));
+        }
+        self.people.forget(nick);
+        let folded = self.fold(nick);
+        self.aways.retain(|(known, _)| *known != folded);
+        self.regain(nick);
+    }
+
+    /// Changes every view and gives the occupant's address in those where something changed.
+    fn rooms_of(
+        &self,
+        nick: &str,
+        mut change: impl FnMut(&mut RoomView, &isthmus_bridge::room::People) -> bool,
+    ) -> Vec<Address> {
+        let all = self.rooms.values();
+        all.filter(|room| change(&mut view(&room.view), &self.people)).map(|room| room.occupant(nick)).collect()
+    }
+
+    pub(super) fn on_nick(&mut self, line: &Line<'_>) {
+        let (old, new) = (line.source.nick(), line.param(0));
+        let own = self.is_own(old);
+        let person = self.people.rename(old, new);
+        if own && let Some(link) = &mut self.link {
+            new.clone_into(&mut link.nick);
+        }
+        let renamed = self.rooms_of(old, |view, people| view.rename(people, old, person.clone()).is_some());
+        for from in renamed {
+            self.emit(from, Event::Room(RoomChange::Renamed { nick: new.to_owned() }));
+        }
+        if own {
+            self.settle(|what| matches!(what, What::Nick));
+        } else {
+            let (old_key, new_key) = (self.fold(old), self.fold(new));
+            if let Some((known, _)) = self.talks.iter_mut().find(|(known, _)| *known == old_key) {
+                *known = new_key;
+            }
+            self.regain(old);
+        }
+    }
+
+    // What is known of persons.
+
+    pub(super) fn on_away(&mut self, line: &Line<'_>) {
+        let nick = line.source.nick();
+        let away = !line.param(0).is_empty();
+        let changed = self.rooms_of(nick, |view, people| {
+            let before = view.get(people, nick).map(|m| m.rank);
+            let after = view.mark(people, nick, Rank::AWAY, away);
+            before != after
+        });
+        self.changed(changed);
+        self.on_watched_away(nick, line.param(0));
+    }
+
+    /// ACCOUNT, CHGHOST: the person is another value from now on.
+    pub(super) fn on_person(&mut self, line: &Line<'_>) {
+        let nick = line.source.nick();
+        let person = if line.command.eq_ignore_ascii_case("CHGHOST") {
+            let host = format!("{}@{}", line.param(0), line.param(1));
+            if self.is_own(nick)
+                && let Some(link) = &mut self.link
+            {
+                link.host = Some(host.as_str().into());
+            }
+            self.people.learn(nick, Some(&host), None)
+        } else {
+            let account = line.param(0);
+            self.people.learn(nick, line.source.host(), Some(if account == "*" { "" } else { account }))
+        };
+        let changed = self.rooms_of(nick, |view, _| view.update(person.clone()));
+        self.changed(changed);
+    }
+
+    fn changed(&mut self, all: Vec<Address>) {
+        for from in all {
+            self.emit(from, Event::Room(RoomChange::Changed { by: None }));
+        }
+    }
+
+    // Modes and subjects.
+
+    pub(super) fn on_mode(&mut self, line: &Line<'_>) {
+        let Some(link) = &self.link else { return };
+        let by = line.source.nick();
+        let words = line.words(1);
+        let shown = Text::key("mode").with("target", line.param(0)).with("modes", &words).with("by", by);
+        let Some(room) = self.room(line.param(0)) else { return self.notice(shown) };
+        let (room_address, mut ranked, mut set) = (room.address(), Vec::new(), false);
+        for change in modes::changes(&link.server, line.params().get(1..).unwrap_or_default()) {
+            let mut view = view(&room.view);
+            match (change.kind, change.param) {
+                (ModeKind::Rank, Some(nick)) => {
+                    let rank = link.server.rank(u8::try_from(change.mode).unwrap_or(b'v'));
+                    if view.mark(&self.people, nick, rank, change.on).is_some() {
+                        let spelled = view.get(&self.people, nick).map_or(nick, |m| m.nick()).to_owned();
+                        ranked.push(room.occupant(&spelled));
+                    }
+                }
+                (ModeKind::Rank | ModeKind::List, _) => {}
+                _ => {
+                    view.modes = modes::apply(&view.modes, &change, &link.server);
+                    set = true;
+                }
+            }
+        }
+        let folded = self.fold(line.param(0));
+        let own = self.is_own(by);
+        for from in ranked {
+            self.emit(from, Event::Room(RoomChange::Changed { by: Some(by.to_owned()) }));
+        }
+        if set {
+            self.emit(room_address.clone(), Event::Room(RoomChange::Settings));
+        }
+        self.notice_from(room_address, shown);
+        if own {
+            self.settle(|what| matches!(what, What::Mode { room } if *room == folded));
+        }
+    }
+
+    /// 324: a channel's modes.
+    pub(super) fn on_modes_are(&mut self, line: &Line<'_>) {
+        let modes = line.words(2);
+        let folded = self.fold(line.param(1));
+        if let Some(room) = self.rooms.get(&folded) {
+            let before = std::mem::replace(&mut view(&room.view).modes, modes.clone());
+            // What is learned after the join is no change.
+            let changed = !before.is_empty() && before != modes;
+            let from = room.address();
+            if changed {
+                self.emit(from, Event::Room(RoomChange::Settings));
+            }
+        }
+        self.answer_modes(&folded, &modes);
+    }
+
+    pub(super) fn on_topic(&mut self, line: &Line<'_>) {
+        let by = line.source.nick().to_owned();
+        let at = self.host.now();
+        self.subject(
+            line.param(0),
+            Subject::new(self.formatted(line.param(0), line.param(1)), Some(by.clone()), Some(at)),
+            true,
+        );
+        if self.is_own(&by) {
+            let folded = self.fold(line.param(0));
+            self.settle(|what| matches!(what, What::Topic { room } if *room == folded));
+        }
+    }
+
+    /// 331, 332: the subject as it is.
+    pub(super) fn on_topic_is(&mut self, line: &Line<'_>) {
+        let words = if line.command == "331" { String::new() } else { self.formatted(line.param(1), line.param(2)) };
+        self.subject(line.param(1), Subject::new(words, None, None), false);
+    }
+
+    /// 333: who set it when.
+    pub(super) fn on_topic_by(&mut self, line: &Line<'_>) {
+        let Some(room) = self.room(line.param(1)) else { return };
+        let mut view = view(&room.view);
+        let by = line.param(2).split('!').next().unwrap_or_default();
+        view.subject.by = Some(by.to_owned()).filter(|b| !b.is_empty());
+        view.subject.at = time::epoch(line.param(3));
+    }
+
+    fn subject(&mut self, name: &str, subject: Subject, news: bool) {
+        let Some(room) = self.room(name) else { return };
+        view(&room.view).subject = subject.clone();
+        let from = room.address();
+        if news {
+            let Subject { words, by, at, .. } = subject;
+            self.emit(from, Event::Room(RoomChange::Subject { subject: words, by, at }));
+        }
+    }
+
+    pub(super) fn on_invite(&mut self, line: &Line<'_>) {
+        let Some(id) = room_id(line.param(1), &self.of.network) else { return };
+        let nick = line.source.nick();
+        if !self.is_own(line.param(0)) {
+            // invite-notify: one member has invited somebody else.
+            let Some(room) = self.room(line.param(1)) else { return };
+            let text = Text::key("invited").with("nick", line.param(0)).with("by", nick);
+            let from = room.address();
+            return self.notice_from(from, text);
+        }
+        let from = contact_id(nick, &self.of.network).map_or_else(|| self.network_address(), Address::Contact);
+        self.emit(from, Event::Invited { room: id, reason: None, password: None });
+    }
+}

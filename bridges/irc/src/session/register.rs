@@ -1,0 +1,252 @@
+//! The registration: capabilities, strict transport security, login, nick, the welcome, the network's services.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use isthmus_bridge::{Change, DeliveryError, Failure, LinkState, Text};
+use tokio::time::Instant;
+
+use super::life::{Attempt, SPACE_TLS, valid_nick};
+use super::link::Phase;
+use super::{Session, Waiting};
+use crate::proto::caps::{Caps, Next};
+use crate::proto::line::Line;
+use crate::proto::sasl::{Login, Mechanism};
+use crate::proto::throttle::Rate;
+use crate::proto::write;
+use crate::settings;
+
+/// How long rooms wait for the network's services after the on-connect commands.
+const SETTLE: Duration = Duration::from_secs(3);
+
+impl Session {
+    pub(super) fn on_cap(&mut self, line: &Line<'_>) {
+        if self.upgraded(line) {
+            return;
+        }
+        let with_sasl = self.settings.get(settings::SASL_PASSWORD).is_some();
+        let Some(link) = &mut self.link else { return };
+        // `CAP <nick or *> <verb> …`
+        match link.cap.on_cap(line.params().get(1..).unwrap_or_default(), with_sasl) {
+            Next::Wait => {}
+            Next::Request(lines) => {
+                for names in lines {
+                    link.now(&write::text("CAP", &["REQ"], names.as_bytes()));
+                }
+            }
+            Next::Settled => self.log_in(),
+        }
+    }
+
+    /// Strict transport security (IRCv3 `sts`): a server that names a port for TLS is spoken to there and nowhere else, now and later.
+    fn upgraded(&mut self, line: &Line<'_>) -> bool {
+        let policy = line.last().split(' ').find_map(|cap| cap.strip_prefix("sts="));
+        let plain = self.link.as_ref().is_some_and(|l| !l.tls && l.phase == Phase::Registering);
+        let Some(policy) = policy.filter(|_| plain && matches!(line.param(1), "LS" | "NEW")) else { return false };
+        let port = policy.split(',').find_map(|part| part.strip_prefix("port=")?.parse::<u16>().ok());
+        let Some(port) = port.filter(|p| *p != 0) else { return false };
+        self.network.spoke_tls.store(true, Ordering::Relaxed);
+        self.changes.push(Change::put(SPACE_TLS, self.of.network.as_str(), "1"));
+        self.end_link(Some("Upgrading to TLS"));
+        let host = self.server_host();
+        self.progress(Text::key("sts").with("host", &host));
+        let left = VecDeque::from([(port, true)]);
+        self.attempt = Some(Box::new(Attempt { host, left, now: (0, false), last: None }));
+        self.next_port();
+        true
+    }
+
+    fn log_in(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        if link.phase != Phase::Registering {
+            return;
+        }
+        let Some(password) = self.settings.get(settings::SASL_PASSWORD) else {
+            return link.now(&write::line("CAP", &["END"]));
+        };
+        if !link.cap.active.has(Caps::SASL) {
+            return self.login_failed(Text::key("no-sasl"));
+        }
+        let account = self.settings.get(settings::SASL_ACCOUNT).unwrap_or(&link.nick);
+        let mechanism = Mechanism::choose(self.settings.str(settings::SASL_MECHANISM), &link.cap.mechanisms);
+        let login = Login::new(mechanism, account, password);
+        link.now(&write::line("AUTHENTICATE", &[login.mechanism().name()]));
+        link.login = Some(Box::new(login));
+    }
+
+    pub(super) fn on_authenticate(&mut self, line: &Line<'_>) {
+        let nonce = hex::encode(rand::random::<[u8; 16]>());
+        let Some(link) = &mut self.link else { return };
+        let Some(login) = &mut link.login else { return };
+        match login.on_challenge(line.param(0), &nonce) {
+            Ok(lines) => lines.iter().for_each(|words| link.now(&write::line("AUTHENTICATE", &[words]))),
+            Err(_) => self.login_failed(Text::key("sasl-nonsense")),
+        }
+    }
+
+    /// 900: logged in; 903: and done.
+    pub(super) fn on_logged_in(&mut self, done: bool) {
+        let Some(link) = &mut self.link else { return };
+        if done && link.login.take().is_some() && link.phase == Phase::Registering {
+            link.now(&write::line("CAP", &["END"]));
+        }
+        self.settled();
+    }
+
+    /// A failed login stops before any room is entered: the user would stand there unprotected.
+    pub(super) fn login_failed(&mut self, reason: Text) {
+        if self.link.as_ref().is_none_or(|l| l.phase != Phase::Registering) {
+            return;
+        }
+        let error = DeliveryError::new(Failure::BadCredentials, reason.clone());
+        self.notice(reason.clone());
+        self.end_link(Some("login failed"));
+        self.refuse_all(&error);
+        self.reports.push(LinkState::NeedsLogin { reason });
+    }
+
+    /// 432, 433, 436, 437 during the registration.
+    pub(super) fn on_nick_refused(&mut self, line: &Line<'_>) {
+        let persistent = self.host.persistent(&self.of) || self.rooms.values().any(|r| r.coming_back);
+        let mut others: Vec<String> = self
+            .settings
+            .str(settings::FALLBACK_NICKS)
+            .split([' ', ','])
+            .filter(|n| !n.is_empty())
+            .map(valid_nick)
+            .collect();
+        if persistent {
+            others.extend((1..4).map(|n| format!("{}{}", self.wish, "_".repeat(n))));
+        }
+        let Some(link) = &mut self.link else { return };
+        if line.command == "432" {
+            // Some networks take ASCII only, or shorter ones.
+            let ascii: String = self.wish.chars().map(|c| if c.is_ascii() { c } else { '_' }).take(9).collect();
+            if ascii != link.nick && link.fallback == 0 {
+                others = vec![ascii];
+            }
+        }
+        if let Some(next) = others.get(usize::from(link.fallback)) {
+            link.fallback += 1;
+            link.nick.clone_from(next);
+            return link.now(&write::line("NICK", &[next]));
+        }
+        let failure = if line.command == "432" { Failure::Rejected } else { Failure::Conflict };
+        let text =
+            Text::key(if line.command == "432" { "nick-refused" } else { "nick-in-use" }).with("nick", &link.nick);
+        let error = DeliveryError::new(failure, text).with_code(line.command);
+        self.end_link(Some("nick"));
+        self.refuse_all(&error);
+    }
+
+    /// The connection cannot be made as it is wanted, and trying again would not help.
+    pub(super) fn refuse_all(&mut self, error: &DeliveryError) {
+        self.fail_waiting(error);
+        self.refuse_joins(error);
+        self.lose_rooms(&error.text, false);
+        self.fail_pending(error);
+        self.reports.push(LinkState::Down { reason: error.text.clone(), retry_at: None });
+    }
+
+    pub(super) fn on_welcome(&mut self, line: &Line<'_>) {
+        let Some(link) = &mut self.link else { return };
+        if !line.param(0).is_empty() {
+            line.param(0).clone_into(&mut link.nick);
+        }
+        let words = line.words(1);
+        self.server_text(&words);
+    }
+
+    pub(super) fn on_isupport(&mut self, line: &Line<'_>) {
+        let words = line.params();
+        let Some(link) = &mut self.link else { return };
+        Arc::make_mut(&mut link.server).learn(words.get(1..words.len().saturating_sub(1)).unwrap_or_default());
+        if link.server.safe_rate {
+            link.bucket.set(Rate::UNLIMITED);
+        }
+    }
+
+    /// The welcome is over (376 or 422): commands for the network's services, then the rooms.
+    pub(super) fn on_ready_to_go(&mut self) {
+        let commands = self.settings.str(settings::COMMANDS).to_owned();
+        let Some(link) = &mut self.link else { return };
+        let motd = link.motd.take().unwrap_or_default();
+        if link.phase != Phase::Registering {
+            return self.show_motd(&motd); // asked for by hand
+        }
+        let lines: Vec<Vec<u8>> =
+            commands.lines().take(20).filter_map(|l| write::raw(l.trim_start_matches('/'))).collect();
+        let now = Instant::now();
+        link.began = now;
+        link.phase = if lines.is_empty() { Phase::Up } else { Phase::Settling(now + SETTLE) };
+        lines.into_iter().for_each(|line| link.later(line));
+        link.server = self.network.share(&link.server);
+        let people = self.network.people(link.server.casemapping);
+        self.people = people;
+        self.refold_rooms();
+        self.show_motd(&motd);
+        self.used = now;
+        self.told_break = false;
+        self.reports.push(LinkState::Up);
+        if self.link.as_ref().is_some_and(|l| l.phase == Phase::Up) {
+            self.up();
+        }
+    }
+
+    fn show_motd(&mut self, motd: &str) {
+        if !motd.is_empty() && self.failures == 0 {
+            self.server_text(motd.trim_end());
+        }
+    }
+
+    /// The services have answered, or had their time.
+    pub(super) fn settled(&mut self) {
+        if let Some(link) = &mut self.link
+            && matches!(link.phase, Phase::Settling(_))
+        {
+            link.phase = Phase::Up;
+            self.up();
+        }
+    }
+
+    /// In order: rooms are entered, what waited goes out.
+    fn up(&mut self) {
+        if let Some(away) = self.away.clone() {
+            self.send(write::text("AWAY", &[], away.as_bytes()));
+        }
+        self.watch = self.link.as_ref().is_some_and(|l| l.server.monitor > 0);
+        self.watch_wish();
+        self.enter_rooms();
+        for (waiting, _) in std::mem::take(&mut self.waiting) {
+            match waiting {
+                Waiting::Words(delivery) => self.on_delivery(delivery),
+                Waiting::Question(ask) => self.on_question(ask),
+            }
+        }
+    }
+
+    /// With another nick than the wished one, the server tells when that is free.
+    fn watch_wish(&mut self) {
+        let wish = self.wish.clone();
+        if let Some(link) = &mut self.link
+            && link.nick != wish
+            && link.server.monitor > 0
+        {
+            link.later(write::line("MONITOR", &["+", &wish]));
+        }
+    }
+
+    /// Somebody has given up a nick: ours, perhaps.
+    pub(super) fn regain(&mut self, free: &str) {
+        let wish = self.wish.clone();
+        if let Some(link) = &mut self.link
+            && link.phase == Phase::Up
+            && self.people.fold(free) == self.people.fold(&wish)
+            && link.nick != wish
+        {
+            link.later(write::line("NICK", &[&wish]));
+        }
+    }
+}
