@@ -31,5 +31,6 @@ mod mail;
 mod reattach;
 mod register;
 mod scripted;
+mod sms;
 mod typed_client;
 mod world;

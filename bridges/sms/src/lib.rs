@@ -107,8 +107,8 @@ fn profile(config: &Config) -> Profile {
     profile.registration = Registration::Required;
     profile.contacts = Contacts::AcceptAll;
     profile.contact_status = Some(Text::key("contact-status"));
-    // Bytes, where the bound that people meet is one of segments: 160 letters, of up to three bytes each.
-    profile.max_text = 480 * config.limits.segments as usize + 4096;
+    // The bound that people meet is the one of segments, which says how many it would be.
+    profile.max_text = 64 * 1024;
     profile.max_recipients = config.limits.recipients;
     profile.receipts = config.providers.iter().any(|p| p.spec.webhooks.iter().any(|w| w.report.is_some()));
     profile.files = true;

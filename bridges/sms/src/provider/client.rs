@@ -141,14 +141,11 @@ fn failed(provider: &str, error: &reqwest::Error) -> DeliveryError {
     failed
 }
 
-/// The innermost cause: a URL may hold secrets.
+/// The innermost cause: the outer ones name the URL, which may hold secrets.
 fn without_url(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+    let Some(mut cause) = std::error::Error::source(error) else { return "the request failed".to_owned() };
     while let Some(inner) = cause.source() {
         cause = inner;
-    }
-    if std::ptr::eq(std::ptr::from_ref(cause).cast::<()>(), std::ptr::from_ref(error).cast::<()>()) {
-        return "the request failed".to_owned();
     }
     cause.to_string()
 }

@@ -1,0 +1,257 @@
+//! Texts out to a phone and in from it, through a real Kannel; and a gateway that is killed while texts go both ways.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use isthmus_testkit::httpd::{Act, Httpd};
+use isthmus_testkit::isthmus::{Isthmus, Setup};
+use isthmus_testkit::kannel::{Kannel, USER};
+use isthmus_testkit::server::{Flavour, Options, XmppServer};
+use isthmus_testkit::slix::SlixClient;
+use isthmus_testkit::wait::until;
+use isthmus_testkit::xml::Element;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const PHONE: &str = "+15551112222";
+const CONTACT: &str = "+15551112222@sms.localhost";
+const ALICES: &str = "+15550001111";
+const SHARED: &str = "+15550002222";
+
+crate::on_both!(
+    a_text_reaches_the_phone_and_is_receipted,
+    a_text_from_the_phone_reaches_its_user,
+    who_is_not_registered_is_told_so,
+    texts_wait_while_the_provider_is_away,
+);
+
+struct SmsWorld {
+    server: XmppServer,
+    gateway: Isthmus,
+    kannel: Kannel,
+}
+
+impl SmsWorld {
+    async fn start(flavour: Flavour) -> Self {
+        let server = server(flavour).await;
+        // Kannel has to know where the gateway listens, and the gateway where Kannel does: the gateway's folder is written first.
+        let mut gateway = Setup::new(env!("CARGO_BIN_EXE_isthmus"), server.component())
+            .bridge("sms", "sms", "sms.localhost", "provider = \"providers/kannel.toml\"\n")
+            .write()
+            .unwrap();
+        let hook = format!("http://{}/hooks/sms/kannel/in/s3cret", gateway.http());
+        let kannel = Kannel::start(&format!("{hook}?from=%p&to=%P&text=%b&charset=%C&id=%I&at=%T")).await.unwrap();
+        gateway.write("bridges/sms.toml", &bridge("kannel", &kannel.sendsms(), USER)).unwrap();
+        gateway.launch().await.unwrap();
+        Self { server, gateway, kannel }
+    }
+
+    async fn client(&self, user: &str) -> SlixClient {
+        SlixClient::online(&self.server, &format!("{user}@localhost/desk")).await.unwrap()
+    }
+}
+
+async fn server(flavour: Flavour) -> XmppServer {
+    let mut options = Options::default();
+    options.components.push("sms.localhost".to_owned());
+    options.components.dedup();
+    XmppServer::start(flavour, options).await.unwrap()
+}
+
+/// The bridge with a number of Alice's and one that all share.
+fn bridge(provider: &str, url: &str, (user, password): (&str, &str)) -> String {
+    let secret = isthmus_testkit::server::secret("sms.localhost");
+    format!(
+        "kind = \"sms\"\ndomain = \"sms.localhost\"\nsecret = \"{secret}\"\ncountry = \"US\"\nprovider = \"providers/{provider}.toml\"\n\
+         [credentials]\nusername = \"{user}\"\npassword = \"{password}\"\nwebhook_secret = \"s3cret\"\nurl = \"{url}\"\n\
+         [[numbers]]\nnumber = \"{ALICES}\"\nuser = \"alice@localhost\"\n[[numbers]]\nnumber = \"{SHARED}\"\nshared = true\nowner = \"alice@localhost\"\n\
+         [limits]\ntexts_per_day = 100000\ntexts_per_month = 100000\ncontact_per_hour = 100000\n"
+    )
+}
+
+fn is_receipt(stanza: &Element, id: &str) -> bool {
+    stanza.get("received", "urn:xmpp:receipts").and_then(|r| r.attr("id")) == Some(id)
+}
+
+async fn a_text_reaches_the_phone_and_is_receipted(flavour: Flavour) {
+    let sms = SmsWorld::start(flavour).await;
+    // Her number is hers by the configuration: there is nothing to register.
+    let mut alice = sms.client("alice").await;
+    for (id, text, ucs2) in [("t1", "hello phone", false), ("t2", "привет \u{1F600}", true)] {
+        let stanza = format!(
+            "<message type='chat' to='{CONTACT}' id='{id}'><body>{text}</body><request xmlns='urn:xmpp:receipts'/></message>"
+        );
+        alice.send(&stanza).await.unwrap();
+        let got = sms.kannel.phones().received("the text", |a| a.text == text).await.unwrap();
+        assert_eq!((got.from.as_str(), got.to.as_str(), got.ucs2), (ALICES, PHONE, ucs2));
+        let receipt = alice.find("a receipt", |s| is_receipt(s, id)).await.unwrap();
+        assert!(receipt.attr("from").is_some_and(|from| from.starts_with(PHONE)), "{receipt}");
+    }
+    // A name cannot be written to, and says so at once.
+    let id = alice.message("bank@sms.localhost", "hello").await.unwrap();
+    let error = alice.find("an error", |s| s.attr("id") == Some(&id)).await.unwrap();
+    assert!(error.error().is_some(), "{error}");
+    assert_eq!(sms.kannel.phones().arrived().len(), 2);
+}
+
+async fn a_text_from_the_phone_reaches_its_user(flavour: Flavour) {
+    let sms = SmsWorld::start(flavour).await;
+    let (mut alice, mut bob) = (sms.client("alice").await, sms.client("bob").await);
+    let phones = sms.kannel.phones();
+    for text in ["hello alice", "как дела? \u{1F600} & <b>"] {
+        phones.send(PHONE, ALICES, text).await.unwrap();
+        let got = alice.body(text).await.unwrap();
+        assert!(got.attr("from").is_some_and(|from| from.starts_with(CONTACT)), "{got}");
+    }
+    // A number that all share: strangers to its owner, answers to who wrote.
+    phones.send(PHONE, SHARED, "anybody?").await.unwrap();
+    alice.body("anybody?").await.unwrap();
+    register_shared(&mut bob).await;
+    bob.message(CONTACT, "bob here").await.unwrap();
+    phones.received("the answer", |a| a.from == SHARED && a.text == "bob here").await.unwrap();
+    phones.send(PHONE, SHARED, "hello bob").await.unwrap();
+    bob.body("hello bob").await.unwrap();
+}
+
+/// Registers (XEP-0077) without a number: texts come from the shared one.
+async fn register_shared(client: &mut SlixClient) {
+    let offer = client.ask("sms.localhost", "get", "<query xmlns='jabber:iq:register'/>").await.unwrap();
+    let form = offer.child("query").and_then(|q| q.child("x")).unwrap_or_else(|| panic!("no form: {offer}"));
+    let filled = crate::register::submit(form, &[("number", "")]).unwrap();
+    let done = client.ask("sms.localhost", "set", &format!("<query xmlns='jabber:iq:register'>{filled}</query>")).await;
+    let done = done.unwrap();
+    assert_eq!(done.attr("type"), Some("result"), "{done}");
+}
+
+async fn who_is_not_registered_is_told_so(flavour: Flavour) {
+    let sms = SmsWorld::start(flavour).await;
+    let mut bob = sms.client("bob").await;
+    let id = bob.message(CONTACT, "hello").await.unwrap();
+    let answer = bob.find("an error", |s| s.attr("id") == Some(&id)).await.unwrap();
+    assert_eq!(answer.error().as_deref(), Some("auth/registration-required"), "{answer}");
+    // What a person types for a contact is completed by the country.
+    let prompt = "<query xmlns='jabber:iq:gateway'><prompt>(555) 111-2222</prompt></query>";
+    let answer = bob.ask("sms.localhost", "set", prompt).await.unwrap();
+    assert!(answer.to_string().contains(CONTACT), "{answer}");
+    let forged = sms.gateway.get("/hooks/sms/kannel/in/forged?from=1&to=2&text=x").await.unwrap();
+    assert!(forged.starts_with("HTTP/1.1 403"), "{forged}");
+    assert!(!sms.gateway.log().contains(PHONE), "no whole number stands in the log");
+}
+
+async fn texts_wait_while_the_provider_is_away(flavour: Flavour) {
+    let mut sms = SmsWorld::start(flavour).await;
+    let mut alice = sms.client("alice").await;
+    sms.kannel.stop_smsbox();
+    let text = format!("<message type='chat' to='{CONTACT}' id='q1'><body>be patient</body></message>");
+    alice.send(text + "<iq type='get' to='sms.localhost' id='p'><ping xmlns='urn:xmpp:ping'/></iq>").await.unwrap();
+    assert_eq!(alice.answer("p").await.unwrap().attr("type"), Some("result"));
+    sms.gateway.kill();
+    sms.kannel.start_smsbox().await.unwrap();
+    sms.gateway.launch().await.unwrap();
+    sms.kannel.phones().received("the text", |a| a.text == "be patient").await.unwrap();
+}
+
+/// SIGKILL while texts go both ways. Promised: a text whose ping was answered is sent once, or its sender hears that it may not have been; a text from
+/// outside that was answered with 200 reaches its user once. The provider takes no key twice, so nothing may be given to it twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_no_text_and_send_none_twice() {
+    const KILLS: usize = 10;
+    let server = server(Flavour::Prosody).await;
+    let provider = Httpd::answering(|_| Act::text(202, "0: Accepted for delivery")).await.unwrap();
+    let setup = Setup::new(env!("CARGO_BIN_EXE_isthmus"), server.component()).bridge(
+        "sms",
+        "sms",
+        "sms.localhost",
+        "provider = \"providers/kannel.toml\"\n",
+    );
+    let mut gateway = setup.write().unwrap();
+    let access = "[access]\nmessages_per_minute = 100000\nmessages_per_day = 100000\ntotal_messages_per_minute = 100000\ntotal_messages_per_day = 100000\n";
+    gateway.write("bridges/sms.toml", &(bridge("kannel", &provider.url(), USER) + access)).unwrap();
+    gateway.launch().await.unwrap();
+    let mut alice = SlixClient::online(&server, "alice@localhost/desk").await.unwrap();
+    let mut dice = StdRng::seed_from_u64(0x5317);
+    let (mut promised_out, mut promised_in) = (BTreeMap::new(), BTreeSet::new());
+    let mut number = 0;
+    for _ in 0..KILLS {
+        for _ in 0..dice.random_range(4..12) {
+            number += 1;
+            let (token, ping) = (format!("out-{number}."), format!("p{number}"));
+            let stanza = format!(
+                "<message type='chat' to='{CONTACT}' id='m{number}'><body>{token}</body></message><iq type='get' to='sms.localhost' id='{ping}'><ping xmlns='urn:xmpp:ping'/></iq>"
+            );
+            alice.send(&stanza).await.unwrap();
+            promised_out.insert(ping, (token, format!("m{number}")));
+            let token = format!("in-{number}.");
+            if hook(&gateway, &token).await == Some(200) {
+                promised_in.insert(token);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(dice.random_range(0..120))).await;
+        gateway.kill();
+        // The provider comes again with what was not answered, and once with what was.
+        gateway.launch().await.unwrap();
+        for token in promised_in.iter().rev().take(2).cloned().collect::<Vec<_>>() {
+            assert_eq!(hook(&gateway, &token).await, Some(200));
+        }
+    }
+    let mut seen: Vec<Element> = Vec::new();
+    let settled = until("every promise", Duration::from_secs(120), async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        seen.extend(alice.drain());
+        let open = open(&seen, &provider, &promised_out, &promised_in);
+        anyhow::ensure!(open.is_empty(), "{open:?}");
+        Ok(())
+    });
+    settled.await.unwrap();
+    // A late copy would break a promise, too.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    seen.extend(alice.drain());
+    let mut given: BTreeMap<String, usize> = BTreeMap::new();
+    provider.heard().iter().filter_map(|h| h.field("text")).for_each(|text| *given.entry(text).or_default() += 1);
+    let twice: Vec<_> = given.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "given to the provider twice: {twice:?}");
+    for token in &promised_in {
+        let ids: BTreeSet<_> = seen.iter().filter(|s| s.body() == Some(token.as_str())).map(|s| s.attr("id")).collect();
+        assert_eq!(ids.len(), 1, "{token} came under {ids:?}");
+    }
+    assert!(promised_in.len() > KILLS && given.len() > KILLS, "hardly any traffic");
+}
+
+/// What is promised and not kept yet.
+fn open(
+    seen: &[Element],
+    provider: &Httpd,
+    out: &BTreeMap<String, (String, String)>,
+    incoming: &BTreeSet<String>,
+) -> Vec<String> {
+    let given: BTreeSet<String> = provider.heard().iter().filter_map(|h| h.field("text")).collect();
+    let answered = |ping: &str| {
+        seen.iter().any(|s| s.name == "iq" && s.attr("id") == Some(ping) && s.attr("type") == Some("result"))
+    };
+    let told = |id: &str| {
+        seen.iter().any(|s| {
+            s.attr("type") == Some("error") && s.attr("id") == Some(id)
+                || s.get("reply", "urn:xmpp:reply:0").and_then(|r| r.attr("id")) == Some(id)
+        })
+    };
+    let lost = out.iter().filter(|(ping, (token, id))| answered(ping) && !given.contains(token) && !told(id));
+    let missing = incoming.iter().filter(|token| !seen.iter().any(|s| s.body() == Some(token.as_str())));
+    lost.map(|(_, (token, _))| token.clone()).chain(missing.cloned()).collect()
+}
+
+/// A provider's call with a text for Alice; `None` where there was no answer.
+async fn hook(gateway: &Isthmus, token: &str) -> Option<u16> {
+    let asked = async {
+        let mut stream = TcpStream::connect(gateway.http()).await.ok()?;
+        let query = format!("from=%2B15551112222&to=%2B15550001111&id={token}&text={token}");
+        let request =
+            format!("GET /hooks/sms/kannel/in/s3cret?{query} HTTP/1.1\r\nhost: gw\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        answer.split_whitespace().nth(1)?.parse().ok()
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.ok()?
+}
