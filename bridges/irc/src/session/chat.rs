@@ -89,7 +89,7 @@ impl Session {
                 ids: Vec::new(),
                 until: Instant::now(),
             };
-            link.queue.push_back(Queued { line, said: Some(Box::new(said)) });
+            link.enqueue(Queued { line, said: Some(Box::new(said)), quiet: false });
         }
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Queued {
     pub(crate) line: Vec<u8>,
     /// What it says, where it is a user's message.
     pub(crate) said: Option<Box<Said>>,
+    /// Nobody waits for it: everything else goes first.
+    pub(crate) quiet: bool,
 }
 
 /// A user's words on their way: one line of a message.
@@ -172,7 +174,18 @@ impl Link {
 
     /// A line in its turn.
     pub(crate) fn later(&mut self, line: Vec<u8>) {
-        self.queue.push_back(Queued { line, said: None });
+        self.enqueue(Queued { line, said: None, quiet: false });
+    }
+
+    /// A line for which nobody waits: after a return to many rooms it must not stand before the user's words.
+    pub(crate) fn sometime(&mut self, line: Vec<u8>) {
+        self.queue.push_back(Queued { line, said: None, quiet: true });
+    }
+
+    /// In its turn, before what nobody waits for.
+    pub(crate) fn enqueue(&mut self, queued: Queued) {
+        let at = self.queue.iter().rposition(|q| !q.quiet).map_or(0, |last| last + 1);
+        self.queue.insert(at, queued);
     }
 
     /// Moves the lines whose turn it is to the output; gives the words among them.

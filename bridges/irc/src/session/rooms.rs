@@ -252,7 +252,9 @@ impl Session {
         let (from, name) = (room.address(), room.name.clone());
         room.tickets.drain(..).for_each(|t| t.sent(None));
         self.emit(from, Event::Room(RoomChange::Joined));
-        self.send(write::line("MODE", &[&name]));
+        if let Some(link) = &mut self.link {
+            link.sometime(write::line("MODE", &[&name]));
+        }
         self.save_rooms();
     }
 
