@@ -1,5 +1,6 @@
 //! Commands, under biboumi's names where it has them. `configure` is the core's: it shows the declared settings.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::{
@@ -9,6 +10,7 @@ use isthmus_bridge::{
 use tokio::sync::oneshot;
 
 use crate::Shared;
+use crate::certificate::Certificate;
 use crate::proto::time;
 use crate::session::{Order, Status};
 
@@ -20,6 +22,9 @@ const DISCONNECT_USER: &str = "disconnect-user";
 const RECONNECT: &str = "reconnect";
 /// How a connection stands.
 const INFO: &str = "get-irc-connection-info";
+
+/// The user's own certificate for a network: makes it, shows its fingerprint, takes it away.
+const CERTIFICATE: &str = "client-certificate";
 
 /// How long a session may take to say how it stands.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,6 +39,7 @@ pub(crate) fn all(fixed: bool) -> Vec<Command> {
         Command::new(DISCONNECT, if fixed { ONE } else { BOTH }, Audience::Anyone),
         Command::new(RECONNECT, network, Audience::Anyone),
         Command::new(INFO, network, Audience::Anyone),
+        Command::new(CERTIFICATE, network, Audience::Anyone),
         Command::new(DISCONNECT_USER, ONE, Audience::Admin),
     ]
 }
@@ -44,6 +50,7 @@ pub(crate) async fn step(shared: &Shared, call: Call, host: &Host) -> Result<Ste
         DISCONNECT => Ok(disconnect(shared, &call)),
         RECONNECT => Ok(reconnect(shared, &call)),
         INFO => Ok(info(shared, &call).await),
+        CERTIFICATE => certificate(shared, &call, host).await,
         DISCONNECT_USER => Ok(disconnect_user(shared, &call, host)),
         _ => Err(DeliveryError::new(Failure::Unsupported, Text::key("no-such-command").with("command", &call.node))),
     }
@@ -142,6 +149,43 @@ async fn info(shared: &Shared, call: &Call) -> Step {
             Step::Done { notes: vec![Note::Info(text)], table: (!rooms.is_empty()).then_some(table) }
         }
         _ => Step::done(Text::key("no-connection")),
+    }
+}
+
+async fn certificate(shared: &Shared, call: &Call, host: &Host) -> Result<Step, DeliveryError> {
+    let store_away = |_| DeliveryError::temporary(Failure::Unreachable, Text::key("store-away"));
+    let Some(network) = network_at(shared, &call.at) else { return Ok(Step::done(Text::key("no-connection"))) };
+    let known = Certificate::load(host, &call.user, &network).await.map_err(store_away)?;
+    let tell = |own: Option<Arc<Certificate>>| {
+        if let Some(desk) = shared.networks.desk(&SessionOf::new(call.user.clone(), network.clone())) {
+            desk.order(Order::Certificate(own));
+        }
+    };
+    match call.values.get("what").filter(|_| is_filled(call)) {
+        Some("make") => {
+            let Some(made) = Certificate::make().map(Arc::new) else {
+                return Err(DeliveryError::temporary(Failure::Unreachable, Text::key("store-away")));
+            };
+            made.keep(host, &call.user, &network).await.map_err(store_away)?;
+            let text = Text::key("certificate").with("fingerprint", made.fingerprint());
+            tell(Some(made));
+            Ok(Step::done(text))
+        }
+        Some("remove") => {
+            Certificate::remove(host, &call.user, &network).await.map_err(store_away)?;
+            tell(None);
+            Ok(Step::done(Text::key("certificate-removed")))
+        }
+        _ => {
+            let choices = ["make", "remove"].map(|what| (what.to_owned(), Text::key(format!("certificate-{what}"))));
+            let field = Field::new("what", FieldKind::Choice(choices.to_vec())).required().with_value("make");
+            let now = match known {
+                Some(known) => Text::key("certificate").with("fingerprint", known.fingerprint()),
+                None => Text::key("no-certificate"),
+            };
+            let form = Form::new(Text::key("command.client-certificate"), vec![field]).with_instructions(now);
+            Ok(Step::Ask { form, state: serde_json::Value::Null, last: true })
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
+use crate::certificate::Certificate;
 use crate::network::Network;
 use crate::tls::{self, Check};
 
@@ -29,6 +30,8 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     /// By TLS, checked so.
     pub(crate) tls: Option<Check>,
+    /// Shown to the server.
+    pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) allow_private: bool,
     pub(crate) bind: Option<IpAddr>,
 }
@@ -137,7 +140,7 @@ async fn secure(target: &Target, stream: TcpStream) -> Result<Connected, NoConne
     let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
     let (local, peer) = ends.map_err(|e| NoConnection::Io(describe(&e)))?;
     let Some(check) = &target.tls else { return Ok(Connected { wire: Box::new(stream), local, peer }) };
-    let config = tls::client(check).await.map_err(NoConnection::Tls)?;
+    let config = tls::client(check, target.certificate.as_deref()).await.map_err(NoConnection::Tls)?;
     let name = ServerName::try_from(target.host.trim_matches(['[', ']']).to_owned())
         .map_err(|_| NoConnection::Tls("the host's name cannot stand in a certificate".to_owned()))?;
     let connector = tokio_rustls::TlsConnector::from(config);
@@ -215,8 +218,14 @@ mod tests {
     #[tokio::test]
     async fn a_loopback_address_is_refused_and_a_closed_port_says_so() {
         let network = Arc::new(Network::default());
-        let target =
-            |allow_private| Target { host: "127.0.0.1".to_owned(), port: 1, tls: None, allow_private, bind: None };
+        let target = |allow_private| Target {
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+            tls: None,
+            certificate: None,
+            allow_private,
+            bind: None,
+        };
         let refused = dial(target(false), network.clone()).await.err();
         assert!(matches!(refused, Some(NoConnection::Private(_))), "{refused:?}");
         let refused = dial(target(true), network).await.err();

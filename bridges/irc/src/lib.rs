@@ -5,6 +5,7 @@
 //! | [`config`], [`settings`] | `bridges/irc.toml`; what users can set for a network or a room |
 //! | [`address`] | networks, rooms, nicks ↔ local parts, as biboumi has them |
 //! | [`network`] | what all users of one network share: persons, resolved addresses, what is known of its TLS |
+//! | [`certificate`] | a user's own certificate, for logins |
 //! | [`connect`], [`tls`] | ports in order, guarded addresses, TCP and TLS |
 //! | [`session`] | one user on one network: the task, what comes, what goes |
 //! | [`translate`] | pure: encodings, formatting, splitting |
@@ -13,6 +14,7 @@
 //! | [`listen`] | the ident protocol |
 
 mod address;
+mod certificate;
 mod commands;
 mod config;
 mod connect;

@@ -65,6 +65,7 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
             SettingKind::Choice(&[
                 ("auto", "The best that the server has"),
                 ("PLAIN", "PLAIN"),
+                ("EXTERNAL", "EXTERNAL (own certificate)"),
                 ("SCRAM-SHA-256", "SCRAM-SHA-256"),
             ]),
             ONE_NET,

@@ -8,6 +8,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
 
+use crate::certificate::Certificate;
+
 /// How a server shows that it is the one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Check {
@@ -31,44 +33,58 @@ impl Check {
     }
 }
 
-/// The client's side. Roots are read at the first use, off the async threads, and shared by all connections.
-pub(crate) async fn client(check: &Check) -> Result<Arc<ClientConfig>, String> {
-    static ROOTS: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    static NOTHING: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    match check {
-        Check::Pinned(_) => with(Some(check.clone())),
-        Check::Nothing => match NOTHING.get() {
-            Some(known) => Ok(known.clone()),
-            None => with(Some(Check::Nothing)).map(|made| NOTHING.get_or_init(|| made).clone()),
-        },
-        Check::Roots => match ROOTS.get() {
-            Some(known) => Ok(known.clone()),
-            None => {
-                let made = tokio::task::spawn_blocking(|| with(None)).await.map_err(|e| e.to_string())??;
-                Ok(ROOTS.get_or_init(|| made).clone())
-            }
-        },
+/// The client's side. Roots are read at the first use, off the async threads. Who shows no certificate of their own shares the rest too.
+pub(crate) async fn client(check: &Check, own: Option<&Certificate>) -> Result<Arc<ClientConfig>, String> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    static COMMON: [OnceLock<Arc<ClientConfig>>; 2] = [const { OnceLock::new() }; 2];
+    let common = match (check, own) {
+        (Check::Roots, None) => Some(&COMMON[0]),
+        (Check::Nothing, None) => Some(&COMMON[1]),
+        _ => None,
+    };
+    if let Some(known) = common.and_then(OnceLock::get) {
+        return Ok(known.clone());
     }
+    let roots = match (check, ROOTS.get()) {
+        (Check::Roots, None) => {
+            let read = tokio::task::spawn_blocking(roots).await.map_err(|e| e.to_string())??;
+            Some(ROOTS.get_or_init(|| read).clone())
+        }
+        (Check::Roots, known) => known.cloned(),
+        _ => None,
+    };
+    let made = with(check, roots, own)?;
+    Ok(common.map_or(made.clone(), |common| common.get_or_init(|| made).clone()))
 }
 
-fn with(own: Option<Check>) -> Result<Arc<ClientConfig>, String> {
+fn roots() -> Result<Arc<RootCertStore>, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err("this machine has no root certificates".to_owned());
+    }
+    Ok(Arc::new(roots))
+}
+
+fn with(
+    check: &Check,
+    roots: Option<Arc<RootCertStore>>,
+    own: Option<&Certificate>,
+) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
-    let config = match own {
-        Some(check) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(OwnCheck { provider, check }))
-            .with_no_client_auth(),
+    let builder = match roots {
+        Some(roots) => builder.with_root_certificates(roots),
         None => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err("this machine has no root certificates".to_owned());
-            }
-            builder.with_root_certificates(roots).with_no_client_auth()
+            let check = Arc::new(OwnCheck { provider, check: check.clone() });
+            builder.dangerous().with_custom_certificate_verifier(check)
         }
+    };
+    let config = match own.map(Certificate::parts) {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|e| e.to_string())?,
+        None => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
 }

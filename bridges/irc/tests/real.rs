@@ -253,3 +253,22 @@ async fn a_server_that_was_killed_is_found_again() -> Result<()> {
     session.stop().await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn an_own_certificate_is_shown_to_the_server() -> Result<()> {
+    let server = Inspircd::start().await?;
+    let net = Net::at(server.tls().number(), true);
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    let values = isthmus_bridge::Values::new().with("what", "make");
+    let step = session.command("client-certificate", net.address("net"), vec![values]).await;
+    let Ok(isthmus_bridge::Step::Done { notes, .. }) = step else { panic!("{step:?}") };
+    let isthmus_bridge::Note::Info(isthmus_bridge::Text::Key { args, .. }) = &notes[0] else { panic!("{notes:?}") };
+    let fingerprint = args[0].1.clone();
+    assert_eq!(done(&session, room, join("romeo")).await, Ok(()));
+    session.send(net.address("net"), Intent::Raw { line: "WHOIS romeo".to_owned() });
+    let seen = |e: &Inbound| matches!(&e.event, Event::Notice { text, .. } if text.to_string().contains(&fingerprint));
+    net.host.emitted("the fingerprint", seen).await;
+    session.stop().await?;
+    Ok(())
+}

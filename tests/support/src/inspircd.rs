@@ -80,6 +80,7 @@ fn configuration(folder: &Folder, plain: &Port, tls: &Port, certificate: &Certif
         "uhnames",
         "botmode",
         "ssl_gnutls",
+        "sslinfo",
     ]
     .iter()
     .map(|name| format!("<module name=\"{name}\">"))

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Session;
 use super::link::{self, Link, Phase};
+use crate::certificate::Certificate;
 use crate::connect::{Connected, NoConnection, Target, dial};
 use crate::proto::throttle::Bucket;
 use crate::proto::write;
@@ -91,6 +92,7 @@ impl Session {
             host: host.clone(),
             port,
             tls: tls.then_some(check),
+            certificate: self.certificate.clone(),
             allow_private: self.shared.config.allow_private_networks,
             bind: self.shared.config.bind,
         };
@@ -378,6 +380,12 @@ impl Session {
             && let Ok(Some(_)) = self.host.load(SPACE_TLS, &network).await
         {
             self.network.spoke_tls.store(true, Ordering::Relaxed);
+        }
+        match Certificate::load(&self.host, &self.of.user, &self.of.network).await {
+            Ok(own) => self.certificate = own,
+            Err(error) => {
+                tracing::warn!(user = %self.of.user, network = %self.of.network, %error, "a certificate could not be read");
+            }
         }
         self.restore_rooms().await;
     }

@@ -45,6 +45,7 @@ use self::life::{Attempt, Dialing};
 use self::link::{Link, Looked, Phase};
 use self::rooms::Room;
 use crate::Shared;
+use crate::certificate::Certificate;
 use crate::connect::{Connected, NoConnection};
 use crate::network::Network;
 use crate::proto::isupport::Casemapping;
@@ -76,6 +77,8 @@ pub(crate) enum Order {
     Disconnect(String),
     /// Leave it and come back.
     Reconnect,
+    /// Show this certificate from now on, or none.
+    Certificate(Option<Arc<Certificate>>),
     /// Say how things stand.
     Tell(oneshot::Sender<Status>),
 }
@@ -132,6 +135,8 @@ pub(crate) struct Session {
     link: Option<Box<Link>>,
     /// The attempt that is under way: which ports are left, and the connection being made.
     attempt: Option<Box<Attempt>>,
+    /// The user's own, shown to the server.
+    certificate: Option<Arc<Certificate>>,
     dialing: Option<Dialing>,
     /// When the lost connection is tried again.
     retry_at: Option<Instant>,
@@ -206,6 +211,7 @@ impl Session {
             settings,
             link: None,
             attempt: None,
+            certificate: None,
             dialing: None,
             retry_at: None,
             failures: 0,
@@ -351,6 +357,7 @@ impl Session {
             match order {
                 Order::Disconnect(words) => self.disconnect(&words).await,
                 Order::Reconnect => self.reconnect().await,
+                Order::Certificate(own) => self.certificate = own,
                 Order::Tell(back) => drop(back.send(self.status())),
             }
         }

@@ -26,7 +26,7 @@ impl Session {
         if self.upgraded(line) {
             return;
         }
-        let with_sasl = self.settings.get(settings::SASL_PASSWORD).is_some();
+        let with_sasl = self.logs_in();
         let Some(link) = &mut self.link else { return };
         // `CAP <nick or *> <verb> …`
         match link.cap.on_cap(line.params().get(1..).unwrap_or_default(), with_sasl) {
@@ -58,14 +58,22 @@ impl Session {
         true
     }
 
+    /// Whether the user has set how to log in.
+    fn logs_in(&self) -> bool {
+        self.settings.get(settings::SASL_PASSWORD).is_some()
+            || self.settings.str(settings::SASL_MECHANISM) == "EXTERNAL"
+    }
+
     fn log_in(&mut self) {
+        let wanted = self.logs_in();
         let Some(link) = &mut self.link else { return };
         if link.phase != Phase::Registering {
             return;
         }
-        let Some(password) = self.settings.get(settings::SASL_PASSWORD) else {
+        if !wanted {
             return link.now(&write::line("CAP", &["END"]));
-        };
+        }
+        let password = self.settings.str(settings::SASL_PASSWORD);
         if !link.cap.active.has(Caps::SASL) {
             return self.login_failed(Text::key("no-sasl"));
         }

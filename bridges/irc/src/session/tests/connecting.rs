@@ -268,6 +268,27 @@ async fn webirc_comes_first_and_says_the_same_each_time() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_kept_until_it_is_taken_away() {
+    let net = Net::at(1);
+    let session = net.session();
+    let what = |what: &str| vec![isthmus_bridge::Values::new().with("what", what)];
+    let run = async |values| match session.command("client-certificate", net.address("net"), values).await {
+        Ok(isthmus_bridge::Step::Done { notes, .. }) => notes,
+        Ok(isthmus_bridge::Step::Ask { form, .. }) => {
+            vec![isthmus_bridge::Note::Info(form.instructions.expect("how things stand"))]
+        }
+        other => panic!("{other:?}"),
+    };
+    let none = run(Vec::new()).await;
+    let made = run(what("make")).await;
+    assert_eq!(run(Vec::new()).await, made, "the same fingerprint");
+    assert_ne!(made, none);
+    run(what("remove")).await;
+    assert_eq!(run(Vec::new()).await, none);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn commands_disconnect_and_say_how_things_stand() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
