@@ -30,6 +30,7 @@ mod link;
 mod mail;
 mod reattach;
 mod register;
+mod rooms;
 mod scripted;
 mod sms;
 mod typed_client;
