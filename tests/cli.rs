@@ -74,7 +74,7 @@ fn a_wrong_configuration_ends_with_3_and_names_every_fault() {
         let output = isthmus(Some(folder.path()), verb);
         assert_eq!(output.status.code(), Some(3), "{verb:?}: {}", err(&output));
         let expected = "bridges/echo.toml: secret: is missing: expected the component secret that the XMPP server has for this domain, here or in secret_file\n\
-             bridges/echo.toml:1: kind: \"ecco\" is no kind of bridge that this program has: expected one of \"echo\", \"email\"\n\
+             bridges/echo.toml:1: kind: \"ecco\" is no kind of bridge that this program has: expected one of \"echo\", \"email\", \"sms\", \"irc\"\n\
              isthmus.toml:2: server.port: expected a port number (1 to 65535), found the number 0\n\
              isthmus: the configuration has 3 faults\n";
         assert_eq!(err(&output), expected, "{verb:?}");

@@ -164,7 +164,9 @@ impl Control for Desk {
                 over.passes_in.as_secs() + 1
             )
         })?;
-        let address = served.instance.bridge.addressing().prompt(&request.to).map_err(|e| e.to_string())?;
+        let settings = served.persons().resolved(&user, &Address::Gateway);
+        let address =
+            served.instance.bridge.addressing().prompt_for(&request.to, &settings).map_err(|e| e.to_string())?;
         if !matches!(address, Address::Contact(_) | Address::Room(_)) {
             return Err(format!("{:?} is nobody whom a message could be sent to", request.to));
         }

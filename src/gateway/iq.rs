@@ -149,7 +149,8 @@ impl Core {
         if typed.trim().is_empty() {
             return Err(StanzaError::bad_request().with(Text::key("error.prompt-empty")));
         }
-        let address = served.instance.bridge.addressing().prompt(typed.trim()).map_err(|bad| {
+        let settings = served.persons().resolved(&heard.from.bare(), &Address::Gateway);
+        let address = served.instance.bridge.addressing().prompt_for(typed.trim(), &settings).map_err(|bad| {
             let words = match &bad {
                 BadAddress::Malformed(words) | BadAddress::Unknown(words) => words.clone(),
                 _ => bad.to_string(),

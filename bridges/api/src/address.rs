@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::settings::Resolved;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -151,8 +153,11 @@ pub trait Addressing: Send + Sync {
         None
     }
     /// What a person types to name a contact (`jabber:iq:gateway`, XEP-0100): `alice@example.net`, `+1 555 123 4567`.
-    /// `user` decides what is left open (the country of a national number, say).
     fn prompt(&self, typed: &str) -> Result<Address, BadAddress> {
         self.parse(Some(typed.trim()), None)
+    }
+    /// The same for a user: their settings for the gateway decide what is left open (the country of a national number, say).
+    fn prompt_for(&self, typed: &str, _settings: &Resolved) -> Result<Address, BadAddress> {
+        self.prompt(typed)
     }
 }

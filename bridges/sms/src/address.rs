@@ -1,7 +1,9 @@
 //! Numbers, short codes and names of senders ↔ local parts. One network; the local part is the one spelling of [`Number`].
 
-use isthmus_bridge::{Address, Addressing, BadAddress, ContactId, NetworkId, Parts};
+use isthmus_bridge::{Address, Addressing, BadAddress, ContactId, NetworkId, Parts, Resolved};
 
+use crate::settings;
+use crate::translate::country::country;
 use crate::translate::number::Plan;
 
 /// The bridge's addresses.
@@ -30,6 +32,16 @@ impl Addressing for NumberAddressing {
         }
     }
 
+    /// A national number is one of the user's country, where they have set one.
+    fn prompt_for(&self, typed: &str, settings: &Resolved) -> Result<Address, BadAddress> {
+        let own = settings.get(settings::COUNTRY).and_then(country);
+        let plan = Plan { country: own.or(self.plan.country), short_codes: self.plan.short_codes.clone() };
+        match plan.typed(typed) {
+            Some(number) => Ok(Address::Contact(number.contact())),
+            None => self.parse(Some(typed), None),
+        }
+    }
+
     fn format(&self, address: &Address) -> Parts {
         let Address::Contact(contact) = address else { return Parts::gateway() }; // no other address is ever made here
         Parts::local(contact.as_str())
@@ -51,7 +63,6 @@ pub(crate) fn contact(address: &Address) -> Option<&ContactId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::translate::country::country;
     use proptest::prelude::*;
 
     fn addressing() -> NumberAddressing {
@@ -66,6 +77,15 @@ mod tests {
         assert_eq!(a.prompt(" (555) 123-4567 "), Ok(full.clone()));
         assert_eq!(a.format(&full), Parts::local("+15551234567"));
         assert!(a.parse(Some("+"), None).is_err());
+    }
+
+    #[test]
+    fn a_national_number_is_completed_with_the_users_country() {
+        let a = addressing();
+        let settings = |country: &str| Resolved::new([(settings::COUNTRY, country.to_owned())].into());
+        let number = |country: &str| a.prompt_for("030 1234567", &settings(country)).ok().map(|at| a.format(&at));
+        assert_eq!(number("de"), Some(Parts::local("+49301234567")));
+        assert_eq!(number("nowhere"), Some(Parts::local("+10301234567")), "as configured");
     }
 
     proptest! {

@@ -16,6 +16,9 @@ pub(crate) const TOGETHER: &str = "together";
 /// [`GROUP`]: a text to each.
 pub(crate) const SINGLY: &str = "singly";
 
+/// Completes national numbers that this user types; empty: as configured.
+pub(crate) const COUNTRY: &str = "country";
+
 /// All of them.
 pub(crate) fn all() -> Vec<Setting> {
     use Scope::{Contact, Gateway};
@@ -27,5 +30,6 @@ pub(crate) fn all() -> Vec<Setting> {
         Setting::new(MMS, SettingKind::Bool, BOTH, "true"),
         Setting::new(GROUP, together, OWN, TOGETHER),
         Setting::new(NUMBER, SettingKind::Line, BOTH, ""),
+        Setting::new(COUNTRY, SettingKind::Line, OWN, ""),
     ]
 }

@@ -81,9 +81,9 @@ async fn texts_reach_the_phone_and_are_reported() {
     assert_eq!((plain.from.as_str(), plain.to.as_str(), plain.parts, plain.ucs2), (HERS, PHONE, 1, false));
     let unicode = real.carried("Привет, мир! \u{1F600}").await;
     assert_eq!((unicode.parts, unicode.ucs2), (1, true));
-    let long = real.carried(&"a long text is cut by the network. ".repeat(12).trim_end().to_owned()).await;
+    let long = real.carried("a long text is cut by the network. ".repeat(12).trim_end()).await;
     assert_eq!((long.parts, long.ucs2), (3, false));
-    let long = real.carried(&"длинный текст ".repeat(12).trim_end().to_owned()).await;
+    let long = real.carried("длинный текст ".repeat(12).trim_end()).await;
     assert_eq!((long.parts, long.ucs2), (3, true));
     // Each report came once or twice (taken by the SMSC, delivered), in either order; none made a failure.
     assert!(real.world.fake.told().iter().all(|t| t.what == Late::Delivered));

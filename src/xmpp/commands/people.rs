@@ -17,7 +17,8 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
         Some(what) if call.values.get("address").is_none() => Ok(ask(what, None)),
         Some(what) => {
             let typed = call.values.get("address").unwrap_or_default();
-            match bridge.instance.bridge.addressing().prompt(typed) {
+            let settings = persons.resolved(&call.user, &Address::Gateway);
+            match bridge.instance.bridge.addressing().prompt_for(typed, &settings) {
                 Ok(at @ (Address::Contact(_) | Address::Room(_))) => act(persons, call, what, at).await,
                 Ok(_) => Ok(ask(what, Some((typed, Text::key("contacts.not-contact"))))),
                 Err(bad) => Ok(ask(what, Some((typed, Text::plain(bad.to_string()))))),

@@ -25,6 +25,7 @@ pub const USER: (&str, &str) = ("gw", "pw");
 pub struct Kannel {
     bearerbox: Option<Process>,
     smsbox: Option<Process>,
+    admin: Port,
     sendsms: Port,
     smsc: Port,
     folder: Folder,
@@ -39,19 +40,15 @@ impl Kannel {
         let folder = Folder::new("kannel")?;
         folder.write("kannel.conf", conf(&folder, [&admin, &boxes, &sendsms, &smsc], get_url))?;
         let phones = Phones::new(smsc.address());
-        let mut kannel = Self { bearerbox: None, smsbox: None, sendsms, smsc, folder, phones };
+        let mut kannel = Self { bearerbox: None, smsbox: None, admin, sendsms, smsc, folder, phones };
         kannel.launch(boxes.address()).await?;
         Ok(kannel)
     }
 
     async fn launch(&mut self, boxes: SocketAddr) -> Result<()> {
-        let conf = self.folder.join("kannel.conf");
-        let spawn = |name: &'static str, folder: &Folder| -> Result<Process> {
-            let mut command = Command::new(program(name, "kannel", &[])?);
-            command.arg(&conf);
-            Process::spawn(name, &mut command, &folder.join(format!("{name}.out")))
-        };
-        let mut bearerbox = spawn("bearerbox", &self.folder)?;
+        let mut command = Command::new(program("bearerbox", "kannel", &[])?);
+        command.arg(self.folder.join("kannel.conf"));
+        let mut bearerbox = Process::spawn("bearerbox", &mut command, &self.folder.join("bearerbox.out"))?;
         let smsc = self.smsc.address();
         until("bearerbox ready", START, || {
             let alive = bearerbox.check();
@@ -65,24 +62,7 @@ impl Kannel {
         })
         .await?;
         self.bearerbox = Some(bearerbox);
-        let mut smsbox = spawn("smsbox", &self.folder)?;
-        let sendsms = self.sendsms.address();
-        until("smsbox ready", START, || {
-            let alive = smsbox.check();
-            async move {
-                alive?;
-                let mut stream = TcpStream::connect(sendsms).await?;
-                stream.write_all(b"GET /cgi-bin/sendsms HTTP/1.0\r\n\r\n").await?;
-                let mut answer = Vec::new();
-                stream.read_to_end(&mut answer).await?;
-                let answer = String::from_utf8_lossy(&answer);
-                // It answers: without a name and a password it has to refuse.
-                ensure!(answer.starts_with("HTTP/1.") && answer.contains(" 403 "), "{answer}");
-                Ok(())
-            }
-        })
-        .await?;
-        self.smsbox = Some(smsbox);
+        self.start_smsbox().await?;
         self.phones.connect().await
     }
 
@@ -106,9 +86,25 @@ impl Kannel {
         let mut command = Command::new(program("smsbox", "kannel", &[])?);
         command.arg(self.folder.join("kannel.conf"));
         self.smsbox = Some(Process::spawn("smsbox", &mut command, &self.folder.join("smsbox.out"))?);
-        let address = self.sendsms.address();
-        until("smsbox ready", START, || async move { Ok(TcpStream::connect(address).await.map(drop)?) }).await
+        let (admin, sendsms) = (self.admin.address(), self.sendsms.address());
+        until("smsbox ready", START, || async move {
+            // It answers (without a name it has to refuse), and bearerbox knows it: before that texts are refused.
+            let answer = get(sendsms, "/cgi-bin/sendsms").await?;
+            ensure!(answer.contains(" 403 "), "{answer}");
+            let status = get(admin, "/status.txt?password=adm").await?;
+            ensure!(status.contains("smsbox:") && status.contains("on-line"), "{status}");
+            Ok(())
+        })
+        .await
     }
+}
+
+async fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 fn conf(folder: &Folder, [admin, boxes, sendsms, smsc]: [&Port; 4], get_url: &str) -> String {
