@@ -28,6 +28,7 @@ class User(slixmpp.ClientXMPP):
         self.stanzas = []
         self.add_event_handler("session_start", self.on_session)
         self.add_event_handler("message", self.on_stanza)
+        self.add_event_handler("message_error", self.on_stanza)
         self.add_event_handler("presence", self.on_stanza)
 
     async def log_in(self):
@@ -75,7 +76,8 @@ class User(slixmpp.ClientXMPP):
         """XEP-0077, by its form."""
         offer = await self.ask(gateway, "get", "<query xmlns='jabber:iq:register'/>")
         form = offer.find(f".//{{{FORM}}}x")
-        await self.ask(gateway, "set", f"<query xmlns='jabber:iq:register'>{filled(form, values)}</query>")
+        answers = filled(form, values) if form is not None else ""  # nothing to fill in
+        await self.ask(gateway, "set", f"<query xmlns='jabber:iq:register'>{answers}</query>")
 
     async def configure(self, address, values):
         """The command `configure` (XEP-0050)."""

@@ -148,6 +148,8 @@ webhook_secret = "{self.webhook}"
         await alice.register("email.localhost", {"alias": "alice"})
         # Usually messages within half a minute become one mail.
         await alice.configure("email.localhost", {"join_seconds": "0"})
+        step("Alice registers for SMS; her number is given by the configuration")
+        await alice.register("sms.localhost", {})
         step(f"Alice enters {self.room}")
         alice.enter(self.room, "alice")
         own = "{http://jabber.org/protocol/muc#user}"
@@ -174,11 +176,11 @@ webhook_secret = "{self.webhook}"
         for kind, name, address, how, where in ways:
             text = f"Hello from XMPP by {name}"
             begun = time.monotonic()
-            alice.write(address, text, how)
+            stanza = alice.write(address, text, how)
             try:
-                out = await self.until_heard(kind, text)
-            except asyncio.TimeoutError:
-                say(f"  {name:5}  out  NOT SEEN at {where} within 60 s")
+                out = await self.until_heard(kind, text, alice, stanza)
+            except RuntimeError as error:
+                say(f"  {name:5}  out  NOT SEEN at {where}: {error}")
                 continue
             crossed += 1
             say(f"  {name:5}  out  {out - begun:6.2f} s  alice@localhost → {where}: “{text}”")
@@ -192,11 +194,27 @@ webhook_secret = "{self.webhook}"
             say(f"  {name:5}  in   {time.monotonic() - out:6.2f} s  {where} → alice@localhost: “{expected}”")
         return crossed
 
-    async def until_heard(self, kind, text):
-        async with asyncio.timeout(60):
-            while True:
-                if text in await self.heard[kind].get():
-                    return time.monotonic()
+    async def until_heard(self, kind, text, alice, stanza):
+        """When the person on the other side has it; an error where the gateway says that it does not go."""
+        async def heard():
+            while text not in await self.heard[kind].get():
+                pass
+            return time.monotonic()
+
+        refused = alice.wait("an error", lambda s: s.get("id") == stanza and s.get("type") == "error", 70)
+        both = [asyncio.create_task(heard()), asyncio.create_task(refused)]
+        try:
+            done, _ = await asyncio.wait(both, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                raise RuntimeError("nothing came within 60 s")
+            if both[0] in done:
+                return both[0].result()
+            words = both[1].result().findtext(".//{urn:ietf:params:xml:ns:xmpp-stanzas}text")
+            raise RuntimeError(words or "the gateway refused it")
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
 
     def how_to_log_in(self):
         ports = self.ports
@@ -207,10 +225,10 @@ Log in with any XMPP client on this machine:
     server 127.0.0.1, port {ports["xmpp"]} (STARTTLS with a certificate of its own, or none){logins}
 
 Write to these, each answers:
-    {carol}@email.localhost    Carol, by mail (bob: register with email.localhost first)
+    {carol}@email.localhost    Carol, by mail
     {PHONE}@sms.localhost              a telephone
     {self.room}              a room with erin in it; erin%demo@irc.localhost in private
-And to email.localhost, irc.localhost or sms.localhost themselves: “help”.
+And to email.localhost, irc.localhost or sms.localhost themselves: “help”. Bob has to write “register” to the first and the last before.
 
 From the other side:
     mail to alice@email.localhost      SMTP 127.0.0.1:{ports["smtp"]}; Carol's mailbox: IMAP 127.0.0.1:{ports["imap"]}, {CAROL}, password carol

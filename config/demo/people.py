@@ -58,7 +58,7 @@ class OnIrc(Person):
 
 
 class OnPhone(Person):
-    """A telephone network for Kannel's SMSC of kind `fake`: lines of `sender receiver text words`, form-encoded."""
+    """A telephone network for Kannel's SMSC of kind `fake`: lines of `sender receiver text words`."""
 
     def __init__(self, port, number, heard):
         super().__init__(heard)
@@ -69,15 +69,13 @@ class OnPhone(Person):
         ready.set()
         while raw := await reader.readline():
             words = raw.decode(errors="replace").strip().split(" ", 3)
-            if len(words) != 4:
-                continue
-            sender, receiver, kind, text = words
-            # Long or foreign texts come as `data` or `udh`; those are heard, not answered.
-            text = urllib.parse.unquote_plus(text)
-            self.heard(text)
-            if kind == "text":
-                reply = urllib.parse.quote_plus(answer(text)[:160])
-                writer.write(f"{receiver} {sender} text {reply}\n".encode())
+            if len(words) == 4 and words[2] in ("text", "data"):
+                sender, receiver, kind, text = words
+                # `data` is for what is not plain ASCII, and form-encoded.
+                text = urllib.parse.unquote_plus(text) if kind == "data" else text
+                self.heard(text)
+                reply = " ".join(answer(text).split()).encode("ascii", "replace")[:160]
+                writer.write(f"{receiver} {sender} text ".encode() + reply + b"\n")
 
 
 class WithMail(Person):

@@ -54,10 +54,7 @@ async fn run(flavour: Flavour, kills: u64) -> Result<()> {
         let user = User::register(&world.server, jid, seed + index as u64, ledger.clone()).await?;
         users.push(tokio::spawn(user.run(stop.clone())));
     }
-    // ejabberd's Mnesia archive takes milliseconds for a message, more with each one that is there. At the pace that Prosody bears, its sessions
-    // have seconds of messages in their own queues, and those are lost when it is stopped, in order or not: its loss, not what is looked for here.
-    let pause = if flavour == Flavour::Prosody { 40 } else { 300 };
-    let lmtp = Lmtp::new(world.lmtp.address(), seed, pause, ledger.clone());
+    let lmtp = Lmtp::new(world.lmtp.address(), seed, 100, ledger.clone());
     let sender = tokio::spawn(lmtp.run(stop.clone()));
     for kill in 1..=kills {
         world.break_something().await.with_context(|| format!("after kill {kill} of {kills}, seed {seed}"))?;
@@ -127,7 +124,10 @@ struct World {
 
 impl World {
     async fn start(flavour: Flavour, seed: u64) -> Result<Self> {
-        let server = XmppServer::start(flavour, Options::default()).await?;
+        // ejabberd's archive in Mnesia needs the longer for a message the more are there (50 ms at 2,000). Its sessions then have many seconds of messages
+        // in their own queues, and what stands there is lost when it is stopped, in order or not: a loss of its own, and not the one looked for here.
+        let options = Options { archive: flavour == Flavour::Prosody, ..Options::default() };
+        let server = XmppServer::start(flavour, options).await?;
         let relay = FakeSmtp::start(Features::default()).await?;
         relay.script(misbehave);
         let lmtp = Port::take()?;

@@ -73,10 +73,12 @@ modules:
   mod_offline: {{}}
   mod_ping: {{}}
   mod_stream_mgmt: {{}}
-  mod_mam: {{ default: always }}
   mod_pubsub: {{ plugins: [flat, pep] }}
   mod_vcard: {{ search: false }}"
     )?;
+    if options.archive {
+        text += "  mod_mam: { default: always }\n";
+    }
     if options.privileged {
         text += "  mod_privilege:
     roster: { both: gateways }

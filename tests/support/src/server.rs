@@ -50,6 +50,8 @@ pub struct Options {
     pub upload: bool,
     /// Whether messages to users who are offline are kept (Prosody; ejabberd always does).
     pub offline: bool,
+    /// Whether users have an archive (XEP-0313; ejabberd. Prosody always has one).
+    pub archive: bool,
 }
 
 impl Default for Options {
@@ -63,6 +65,7 @@ impl Default for Options {
             privileged: true,
             upload: true,
             offline: true,
+            archive: true,
         }
     }
 }
