@@ -14,6 +14,7 @@
 
 mod bounce;
 mod delay;
+mod late;
 mod rows;
 mod types;
 mod worker;

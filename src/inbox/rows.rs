@@ -2,7 +2,7 @@
 
 use isthmus_bridge::{Event, Inbound, StoreError};
 
-use super::{InboxItem, Rendered, delay};
+use super::{InboxItem, Rendered, delay, late};
 use crate::args;
 use crate::outbox::json::{from_json, to_json};
 use crate::storage::{Arg, Store, Tx, fresh_id, millis};
@@ -156,7 +156,12 @@ pub(crate) struct Outgoing {
 }
 
 /// The next window: its rows and their stanzas, oldest first. A row under which streams have ended goes alone.
-pub(crate) async fn window(store: &Store, bridge: &str) -> Result<(Vec<Outgoing>, Vec<Rendered>), StoreError> {
+/// An error that is older than the stream, which is there `since` then, goes to the account instead.
+pub(crate) async fn window(
+    store: &Store,
+    bridge: &str,
+    since: i64,
+) -> Result<(Vec<Outgoing>, Vec<Rendered>), StoreError> {
     let mut tx = store.reader().await?;
     let now = tx.now();
     let sql = "SELECT i.id, i.ends, i.sends, i.received, CAST(COUNT(*) AS BIGINT), CAST(SUM(length(s.xml)) AS BIGINT) \
@@ -176,6 +181,9 @@ pub(crate) async fn window(store: &Store, bridge: &str) -> Result<(Vec<Outgoing>
         let sql = "SELECT id, sender, recipient, xml FROM stanzas WHERE message = $1 AND open = 1 ORDER BY n";
         for row in tx.fetch(sql, args![&id]).await? {
             let mut stanza = Rendered { id: row.text(0)?, from: row.text(1)?, to: row.text(2)?, xml: row.bytes(3)? };
+            if received < since {
+                stanza = late::as_message(&stanza).unwrap_or(stanza);
+            }
             if sends > 0 || now - received > 60_000 {
                 stanza.xml = delay::stamped(&stanza, received);
             }

@@ -56,6 +56,8 @@ struct Worker {
     send: bool,
     /// The stream that was there last, and whether its last moments are being looked at: until then nothing is sent on the next one.
     stream: Option<u64>,
+    /// When it was there first.
+    since: i64,
     doubting: bool,
     dead: Option<u64>,
     look_at: i64,
@@ -74,13 +76,14 @@ pub(crate) async fn run(core: Arc<Core>, bridge: &str, stop: CancellationToken) 
     worker.begin().await;
     loop {
         let epoch = *attached.borrow_and_update();
-        worker.work(epoch);
+        worker.on_stream(epoch);
+        worker.work();
         let next_time = worker.next_time();
         tokio::select! {
             () = stop.cancelled() => break,
             () = bell.notified() => worker.wake(),
             Some(done) = worker.jobs.next(), if !worker.jobs.is_empty() => worker.on_done(done),
-            () = changed(&mut attached) => worker.on_link(),
+            () = changed(&mut attached) => {}
             () = clock.sleep_until(next_time) => worker.on_time(),
         }
     }
@@ -113,6 +116,7 @@ impl Worker {
             sending: false,
             send: true,
             stream: None,
+            since: now,
             doubting: false,
             dead: None,
             look_at: now + POLL,
@@ -133,11 +137,24 @@ impl Worker {
         self.send = true;
     }
 
-    /// Another stream, or none: what waits may be sent on it, and this process wants the inbox's lease.
-    fn on_link(&mut self) {
+    /// Looks at the link. Another stream: what waits may be sent on it, and this process wants the inbox's lease. None: what was sent last is in doubt.
+    fn on_stream(&mut self, stream: Option<u64>) {
+        if self.stream == stream {
+            return;
+        }
+        let ended = self.stream.is_some();
+        self.stream = stream;
+        self.since = self.core.store.clock().now();
         self.wake();
-        if self.core.store.is_shared() && !self.leased {
-            self.lease_at = self.core.store.clock().now();
+        if !self.leased {
+            self.lease_at = self.since;
+        } else if ended && !self.doubting {
+            self.doubting = true;
+            let (core, bridge) = (self.core.clone(), self.bridge.clone());
+            self.jobs.push(Box::pin(async move {
+                doubt(&core, &bridge).await;
+                Done::Doubted
+            }));
         }
     }
 
@@ -158,19 +175,9 @@ impl Worker {
     }
 
     /// Starts what can be done now.
-    fn work(&mut self, epoch: Option<u64>) {
-        let ended = self.stream.is_some_and(|stream| epoch != Some(stream));
-        self.stream = epoch;
+    fn work(&mut self) {
         if !self.leased {
             return;
-        }
-        if ended && !self.doubting {
-            self.doubting = true;
-            let (core, bridge) = (self.core.clone(), self.bridge.clone());
-            self.jobs.push(Box::pin(async move {
-                doubt(&core, &bridge).await;
-                Done::Doubted
-            }));
         }
         if self.look && !self.finding && self.preparing.len() < PREPARING {
             self.look = false;
@@ -178,12 +185,12 @@ impl Worker {
             let (core, bridge) = (self.core.clone(), self.bridge.clone());
             self.jobs.push(Box::pin(async move { Done::Found(find(&core, &bridge).await) }));
         }
-        let Some(epoch) = epoch.filter(|epoch| self.dead != Some(*epoch)) else { return };
+        let Some(epoch) = self.stream.filter(|stream| self.dead != Some(*stream)) else { return };
         if self.send && !self.sending && !self.doubting {
             self.send = false;
             self.sending = true;
-            let (core, bridge) = (self.core.clone(), self.bridge.clone());
-            self.jobs.push(Box::pin(async move { send(&core, &bridge, epoch).await }));
+            let (core, bridge, since) = (self.core.clone(), self.bridge.clone(), self.since);
+            self.jobs.push(Box::pin(async move { send(&core, &bridge, epoch, since).await }));
         }
     }
 
@@ -435,9 +442,9 @@ async fn call(core: &Core, bridge: &str, row: &str, event: &Inbound) -> Result<V
     }
 }
 
-/// Sends one window and waits for its barrier.
-async fn send(core: &Core, bridge: &str, epoch: u64) -> Done {
-    let (rows, stanzas) = match rows::window(&core.store, bridge).await {
+/// Sends one window and waits for its barrier. The stream is there `since` then.
+async fn send(core: &Core, bridge: &str, epoch: u64, since: i64) -> Done {
+    let (rows, stanzas) = match rows::window(&core.store, bridge, since).await {
         Ok((rows, _)) if rows.is_empty() => return Done::Sent { rows: 0, lost: None },
         Ok(window) => window,
         Err(error) => {
