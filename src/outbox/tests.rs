@@ -105,8 +105,9 @@ async fn a_temporary_failure_is_tried_again_later(place: Place) {
 async fn after_a_crash_claimed_is_tried_again(place: Place) {
     let world = World::new(&place).await;
     world.send("k", "alice@example.net", "x").await;
-    drop(world.next().await);
+    let held = world.next().await;
     let world = world.again(&place).await;
+    drop(held);
     let again = world.next().await;
     assert_eq!((again.event.key.as_str(), again.event.attempt), ("k", 1));
     again.ticket.starting().await.unwrap();
@@ -118,9 +119,11 @@ async fn after_a_crash_claimed_is_tried_again(place: Place) {
 async fn after_a_crash_started_is_told_as_uncertain_once(place: Place) {
     let world = World::new(&place).await;
     world.send("k1", "alice@example.net", "x").await;
-    world.next().await.ticket.starting().await.unwrap();
+    let held = world.next().await;
+    held.ticket.starting().await.unwrap();
     world.send("k2", "alice@example.net", "y").await;
     let world = world.again(&place).await;
+    drop(held);
     assert_eq!(world.told(1).await, ["MaybeSent k1"]);
     let next = world.next().await;
     assert_eq!(next.event.key.as_str(), "k2", "what stood behind it goes on");
@@ -136,8 +139,10 @@ async fn after_a_crash_started_is_tried_again_where_the_network_knows_keys(place
     let world = World::new(&place).await;
     world.carry.profile.lock().unwrap().idempotent = true;
     world.send("k", "alice@example.net", "x").await;
-    world.next().await.ticket.starting().await.unwrap();
+    let held = world.next().await;
+    held.ticket.starting().await.unwrap();
     let world = world.again(&place).await;
+    drop(held); // not before the crash: a dropped ticket is an answer
     world.tried("k", 1).await;
     world.clock.advance(Duration::from_secs(20));
     let again = world.next().await;
