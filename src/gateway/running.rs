@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use isthmus_bridge::Host;
+use isthmus_bridge::{Address, Host, Work};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -96,6 +96,7 @@ impl Running {
         });
         drop(self.attached.set(attached));
         self.tasks.spawn(self.core.clone().serve(self.served.clone(), self.stop.clone()));
+        self.tasks.spawn(keep_up(self.served.clone(), self.stop.clone()));
         let (core, name, stop) = (self.core.clone(), self.served.instance.name.clone(), self.stop.clone());
         self.tasks.spawn(async move { core.outbox.run(&name, stop).await });
         let (core, name, stop) = (self.core.clone(), self.served.instance.name.clone(), self.stop.clone());
@@ -123,6 +124,30 @@ impl Running {
             && tokio::time::timeout(patience, attached).await.is_err()
         {
             warn!(bridge = %self.served.instance.name, "the link did not close its stream in time");
+        }
+    }
+}
+
+/// Between the starts of two sessions that nobody asked for: a far network that sees all of them come at once takes it for an attack.
+const APART: Duration = Duration::from_millis(250);
+
+/// Starts the sessions whose users want to stay connected.
+async fn keep_up(served: Arc<Served>, stop: CancellationToken) {
+    let kept = match served.instance.bridge.kept(served.host()).await {
+        Ok(kept) => kept,
+        Err(e) => {
+            warn!(bridge = %served.instance.name, error = %e, "the sessions that are to be kept up could not be read");
+            return;
+        }
+    };
+    for of in kept {
+        let work = Work::SettingsChanged(Address::Network(of.network.clone()));
+        if served.sessions().push(&of, work).is_err() {
+            warn!(bridge = %served.instance.name, user = %of.user, "a session could not be started");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(APART) => {}
         }
     }
 }

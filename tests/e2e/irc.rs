@@ -18,6 +18,7 @@ on_both!(
     two_resources_share_a_nick_and_leave_one_by_one,
     private_messages_raw_lines_and_refusals,
     roles_and_subjects_change_on_both_sides,
+    persistent_rooms_outlive_clients_and_restarts,
 );
 
 pub(crate) struct Irc {
@@ -27,9 +28,14 @@ pub(crate) struct Irc {
 
 impl Irc {
     pub(crate) async fn start(flavour: Flavour) -> Self {
+        Self::with(flavour, "").await
+    }
+
+    /// With these lines before the tables of the bridge's file.
+    async fn with(flavour: Flavour, lines: &str) -> Self {
         let server = Ngircd::start().await.unwrap();
         let keys = format!(
-            "allow_private_networks = true\n[networks.net]\naddress = \"127.0.0.1\"\ntls_ports = [{}]\nports = []\n\
+            "allow_private_networks = true\n{lines}[networks.net]\naddress = \"127.0.0.1\"\ntls_ports = [{}]\nports = []\n\
              verify_certificate = false\nthrottle = {{ burst = 1000, per_second = 1000.0 }}\n",
             server.tls()
         );
@@ -213,4 +219,25 @@ async fn roles_and_subjects_change_on_both_sides(flavour: Flavour) {
         .await
         .unwrap();
     assert!(answer.walk().any(|e| e.attr("jid") == Some(&*room)), "{answer}");
+}
+
+async fn persistent_rooms_outlive_clients_and_restarts(flavour: Flavour) {
+    let mut irc = Irc::with(flavour, "persistent_by_default = true\n").await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut romeo = irc.world.client("romeo").await;
+    let room = room("verona");
+    join(&mut romeo, &room, "romeo").await;
+    juliet.line(" JOIN ").await.unwrap();
+    romeo.send(format!("<presence to='{room}/romeo' type='unavailable'/>")).await.unwrap();
+    romeo.find("own end", |s| s.attr("type") == Some("unavailable") && codes(s).contains(&"110")).await.unwrap();
+    irc.world.gateway.stop().await.unwrap();
+    let parting = juliet.line(":romeo!").await.unwrap();
+    assert!(parting.contains(" QUIT "), "he did not leave the room: {parting}");
+    irc.world.gateway.launch().await.unwrap();
+    assert!(juliet.line(":romeo!").await.unwrap().contains(" JOIN "), "and is back by himself");
+    // His client finds the room as it is.
+    join(&mut romeo, &room, "romeo").await;
+    juliet.say("#verona", "welcome back").await.unwrap();
+    romeo.find("her words", |s| is_group(s) && s.body() == Some("welcome back")).await.unwrap();
 }

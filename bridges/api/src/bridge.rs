@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address::{Addressing, BareJid};
 use crate::command::{Call, Command, Step};
-use crate::error::{BridgeError, DeliveryError, Failure};
+use crate::error::{BridgeError, DeliveryError, Failure, StoreError};
 use crate::host::{Host, SessionOf};
 use crate::inbox::Inbox;
 use crate::section::{ConfigError, Section};
@@ -248,6 +248,12 @@ pub trait Bridge: Send + Sync + 'static {
     async fn serve(&self, _host: Host, stop: CancellationToken) -> Result<(), BridgeError> {
         stop.cancelled().await;
         Ok(())
+    }
+
+    /// Sessions that are to run from the start of the gateway, without any work for them: those whose users want to stay connected, by what the
+    /// bridge keeps itself. The core starts them one by one, each with a [`Work::SettingsChanged`](crate::Work::SettingsChanged) of its network.
+    async fn kept(&self, _host: &Host) -> Result<Vec<SessionOf>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// A request under `/hooks/<bridge name>/`; the core has bounded its size.

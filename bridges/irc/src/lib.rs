@@ -32,7 +32,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use isthmus_bridge::{
     Addressing, Bridge, BridgeError, Call, Command, ConfigError, Contacts, DeliveryError, Host, Inbox, Kind, Lang,
-    Profile, Section, SessionOf, Setting, Step,
+    Profile, Section, SessionOf, Setting, Step, StoreError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -127,6 +127,10 @@ impl Bridge for IrcBridge {
                 Ok(())
             }
         }
+    }
+
+    async fn kept(&self, host: &Host) -> Result<Vec<SessionOf>, StoreError> {
+        session::kept(host).await
     }
 
     fn settings(&self) -> &[Setting] {

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::{Rank, RoomView};
-use isthmus_bridge::{Address, Change, DeliveryError, Event, Failure, Resolved, RoomChange, RoomId, Text, Ticket};
+use isthmus_bridge::{
+    Address, Change, DeliveryError, Event, Failure, Host, Resolved, RoomChange, RoomId, SessionOf, StoreError, Text,
+    Ticket,
+};
 use tokio::time::Instant;
 
 use super::answers::What;
@@ -72,6 +75,13 @@ impl Room {
     pub(super) fn occupant(&self, nick: &str) -> Address {
         Address::Occupant { room: self.id.clone(), nick: nick.to_owned() }
     }
+}
+
+/// The sessions whose rooms are kept.
+pub(crate) async fn kept(host: &Host) -> Result<Vec<SessionOf>, StoreError> {
+    let all = host.list(SPACE, None).await?;
+    let parts = all.iter().filter_map(|(key, _)| key.rsplit_once(' '));
+    Ok(parts.map(|(user, network)| SessionOf::new(user.into(), network.into())).collect())
 }
 
 impl Session {

@@ -200,6 +200,8 @@ async fn persistent_rooms_are_entered_again_by_the_next_session() {
     session.stop().await.expect("stops");
     client.expect("QUIT").await;
     assert!(!client.seen.iter().any(|l| l.starts_with("PART")), "{:?}", client.seen);
+    let kept = net.bridge.kept(&net.host.host()).await.expect("the store is there");
+    assert_eq!(kept, [isthmus_bridge::SessionOf::new(USER.into(), "net".into())]);
     let again = net.session();
     let mut client = stage.welcome("").await;
     client.admit("#c", "romeo").await;
