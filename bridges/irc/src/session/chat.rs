@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use isthmus_bridge::room::Rank;
 use isthmus_bridge::{
     Address, Delivery, DeliveryError, Event, Failure, ForeignMessageId, Inbound, Message, MessageKind, Resolved,
-    RoomId, Text, Ticket,
+    RoomChange, RoomId, Text, Ticket,
 };
 use tokio::time::Instant;
 
@@ -272,6 +273,9 @@ impl Session {
         } else {
             self.talk_address(nick)
         };
+        if in_room && (line.tag("bot").is_some() || line.tag("inspircd.org/bot").is_some()) {
+            self.is_bot(target, nick);
+        }
         let settings = self.room(target).filter(|_| in_room).map_or(&self.settings, |r| &r.settings);
         let words = self.shown(settings, text);
         let mut message = if in_room { Message::group(words) } else { Message::chat(words) };
@@ -290,6 +294,20 @@ impl Session {
         inbound.id = msgid(line);
         self.used = Instant::now();
         self.push(inbound);
+    }
+
+    /// Somebody says of themselves that they are a program (IRCv3 bot mode); told once.
+    fn is_bot(&mut self, room: &str, nick: &str) {
+        let Some(room) = self.room(room) else { return };
+        let news = {
+            let mut view = view(&room.view);
+            let known = view.get(&self.people, nick).is_none_or(|m| m.rank.has(Rank::BOT));
+            !known && view.mark(&self.people, nick, Rank::BOT, true).is_some()
+        };
+        if news {
+            let from = room.occupant(nick);
+            self.emit(from, Event::Room(RoomChange::Changed { by: None }));
+        }
     }
 
     /// The network's services have answered the on-connect commands.

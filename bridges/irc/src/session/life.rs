@@ -228,6 +228,8 @@ impl Session {
         let reason = match (told, result) {
             (Some(words), _) => Text::plain(formatting::from_irc(&words, false).into_owned()),
             (None, Ok(())) => Text::key("closed"),
+            // COMPAT(ircds): many end TLS without saying so.
+            (None, Err(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => Text::key("closed"),
             (None, Err(e)) => Text::key("broken").with("why", e.to_string().split(" (os").next().unwrap_or_default()),
         };
         self.lost(reason);

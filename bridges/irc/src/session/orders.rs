@@ -14,6 +14,9 @@ use crate::address::{contact_id, split};
 use crate::proto::{modes, write};
 use crate::settings;
 
+/// Private conversations that are remembered as begun in a room.
+const MAX_TALKS: usize = 500;
+
 impl Session {
     pub(super) fn on_delivery(&mut self, delivery: Box<Delivery>) {
         match delivery.event.to.first().map(|r| r.address.clone()) {
@@ -61,6 +64,9 @@ impl Session {
             let folded = self.fold(nick);
             if self.room(split(room.as_str()).0).is_some() {
                 self.talks.retain(|(known, _)| *known != folded);
+                if self.talks.len() >= MAX_TALKS {
+                    self.talks.remove(0);
+                }
                 self.talks.push((folded, room.clone()));
             }
             return if self.is_up() {
@@ -159,34 +165,50 @@ impl Session {
 
     /// A line typed by hand; it needs a connection that is there.
     fn raw(&mut self, typed: &str, ticket: Ticket) {
-        let lines: Vec<Option<Vec<u8>>> = typed.split('\n').map(write::raw).collect();
         if !self.is_up() {
             return ticket.failed(not_connected());
         }
-        match lines.into_iter().collect::<Option<Vec<_>>>() {
-            Some(lines) if lines.len() <= 5 => {
-                lines.into_iter().for_each(|line| self.send(line));
+        match write::raw(typed) {
+            Some(line) => {
+                self.send(line);
                 ticket.sent(None);
             }
-            _ => ticket.failed(DeliveryError::new(Failure::Rejected, Text::key("not-one-line"))),
+            None => ticket.failed(DeliveryError::new(Failure::Rejected, Text::key("not-one-line"))),
         }
     }
 
     /// All of the user's resources are away, or none is there.
     fn presence(&mut self, available: bool, away: bool, status: Option<String>, ticket: Ticket) {
-        let wanted = (self.settings.bool(settings::AWAY) && (away || !available))
-            .then(|| status.filter(|s| !s.trim().is_empty()).unwrap_or_else(|| "Away".to_owned()))
-            .map(|words| words.replace(['\r', '\n'], " ").into_boxed_str());
-        if self.away != wanted {
-            self.away.clone_from(&wanted);
-            if self.is_up() {
-                self.send(match wanted {
-                    Some(words) => write::text("AWAY", &[], words.as_bytes()),
-                    None => write::line("AWAY", &[]),
-                });
-            }
-        }
+        let away =
+            (away || !available).then(|| status.filter(|s| !s.trim().is_empty()).unwrap_or_else(|| "Away".to_owned()));
+        self.set_away(away.as_deref());
         ticket.sent(None);
+    }
+
+    /// Tells the network that the user is away, or back; once for each change.
+    pub(super) fn set_away(&mut self, words: Option<&str>) {
+        let wanted = words.filter(|_| self.settings.bool(settings::AWAY));
+        let wanted: Option<Box<str>> = wanted.map(|words| words.replace(['\r', '\n'], " ").into());
+        if self.away == wanted {
+            return;
+        }
+        self.away.clone_from(&wanted);
+        if self.is_up() {
+            self.send(match wanted {
+                Some(words) => write::text("AWAY", &[], words.as_bytes()),
+                None => write::line("AWAY", &[]),
+            });
+        }
+    }
+
+    /// Where the user stays in rooms without any client, the network is told that nobody is there.
+    pub(super) fn note_attendance(&mut self) {
+        let nobody = !self.rooms.is_empty() && self.rooms.values().all(|r| r.unattended);
+        if nobody {
+            self.set_away(Some("No client is connected"));
+        } else if self.away.as_deref() == Some("No client is connected") {
+            self.set_away(None);
+        }
     }
 
     fn rename(&mut self, nick: &str, ticket: Ticket) {

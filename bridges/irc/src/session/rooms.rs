@@ -23,6 +23,10 @@ use crate::translate::formatting;
 const ANSWER: Duration = Duration::from_secs(60);
 /// A room that a server put us in is left after this time if nobody enters it.
 const UNASKED: Duration = Duration::from_secs(5 * 60);
+/// So many at once; a server that does it more often is not believed.
+const MAX_UNASKED: usize = 50;
+/// Names of one listing, at most.
+const MAX_NAMES: u32 = 500_000;
 /// Bytes of one JOIN line for several rooms.
 const JOIN_LINE: usize = 400;
 /// The store's space of rooms that are entered again after a restart.
@@ -52,6 +56,10 @@ pub(super) struct Room {
     /// Whose answer is the end of the join.
     pub(super) tickets: Vec<Ticket>,
     pub(super) settings: Arc<Resolved>,
+    /// No client of the user is inside: the room is persistent.
+    pub(super) unattended: bool,
+    /// Names that the listing has brought so far.
+    pub(super) listed: u32,
     /// The user was inside, and the connection broke.
     pub(super) coming_back: bool,
 }
@@ -117,6 +125,8 @@ impl Session {
             key: key.or(settings.get(settings::KEY)).map(Into::into),
             tickets: ticket.into_iter().collect(),
             settings,
+            unattended: false,
+            listed: 0,
             coming_back: false,
         }
     }
@@ -133,8 +143,10 @@ impl Session {
             if let Some(password) = password {
                 room.key = Some(password.into());
             }
+            room.unattended = false;
             if room.stage == Stage::Inside {
-                return ticket.sent(None);
+                ticket.sent(None);
+                return self.note_attendance();
             }
             room.tickets.push(ticket);
             if self.link.is_none() {
@@ -157,6 +169,7 @@ impl Session {
             self.send(write::line("NAMES", &[&name]));
         }
         self.rooms.insert(folded, room);
+        self.note_attendance();
         if self.is_up() {
             self.enter_rooms();
         } else {
@@ -214,6 +227,7 @@ impl Session {
         let own = self.own_nick().to_owned();
         if let Some(room) = self.room_mut(name) {
             room.stage = Stage::Listing;
+            room.listed = 0;
             room.name = name.into();
             let mut view = view(&room.view);
             view.entering(own);
@@ -224,7 +238,7 @@ impl Session {
             self.unasked.remove(at);
             return; // no invitation: it is being left
         }
-        let Some(id) = room_id(name, &self.of.network) else { return };
+        let Some(id) = room_id(name, &self.of.network).filter(|_| self.unasked.len() < MAX_UNASKED) else { return };
         self.unasked.push((folded, Some(Instant::now() + UNASKED)));
         let from = self.network_address();
         self.emit(from, Event::Invited { room: id, reason: None, password: None });
@@ -233,12 +247,16 @@ impl Session {
     /// 353: some of the names.
     pub(super) fn on_names(&mut self, line: &Line<'_>) {
         let Some(link) = &self.link else { return };
-        let Some(room) = self.rooms.get(self.people.fold(line.param(2)).as_str()) else { return };
+        let Some(room) = self.rooms.get_mut(self.people.fold(line.param(2)).as_str()) else { return };
         if room.stage != Stage::Listing {
             return self.server_text(&line.words(2));
         }
         let mut view = view(&room.view);
         for name in line.param(3).split(' ').filter(|n| !n.is_empty()) {
+            if room.listed >= MAX_NAMES {
+                return;
+            }
+            room.listed += 1;
             let (rank, name) = link.server.rank_of(name);
             let (nick, host) = name.split_once('!').map_or((name, None), |(nick, host)| (nick, Some(host)));
             view.arrive(self.people.learn(nick, host, None), rank);
@@ -351,7 +369,9 @@ impl Session {
         let folded = self.fold(split(id.as_str()).0);
         let Some(room) = self.rooms.get_mut(&folded) else { return ticket.sent(None) };
         if room.settings.bool(settings::PERSISTENT) && (room.is_inside() || room.coming_back) {
-            return ticket.sent(None); // the user's clients are out, the nick stays
+            room.unattended = true;
+            ticket.sent(None); // the user's clients are out, the nick stays
+            return self.note_attendance();
         }
         let name = room.name.clone();
         match room.stage {
@@ -481,6 +501,7 @@ impl Session {
                 continue;
             }
             room.coming_back = true;
+            room.unattended = true;
             let nick = one["nick"].as_str().unwrap_or_default();
             if self.wish.is_empty() {
                 nick.clone_into(&mut self.wish);
@@ -490,6 +511,7 @@ impl Session {
             self.rooms.insert(folded, room);
         }
         if !self.rooms.is_empty() {
+            self.note_attendance();
             self.connect();
         }
     }

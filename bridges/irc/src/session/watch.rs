@@ -8,6 +8,8 @@ use crate::proto::line::Line;
 use crate::proto::write;
 use crate::translate::formatting;
 
+/// Nicks that are known to be there, at most.
+const MAX_ONLINE: usize = 1_000;
 /// Bytes of nicks in one MONITOR line.
 const LINE: usize = 400;
 
@@ -68,9 +70,9 @@ impl Session {
         for nick in nicks {
             let folded = self.fold(&nick);
             self.online.retain(|known| *known != folded);
-            if available {
+            if available && self.online.len() < MAX_ONLINE {
                 self.online.push(folded);
-            } else {
+            } else if !available {
                 self.regain(&nick);
             }
             self.seen(&nick, available, None);

@@ -197,6 +197,7 @@ async fn persistent_rooms_are_entered_again_by_the_next_session() {
     let (session, mut client) = net.inside(&stage, "", "romeo").await;
     let left = session.deliver(net.address("#c%net"), Intent::Leave { status: None }).await;
     assert_eq!(left[0].result, Ok(()), "clients may leave; the nick stays");
+    client.expect("AWAY :No client").await;
     session.stop().await.expect("stops");
     client.expect("QUIT").await;
     assert!(!client.seen.iter().any(|l| l.starts_with("PART")), "{:?}", client.seen);
@@ -204,8 +205,11 @@ async fn persistent_rooms_are_entered_again_by_the_next_session() {
     assert_eq!(kept, [isthmus_bridge::SessionOf::new(USER.into(), "net".into())]);
     let again = net.session();
     let mut client = stage.welcome("").await;
+    client.expect("AWAY :No client").await;
     client.admit("#c", "romeo").await;
     net.host.emitted("the return", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    again.send(net.address("#c%net"), join("romeo"));
+    assert_eq!(client.expect("AWAY").await, "AWAY", "somebody is there again");
     again.stop().await.expect("stops");
 }
 

@@ -161,6 +161,24 @@ async fn typing_crosses_where_the_server_has_tags() {
 }
 
 #[tokio::test]
+async fn a_program_that_says_so_is_shown_as_one() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "message-tags", "romeo juliet").await;
+    for _ in 0..2 {
+        client.send("@bot :juliet!j@k PRIVMSG #c :beep").await;
+        net.host.emitted("its words", |e| matches!(e.event, Event::Message(_))).await;
+    }
+    let changes =
+        net.host.take_emits().into_iter().filter(|e| matches!(e.event, Event::Room(RoomChange::Changed { .. })));
+    assert_eq!(changes.count(), 1, "told once");
+    let view = net.host.host().room(session.of(), &isthmus_bridge::RoomId::from("#c%net"));
+    let bot = isthmus_bridge::room::Rank::BOT;
+    assert!(view.lock().expect("nobody panicked").members().iter().any(|m| m.nick() == "juliet" && m.rank.has(bot)));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn away_is_told_and_taken_back() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
