@@ -41,7 +41,7 @@ pub struct StanzaError {
     /// An application-specific condition (RFC 6120 section 8.3.4) and its namespace, such as XEP-0050's `bad-action`.
     pub specific: Option<(&'static str, &'static str)>,
     /// What stands within the condition: the new address of `redirect` and `gone`.
-    pub inner: Option<String>,
+    pub inner: Option<Box<str>>,
 }
 
 impl StanzaError {
@@ -53,7 +53,7 @@ impl StanzaError {
     /// With this within the condition (RFC 6120 sections 8.3.3.5 and 8.3.3.15).
     #[must_use]
     pub fn within(mut self, inner: String) -> Self {
-        self.inner = Some(inner);
+        self.inner = Some(inner.into());
         self
     }
 

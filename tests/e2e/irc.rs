@@ -7,13 +7,12 @@ use isthmus_testkit::server::{Flavour, Options, XmppServer};
 use isthmus_testkit::slix::SlixClient;
 use isthmus_testkit::xml::Element;
 
-use super::on_both;
 use super::world::World;
 
 pub(crate) const DOMAIN: &str = "irc.localhost";
 const USER: &str = "http://jabber.org/protocol/muc#user";
 
-on_both!(
+crate::on_both!(
     people_meet_in_a_room,
     two_resources_share_a_nick_and_leave_one_by_one,
     private_messages_raw_lines_and_refusals,

@@ -1,20 +1,21 @@
 //! Rooms as a client on a real XMPP server meets them, with a real network behind.
 
+use isthmus_testkit::irc::Person;
 use isthmus_testkit::server::Flavour;
 use isthmus_testkit::slix::SlixClient;
 use isthmus_testkit::xml::Element;
 
 use super::irc::{DOMAIN, Irc, codes, is_group, join, room, say};
-use super::on_both;
 
 const MAM: &str = "urn:xmpp:mam:2";
 
-on_both!(
+crate::on_both!(
     two_users_of_one_server_talk_through_the_network,
     what_was_said_is_found_again,
     a_client_that_dies_is_taken_out_and_the_stop_is_told,
     questions_invitations_and_private_messages,
     a_broken_link_is_mended_behind_the_users_back,
+    a_persistent_room_outlives_its_clients_and_the_gateway,
 );
 
 /// A presence of this occupant, of this type.
@@ -176,4 +177,42 @@ async fn a_broken_link_is_mended_behind_the_users_back(flavour: Flavour) {
     assert!(said, "the link is back");
     let gone = |s: &Element| s.name == "presence" && s.attr("type") == Some("unavailable");
     assert!(!romeo.drain().iter().any(gone), "the break was not shown");
+}
+
+async fn a_persistent_room_outlives_its_clients_and_the_gateway(flavour: Flavour) {
+    let mut irc = Irc::start(flavour).await;
+    let room = room("verona");
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut romeo = irc.world.client("romeo").await;
+    join(&mut romeo, &room, "romeo").await;
+    juliet.line(" JOIN ").await.unwrap();
+    let form = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+                <field var='persistent'><value>true</value></field></x></query>";
+    assert_eq!(romeo.ask(&room, "set", form).await.unwrap().attr("type"), Some("result"));
+    romeo.send(format!("<presence to='{room}/romeo' type='unavailable'/>")).await.unwrap();
+    romeo.find("his end", presence(&format!("{room}/romeo"), Some("unavailable"))).await.unwrap();
+    juliet.say("#verona", "while he sleeps").await.unwrap();
+    heard(&mut juliet).await;
+    irc.world.gateway.stop().await.unwrap();
+    assert!(juliet.line(" QUIT ").await.unwrap().starts_with(":romeo!"), "he was there all the time");
+    irc.world.gateway.launch().await.unwrap();
+    assert!(juliet.line(" JOIN ").await.unwrap().starts_with(":romeo!"), "and is again");
+    juliet.say("#verona", "and again").await.unwrap();
+    heard(&mut juliet).await;
+    // What was said meanwhile is what he finds, without having been asked again to enter.
+    romeo
+        .send(format!("<presence to='{room}/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>"))
+        .await
+        .unwrap();
+    for body in ["while he sleeps", "and again"] {
+        let line = romeo.find("history", |s| is_group(s) && s.body().is_some()).await.unwrap();
+        assert_eq!(line.body(), Some(body), "{line}");
+    }
+}
+
+/// The gateway has read what she said before: it answers what she asks afterwards.
+async fn heard(person: &mut Person) {
+    person.send_bytes(b"PRIVMSG romeo :\x01PING 42\x01").await.unwrap();
+    person.line("PING 42").await.unwrap();
 }

@@ -262,10 +262,13 @@ impl Rooms<'_> {
     }
 }
 
+/// All parts, and how it ended.
+type Whole = (Vec<Part>, Result<(), DeliveryError>);
+
 /// An answer as it comes in.
 struct Collected {
     parts: Vec<Part>,
-    back: Mutex<Option<oneshot::Sender<(Vec<Part>, Result<(), DeliveryError>)>>>,
+    back: Mutex<Option<oneshot::Sender<Whole>>>,
 }
 
 /// Parts of one answer, at most: a list of bans may be long, but not without end.
