@@ -187,7 +187,7 @@ impl Session {
         }
         let error = refusal(number, line.last(), line.command);
         let (first, second) = (line.param(1), line.param(2));
-        if matches!(number, 431..=433 | 436..=438 | 447 | 484) && self.refuse(&error, |w| matches!(w, What::Nick)) {
+        if matches!(number, 431..=433 | 435..=438 | 447 | 484) && self.refuse(&error, |w| matches!(w, What::Nick)) {
             return;
         }
         if self.join_refused(first, &error, None) {

@@ -378,6 +378,9 @@ impl Session {
 
     /// A server's words to the user: `server: words`.
     pub(super) fn server_says(&mut self, source: &str, words: &str) {
+        if self.failures > 0 && !self.is_up() {
+            return; // the same welcome again, while a broken connection is tried
+        }
         let words = self.shown(&self.settings, words);
         let text = if source.is_empty() { words } else { format!("{source}: {words}") };
         if !text.trim().is_empty() {

@@ -5,11 +5,15 @@ use isthmus_bridge::room::{Rank, RoomView, Subject};
 use isthmus_bridge::{Address, Event, RoomChange, Text};
 
 use super::answers::What;
+use super::rooms::Stage;
 use super::{Session, view};
 use crate::address::{contact_id, room_id};
 use crate::proto::isupport::ModeKind;
 use crate::proto::line::Line;
 use crate::proto::{modes, time};
+
+/// Words about a room that wait for the end of the join.
+const MAX_NOTES: usize = 20;
 
 impl Session {
     pub(super) fn on_part(&mut self, line: &Line<'_>) {
@@ -164,7 +168,15 @@ impl Session {
         if set {
             self.emit(room_address.clone(), Event::Room(RoomChange::Settings));
         }
-        self.notice_from(room_address, shown);
+        match self.rooms.get_mut(&folded) {
+            // A new channel gets its modes before its list of names.
+            Some(room) if room.stage != Stage::Inside => {
+                if room.notes.len() < MAX_NOTES {
+                    room.notes.push(shown);
+                }
+            }
+            _ => self.notice_from(room_address, shown),
+        }
         if own {
             self.settle(|what| matches!(what, What::Mode { room } if *room == folded));
         }

@@ -58,6 +58,8 @@ pub(super) struct Room {
     pub(super) settings: Arc<Resolved>,
     /// No client of the user is inside: the room is persistent.
     pub(super) unattended: bool,
+    /// What was told of the room before the user was inside: shown once they are.
+    pub(super) notes: Vec<Text>,
     /// Names that the listing has brought so far.
     pub(super) listed: u32,
     /// The user was inside, and the connection broke.
@@ -126,6 +128,7 @@ impl Session {
             tickets: ticket.into_iter().collect(),
             settings,
             unattended: false,
+            notes: Vec::new(),
             listed: 0,
             coming_back: false,
         }
@@ -277,9 +280,12 @@ impl Session {
                 view.enter(people.intern(&own), Rank::NONE);
             }
         }
-        let (from, name) = (room.address(), room.name.clone());
+        let (from, name, notes) = (room.address(), room.name.clone(), std::mem::take(&mut room.notes));
         room.tickets.drain(..).for_each(|t| t.sent(None));
-        self.emit(from, Event::Room(RoomChange::Joined));
+        self.emit(from.clone(), Event::Room(RoomChange::Joined));
+        for note in notes {
+            self.notice_from(from.clone(), note);
+        }
         if let Some(link) = &mut self.link {
             link.sometime(write::line("MODE", &[&name]));
         }

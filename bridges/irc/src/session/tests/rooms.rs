@@ -300,6 +300,30 @@ async fn contacts_come_and_go_by_monitor() {
 }
 
 #[tokio::test]
+async fn modes_of_a_new_room_are_told_after_the_join() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    session.send(net.address("#new%net"), join("romeo"));
+    let mut client = stage.welcome("").await;
+    client.expect("JOIN #new").await;
+    for line in [
+        "romeo!u@host.test JOIN #new",
+        "irc.test MODE #new +nt",
+        "irc.test 353 romeo = #new :@romeo",
+        "irc.test 366 romeo #new :End",
+    ] {
+        client.send(&format!(":{line}")).await;
+    }
+    client.expect("MODE #new").await; // asked for when all of it was told
+    let told = net.host.take_emits();
+    let joined = told.iter().position(|e| e.event == Event::Room(RoomChange::Joined));
+    let modes = told.iter().position(|e| matches!(&e.event, Event::Notice { text, .. } if key_is("mode")(text)));
+    assert!(joined.is_some() && joined < modes, "{told:?}");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_join_that_nobody_asked_for_is_an_invitation() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
