@@ -18,7 +18,7 @@ use crate::storage::fresh_id;
 use crate::storage::people::{People, Subscription};
 use crate::texts::Texts;
 use crate::xmpp::chat::Chat;
-use crate::xmpp::commands::{Adhoc, BridgeRef, Desk, Effect, Link, Office, Waiting};
+use crate::xmpp::commands::{Adhoc, BridgeRef, Caller, Desk, Effect, Link, Office, Waiting};
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::LinkState;
 use crate::xmpp::register::Register;
@@ -119,7 +119,12 @@ impl Core {
         let party = Party::parse(user.as_str()).ok_or("not a JID")?;
         let lang = Lang::default();
         let bridge = reference(served);
-        match Box::pin(served.dialogues().register.handle(&bridge, &party, true, &query, &lang)).await {
+        let mut caller = Caller::new(party.bare(), Address::Gateway, lang.clone());
+        // Who is at the command line is an administrator; which one is not known.
+        if let Some(admin) = served.access().admins.first() {
+            caller.by = admin.clone();
+        }
+        match Box::pin(served.dialogues().register.handle_for(&bridge, caller, true, &query)).await {
             Ok((_, effects)) => {
                 self.carry_out(served, effects);
                 Ok(())

@@ -42,10 +42,23 @@ impl Register {
         query: &Element,
         lang: &Lang,
     ) -> Result<Answered, StanzaError> {
+        self.handle_for(bridge, Caller::new(from.bare(), Address::Gateway, lang.clone()), set, query).await
+    }
+
+    /// The same for whoever it is done for, by whoever does it.
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle).
+    pub async fn handle_for(
+        &self,
+        bridge: &BridgeRef,
+        caller: Caller,
+        set: bool,
+        query: &Element,
+    ) -> Result<Answered, StanzaError> {
         if bridge.instance.bridge.profile().registration == Registration::None {
             return Err(StanzaError::service_unavailable());
         }
-        let caller = Caller::new(from.bare(), Address::Gateway, lang.clone());
         if !set {
             return self.fields(bridge, caller).await;
         }

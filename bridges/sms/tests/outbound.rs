@@ -327,3 +327,29 @@ async fn registration_where_a_number_is_assigned_or_shared() {
     assert_eq!(step, done(SHARED, "register.shared"));
     assert!(server.heard().is_empty(), "no code was texted");
 }
+
+#[tokio::test]
+async fn an_administrator_gives_a_number_without_a_code() {
+    let server = taking().await;
+    let world = World::kannel(&server, json!({"numbers": []})).await;
+    world.fake.add_admin(&"admin@example.org".into());
+    let give = async |number: &str, by: &str| {
+        let mut call = isthmus_bridge::Call::start("register", ROMEO.into(), Address::Gateway);
+        (call.by, call.values) = (by.into(), Values::new().with("number", number));
+        call.action = isthmus_bridge::Action::Complete;
+        world.bridge.step(call, &world.host).await
+    };
+    let step = give("(555) 999-0000", "admin@example.org").await.expect("given");
+    assert_eq!(step, Step::done(Text::key("register.done").with("number", "+15559990000")));
+    assert_eq!(world.host.owner(&"+15559990000".into()).await, Ok(Some(ROMEO.into())));
+    assert!(server.heard().is_empty(), "no code was texted");
+    let step = give("+15559990001", JULIET).await.expect("a form");
+    assert!(matches!(step, Step::Ask { .. }) && server.heard().len() == 1, "anybody else has to read the code");
+    let error = give(HERS, "admin@example.org").await.expect_err("never re-assigned");
+    assert_eq!(error.failure, Failure::Conflict);
+    for (node, by) in [("unassign", "admin@example.org"), ("assign", "admin@example.org")] {
+        let mut call = isthmus_bridge::Call::start(node, by.into(), Address::Gateway);
+        call.values = Values::new().with("number", "+15559990000").with("user", ROMEO);
+        assert!(matches!(world.bridge.step(call, &world.host).await, Ok(Step::Done { .. })), "{node}");
+    }
+}

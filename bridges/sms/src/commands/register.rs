@@ -36,8 +36,12 @@ pub(super) async fn step(texts: &Texts, call: &Call, host: &Host) -> Result<Step
         return Ok(Step::done(Text::key("register.done").with("number", &number.number)));
     }
     let shared = texts.config.numbers.iter().find(|n| n.shared);
+    // An administrator who acts for a user gives the number; no code has to be read from a phone.
+    let by_admin = call.by != call.user && host.admins().contains(&call.by);
     let typed = call.values.get(NUMBER).map(str::trim).filter(|t| !t.is_empty());
     match (typed, shared) {
+        (Some(typed), _) if by_admin => give(texts, call, host, typed).await,
+        (None, None) if by_admin => Ok(ask_number(None, true, None)),
         _ if !texts.config.claim && shared.is_none() && own.is_empty() => {
             Err(DeliveryError::new(Failure::Forbidden, Text::key("register.ask-admin")))
         }
@@ -59,6 +63,19 @@ pub(super) async fn step(texts: &Texts, call: &Call, host: &Host) -> Result<Step
             Err(DeliveryError::new(Failure::Forbidden, Text::key("register.ask-admin")))
         }
         (Some(typed), _) => send_code(texts, call, host, typed, shared.is_some()).await,
+    }
+}
+
+/// What an administrator says counts.
+async fn give(texts: &Texts, call: &Call, host: &Host, typed: &str) -> Result<Step, DeliveryError> {
+    let number = texts.config.plan.typed(typed).map(|n| n.contact());
+    let free = |n: &ContactId| !texts.config.numbers.iter().any(|own| own.shared && own.number == *n);
+    match number.filter(free) {
+        Some(number) => {
+            claim(host, &call.user, &number).await?;
+            Ok(Step::done(Text::key("register.done").with("number", number)))
+        }
+        None => Ok(ask_number(Some(typed.chars().take(40).collect()), true, Some(Text::key("register.number-wrong")))),
     }
 }
 

@@ -50,8 +50,8 @@ fn a_webhook_without_proof_is_refused() {
 
 #[test]
 fn networks_by_table() {
-    assert_eq!(network("10.0.0.0/8"), Some(("10.0.0.0".parse().expect("an address"), 8)));
-    assert_eq!(network("::1").map(|n| n.1), Some(128));
-    assert_eq!(network("10.0.0.0/33"), None);
-    assert_eq!(network("example.org"), None);
+    assert_eq!(proof::network("10.0.0.0/8"), Some(("10.0.0.0".parse().expect("an address"), 8)));
+    assert_eq!(proof::network("::1").map(|n| n.1), Some(128));
+    assert_eq!(proof::network("10.0.0.0/33"), None);
+    assert_eq!(proof::network("example.org"), None);
 }
