@@ -64,10 +64,13 @@ impl Listing {
     }
 }
 
+/// What an address is called, as JID and in words.
+type Naming = dyn Fn(&Address) -> Option<(String, String)> + Send;
+
 /// Takes rooms as the network names them.
 struct Growing {
     listing: Arc<Listing>,
-    jid: Box<dyn Fn(&Address) -> Option<(String, String)> + Send>,
+    jid: Box<Naming>,
 }
 
 impl ReplySink for Growing {
