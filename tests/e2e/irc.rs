@@ -18,6 +18,7 @@ crate::on_both!(
     private_messages_raw_lines_and_refusals,
     roles_and_subjects_change_on_both_sides,
     persistent_rooms_outlive_clients_and_restarts,
+    the_gateway_can_be_one_network,
 );
 
 pub(crate) struct Irc {
@@ -239,4 +240,26 @@ async fn persistent_rooms_outlive_clients_and_restarts(flavour: Flavour) {
     join(&mut romeo, &room, "romeo").await;
     juliet.say("#verona", "welcome back").await.unwrap();
     romeo.find("her words", |s| is_group(s) && s.body() == Some("welcome back")).await.unwrap();
+}
+
+async fn the_gateway_can_be_one_network(flavour: Flavour) {
+    let irc = Irc::with(flavour, "fixed_network = \"net\"\n").await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut romeo = irc.world.client("romeo").await;
+    let room = format!("#verona@{DOMAIN}");
+    join(&mut romeo, &room, "romeo").await;
+    romeo
+        .find("words from the gateway itself", |s| s.attr("from") == Some(DOMAIN) && s.body().is_some())
+        .await
+        .unwrap();
+    say(&mut romeo, &room, "m1", "one network").await;
+    juliet.line(":one network").await.unwrap();
+    romeo.message(&format!("juliet@{DOMAIN}"), "psst").await.unwrap();
+    juliet.line("PRIVMSG juliet :psst").await.unwrap();
+    // A line without a mark is one for the server, a line with one is a command.
+    romeo.message(DOMAIN, "WHOIS juliet").await.unwrap();
+    romeo.find("the answer", |s| s.body().is_some_and(|b| b.starts_with("ng.irc.test: juliet"))).await.unwrap();
+    romeo.message(DOMAIN, "!get-irc-connection-info").await.unwrap();
+    romeo.find("how it stands", |s| s.body().is_some_and(|b| b.contains("127.0.0.1"))).await.unwrap();
 }

@@ -44,22 +44,23 @@ const IMPLICIT_PORTS: &str = "6667 (no secrets)";
 pub(crate) fn all(config: &Config) -> Vec<Setting> {
     use Scope::{Gateway, Network, Room};
     const NET: &[Scope] = &[Gateway, Network];
-    const ONE_NET: &[Scope] = &[Network];
     const ALL: &[Scope] = &[Gateway, Network, Room];
+    // With a fixed network its settings are the gateway's: there is no other address to set them at.
+    let one_net: &'static [Scope] = if config.fixed_network.is_some() { NET } else { &[Network] };
     let yes = |on: bool| if on { "true" } else { "false" };
     // A setting's default lives as long as the program; this one is made once for each bridge that is built.
     let history: &'static str = config.history.max_on_join.to_string().leak();
     vec![
-        Setting::new(ADDRESS, SettingKind::Line, ONE_NET, ""),
-        Setting::new(TLS_PORTS, SettingKind::Line, ONE_NET, "6697, 6670"),
-        Setting::new(PORTS, SettingKind::Line, ONE_NET, IMPLICIT_PORTS),
-        Setting::new(VERIFY, SettingKind::Bool, ONE_NET, "true"),
-        Setting::new(FINGERPRINT, SettingKind::Line, ONE_NET, ""),
+        Setting::new(ADDRESS, SettingKind::Line, one_net, ""),
+        Setting::new(TLS_PORTS, SettingKind::Line, one_net, "6697, 6670"),
+        Setting::new(PORTS, SettingKind::Line, one_net, IMPLICIT_PORTS),
+        Setting::new(VERIFY, SettingKind::Bool, one_net, "true"),
+        Setting::new(FINGERPRINT, SettingKind::Line, one_net, ""),
         Setting::new(NICK, SettingKind::Line, NET, ""),
         Setting::new(FALLBACK_NICKS, SettingKind::Line, NET, ""),
         Setting::new(USERNAME, SettingKind::Line, NET, ""),
         Setting::new(REALNAME, SettingKind::Line, NET, ""),
-        Setting::new(PASS, SettingKind::Secret, ONE_NET, ""),
+        Setting::new(PASS, SettingKind::Secret, one_net, ""),
         Setting::new(
             SASL_MECHANISM,
             SettingKind::Choice(&[
@@ -68,13 +69,13 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
                 ("EXTERNAL", "EXTERNAL (own certificate)"),
                 ("SCRAM-SHA-256", "SCRAM-SHA-256"),
             ]),
-            ONE_NET,
+            one_net,
             "auto",
         ),
-        Setting::new(SASL_ACCOUNT, SettingKind::Line, ONE_NET, ""),
-        Setting::new(SASL_PASSWORD, SettingKind::Secret, ONE_NET, ""),
-        Setting::new(COMMANDS, SettingKind::Lines, ONE_NET, ""),
-        Setting::new(THROTTLE, SettingKind::Line, ONE_NET, "10 1").admin_only(),
+        Setting::new(SASL_ACCOUNT, SettingKind::Line, one_net, ""),
+        Setting::new(SASL_PASSWORD, SettingKind::Secret, one_net, ""),
+        Setting::new(COMMANDS, SettingKind::Lines, one_net, ""),
+        Setting::new(THROTTLE, SettingKind::Line, one_net, "10 1").admin_only(),
         Setting::new(ENCODING_IN, SettingKind::Line, ALL, "windows-1252"),
         Setting::new(ENCODING_OUT, SettingKind::Line, ALL, "utf-8"),
         Setting::new(
@@ -86,7 +87,7 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
         Setting::new(SEND_FORMATTING, SettingKind::Bool, ALL, "false"),
         Setting::new(MAX_LINES, SettingKind::Number { min: 1, max: 100 }, NET, "5"),
         Setting::new(AWAY, SettingKind::Bool, NET, "true"),
-        Setting::new(WEBIRC, SettingKind::Secret, ONE_NET, "").admin_only(),
+        Setting::new(WEBIRC, SettingKind::Secret, one_net, "").admin_only(),
         Setting::new(KEY, SettingKind::Secret, &[Room], ""),
         Setting::new(PERSISTENT, SettingKind::Bool, ALL, yes(config.persistent_by_default)),
         Setting::new(RECORD, SettingKind::Bool, ALL, yes(config.history.record)),
