@@ -82,13 +82,8 @@ impl Rooms<'_> {
             }))
         };
         if stays.get(room).is_none() {
-            // The session may be inside without anybody: it was told to stay.
-            let held_by_session = view.as_ref().map(|v| look(v)).filter(|v| v.standing == Standing::Inside);
-            let (nick, phase) = match &held_by_session {
-                Some(view) => (view.nick(), Phase::Inside),
-                None => (nick, Phase::Leaving),
-            };
-            stays.list.push(Stay::new(room.clone(), &jid, nick, phase));
+            // The session is asked even where it stayed inside without anybody: it learns that somebody is there, and answers at once.
+            stays.list.push(Stay::new(room.clone(), &jid, nick, Phase::Leaving));
         }
         let Some(stay) = stays.get(room) else { return Ok(()) };
         match stay.phase {
