@@ -1,5 +1,6 @@
-//! IRC: a client at a real XMPP server, somebody else on a real ngircd.
+//! IRC: a client at a real XMPP server, somebody else on a real ngircd or InspIRCd.
 
+use isthmus_testkit::inspircd::Inspircd;
 use isthmus_testkit::irc::Person;
 use isthmus_testkit::isthmus::Setup;
 use isthmus_testkit::ngircd::Ngircd;
@@ -14,6 +15,7 @@ const USER: &str = "http://jabber.org/protocol/muc#user";
 
 crate::on_both!(
     people_meet_in_a_room,
+    people_meet_on_another_server_that_echoes,
     two_resources_share_a_nick_and_leave_one_by_one,
     private_messages_raw_lines_and_refusals,
     roles_and_subjects_change_on_both_sides,
@@ -34,22 +36,26 @@ impl Irc {
     /// With these lines before the tables of the bridge's file.
     async fn with(flavour: Flavour, lines: &str) -> Self {
         let server = Ngircd::start().await.unwrap();
-        let keys = format!(
-            "allow_private_networks = true\n{lines}[networks.net]\naddress = \"127.0.0.1\"\ntls_ports = [{}]\nports = []\n\
-             verify_certificate = false\nthrottle = {{ burst = 1000, per_second = 1000.0 }}\n",
-            server.tls()
-        );
-        let users = vec!["romeo@localhost".to_owned(), "benvolio@localhost".to_owned()];
-        let options = Options { components: vec![DOMAIN.to_owned()], users, ..Options::default() };
-        let xmpp = XmppServer::start(flavour, options).await.unwrap();
-        let setup = Setup::new(env!("CARGO_BIN_EXE_isthmus"), xmpp.component());
-        let gateway = setup.bridge("irc", "irc", DOMAIN, &keys).start().await.unwrap();
-        Self { world: World { gateway, server: xmpp }, server }
+        Self { world: world(flavour, server.tls().number(), lines).await, server }
     }
 
     pub(crate) async fn person(&self, nick: &str) -> Person {
         Person::enter(self.server.plain().number(), nick).await.unwrap()
     }
+}
+
+/// A gateway with one network, by TLS at this port, and these lines before the tables of the bridge's file.
+async fn world(flavour: Flavour, tls: u16, lines: &str) -> World {
+    let keys = format!(
+        "allow_private_networks = true\n{lines}[networks.net]\naddress = \"127.0.0.1\"\ntls_ports = [{tls}]\nports = []\n\
+         verify_certificate = false\nthrottle = {{ burst = 1000, per_second = 1000.0 }}\n"
+    );
+    let users = vec!["romeo@localhost".to_owned(), "benvolio@localhost".to_owned()];
+    let options = Options { components: vec![DOMAIN.to_owned()], users, ..Options::default() };
+    let xmpp = XmppServer::start(flavour, options).await.unwrap();
+    let setup = Setup::new(env!("CARGO_BIN_EXE_isthmus"), xmpp.component());
+    let gateway = setup.bridge("irc", "irc", DOMAIN, &keys).start().await.unwrap();
+    World { gateway, server: xmpp }
 }
 
 pub(crate) fn room(name: &str) -> String {
@@ -83,9 +89,19 @@ pub(crate) async fn say(client: &mut SlixClient, room: &str, id: &str, body: &st
 
 async fn people_meet_in_a_room(flavour: Flavour) {
     let irc = Irc::start(flavour).await;
-    let mut juliet = irc.person("Juliet").await;
+    meet(&irc.world, irc.person("Juliet").await).await;
+}
+
+/// InspIRCd has echo-message, server-time and more capabilities of IRCv3, of which ngircd has none.
+async fn people_meet_on_another_server_that_echoes(flavour: Flavour) {
+    let server = Inspircd::start().await.unwrap();
+    let world = world(flavour, server.tls().number(), "").await;
+    meet(&world, Person::enter(server.plain().number(), "Juliet").await.unwrap()).await;
+}
+
+async fn meet(world: &World, mut juliet: Person) {
     juliet.join("#verona").await.unwrap();
-    let mut romeo = irc.world.client("romeo").await;
+    let mut romeo = world.client("romeo").await;
     let room = room("verona");
     let own = join(&mut romeo, &room, "romeo").await;
     assert_eq!(own.attr("from"), Some(&*format!("{room}/romeo")));
