@@ -168,6 +168,7 @@ MotdPhrase = Welcome to the demonstration
 MaxConnections = 0
 MaxConnectionsIP = 0
 MaxNickLength = 30
+MaxPenaltyTime = 0
 [Options]
 DNS = no
 Ident = no
