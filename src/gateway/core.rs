@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -89,6 +89,8 @@ pub(super) struct Served {
     pub(super) occupancy: Occupancy,
     /// Lists of a network's rooms that users page through.
     pub(super) listings: Listings,
+    /// Since when the link is down; `None` while it is up, and before it was up first.
+    down_since: Mutex<Option<Instant>>,
     shown: Mutex<HashMap<(BareJid, Address), Shown>>,
     gateway_caps: OnceLock<String>,
     contact_caps: OnceLock<String>,
@@ -153,6 +155,12 @@ impl Counters {
 }
 
 impl Served {
+    /// Since when the link is down; taken when it is up again.
+    pub(super) fn down_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        // A single assignment happens under this lock.
+        self.down_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn new(
         core: &Core,
         instance: Instance,
@@ -175,6 +183,7 @@ impl Served {
             rooms: Mutex::default(),
             occupancy: Occupancy::default(),
             listings: Listings::default(),
+            down_since: Mutex::new(None),
             shown: Mutex::default(),
             gateway_caps: OnceLock::new(),
             contact_caps: OnceLock::new(),

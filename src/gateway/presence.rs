@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use isthmus_bridge::{
     Address, BareJid, Contacts, DeliveryKey, Intent, Lang, Outbound, Registration, SessionOf, Text, Ticket, Work,
@@ -207,8 +208,11 @@ impl Core {
     }
 
     /// On every attach: the presence of the gateway and of all contacts to those who may see it; and a look at who is online.
-    pub(super) async fn on_attached(self: &Arc<Self>, served: &Arc<Served>) {
-        self.rooms(served).doubt_all();
+    /// `down`: since when there was none, where it is not the first.
+    pub(super) async fn on_attached(self: &Arc<Self>, served: &Arc<Served>, down: Option<Instant>) {
+        if let Some(down) = down {
+            self.rooms(served).doubt_since(down);
+        }
         for user in served.persons().everybody() {
             if served.access().tier(&user) < Tier::Receive {
                 continue;

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -107,9 +108,12 @@ impl Receive for Receiver {
             LinkState::Attached { epoch } => {
                 info!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, epoch, "attached to the XMPP server");
                 let (core, served) = (self.core.clone(), self.served.clone());
-                self.core.tasks.spawn(async move { core.on_attached(&served).await });
+                // A resource that entered since then, this attach's first stanza perhaps, is there.
+                let down = self.served.down_since().take();
+                self.core.tasks.spawn(async move { core.on_attached(&served, down).await });
             }
             LinkState::Down { reason, retry_at: Some(_) } => {
+                self.served.down_since().get_or_insert_with(Instant::now);
                 warn!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, %reason, "not attached; trying again");
             }
             _ => {}

@@ -242,6 +242,13 @@ impl Stays {
 }
 
 impl Stay {
+    /// Who was not heard since then is to be asked whether they are there.
+    pub fn doubt_since(&mut self, down: Instant) {
+        for resource in &mut self.inside {
+            resource.heard = resource.heard.filter(|heard| *heard > down);
+        }
+    }
+
     /// A stay without resources.
     pub fn new(room: RoomId, jid: &str, nick: &str, phase: Phase) -> Self {
         Self {
@@ -389,6 +396,17 @@ mod tests {
     fn waiting(nick: &str) -> Place {
         let (to, history) = (String::new(), History::None);
         Place::Waiting(Box::new(Knock { nick: nick.to_owned(), to, id: None, lang: Lang::default(), history }))
+    }
+
+    #[test]
+    fn who_entered_after_the_link_came_back_is_not_in_doubt() {
+        let mut stay = stay();
+        let before = Instant::now();
+        let (down, after) = (before + Duration::from_secs(1), before + Duration::from_secs(2));
+        stay.admit(BALCONY, waiting("a"), before);
+        stay.admit(CHAMBER, waiting("a"), after);
+        stay.doubt_since(down);
+        assert_eq!(stay.inside.iter().map(|resource| resource.heard).collect::<Vec<_>>(), [None, Some(after)]);
     }
 
     #[test]

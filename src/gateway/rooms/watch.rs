@@ -79,11 +79,11 @@ impl Rooms<'_> {
         self.served.outside(of);
     }
 
-    /// After a reattach nobody knows who went meanwhile: all are asked.
-    pub(in crate::gateway) fn doubt_all(&self) {
+    /// After a reattach nobody knows who went while the link was down: all are asked who were not heard since it went down.
+    pub(in crate::gateway) fn doubt_since(&self, down: Instant) {
         for (_, stays) in self.served.occupancy.all() {
-            for resource in lock(&stays).list.iter_mut().flat_map(|stay| &mut stay.inside) {
-                resource.heard = None;
+            for stay in &mut lock(&stays).list {
+                stay.doubt_since(down);
             }
         }
     }
