@@ -1,69 +1,20 @@
-//! The bridge on real servers: ngircd (plain IRC) and InspIRCd (most of IRCv3), in clear and by TLS, with a plain client as the other person.
+//! The bridge on real servers: ngircd (plain IRC), ircd-hybrid and InspIRCd (most of IRCv3), in clear and by TLS, with a plain client as the other person.
 
-use std::sync::Arc;
+#[path = "support/mod.rs"]
+mod support;
 
 use anyhow::Result;
 use isthmus_bridge::inbound::Departure;
 use isthmus_bridge::query::Part;
 use isthmus_bridge::room::Rank;
-use isthmus_bridge::suite::{FakeHost, Session, build};
-use isthmus_bridge::{Address, Bridge, Event, Failure, Inbound, Intent, LinkState, Message, Query, RoomChange, RoomId};
-use isthmus_irc::Irc;
+use isthmus_bridge::suite::Session;
+use isthmus_bridge::{Address, Event, Failure, Inbound, Intent, LinkState, Message, Query, RoomChange, RoomId};
+use isthmus_testkit::hybrid::Hybrid;
 use isthmus_testkit::inspircd::Inspircd;
 use isthmus_testkit::irc::Person;
 use isthmus_testkit::ngircd::Ngircd;
-use serde_json::json;
 
-struct Net {
-    bridge: Arc<dyn Bridge>,
-    host: Arc<FakeHost>,
-}
-
-impl Net {
-    /// A bridge whose networks are at this port of loopback.
-    fn at(port: u16, tls: bool) -> Self {
-        let bridge = build(&Irc, json!({"allow_private_networks": true})).expect("good keys");
-        let host = FakeHost::of(&bridge);
-        let port = port.to_string();
-        let (plain, encrypted) = if tls { ("", port.as_str()) } else { (port.as_str(), "") };
-        let settings = [
-            ("address", "127.0.0.1"),
-            ("ports", plain),
-            ("tls_ports", encrypted),
-            ("verify_certificate", "false"),
-            ("throttle", "1000 0"),
-        ];
-        settings.iter().for_each(|(key, value)| host.set_default(key, value));
-        Self { bridge, host }
-    }
-
-    fn address(&self, local: &str) -> Address {
-        self.bridge.addressing().parse(Some(local), None).expect("a good local part")
-    }
-
-    fn occupant(&self, nick: &str) -> Address {
-        self.bridge.addressing().parse(Some("#verona%net"), Some(nick)).expect("a good address")
-    }
-
-    async fn heard(&self, what: &str) -> (Inbound, String) {
-        let event = self.host.emitted(what, |e| matches!(e.event, Event::Message(_))).await;
-        let Event::Message(message) = &event.event else { panic!("a message") };
-        let body = message.body.clone();
-        (event, body)
-    }
-}
-
-fn join(nick: &str) -> Intent {
-    Intent::Join { nick: nick.to_owned(), password: None }
-}
-
-fn group(body: &str) -> Intent {
-    Intent::Send(Box::new(Message::group(body)))
-}
-
-async fn done(session: &Session, to: Address, intent: Intent) -> Result<(), Failure> {
-    session.deliver(to, intent).await[0].result.clone().map_err(|e| e.failure)
-}
+use self::support::{Net, done, group, join};
 
 /// Everything that two people do in a room.
 async fn two_in_a_room(net: &Net, port: u16) -> Result<()> {
@@ -211,6 +162,19 @@ async fn two_people_meet_on_inspircd() -> Result<()> {
 #[tokio::test]
 async fn two_people_meet_on_inspircd_by_tls() -> Result<()> {
     let server = Inspircd::start().await?;
+    two_in_a_room(&Net::at(server.tls().number(), true), server.plain().number()).await
+}
+
+#[tokio::test]
+async fn two_people_meet_on_hybrid() -> Result<()> {
+    let server = Hybrid::start().await?;
+    let port = server.plain().number();
+    two_in_a_room(&Net::at(port, false), port).await
+}
+
+#[tokio::test]
+async fn two_people_meet_on_hybrid_by_tls() -> Result<()> {
+    let server = Hybrid::start().await?;
     two_in_a_room(&Net::at(server.tls().number(), true), server.plain().number()).await
 }
 

@@ -16,6 +16,7 @@ pub struct Inspircd {
     _process: Process,
     plain: Port,
     tls: Port,
+    services: Port,
     /// What its TLS port shows.
     pub certificate: Certificate,
     _folder: Folder,
@@ -24,13 +25,13 @@ pub struct Inspircd {
 impl Inspircd {
     /// Starts it; returns when it welcomes somebody (an open port is not yet readiness).
     pub async fn start() -> Result<Self> {
-        let (plain, tls) = (Port::take()?, Port::take()?);
+        let (plain, tls, services) = (Port::take()?, Port::take()?, Port::take()?);
         let folder = Folder::new("inspircd")?;
         let certificate = Certificate::make(&folder).await?;
         for name in ["log", "data"] {
             std::fs::create_dir(folder.join(name))?;
         }
-        folder.write("inspircd.conf", configuration(&folder, &plain, &tls, &certificate))?;
+        folder.write("inspircd.conf", configuration(&folder, [&plain, &tls, &services], &certificate))?;
         let mut command = Command::new(program("inspircd", "inspircd", &[])?);
         command.arg(format!("--config={}", folder.join("inspircd.conf").display())).args(["--nofork", "--nopid"]);
         if rustix::process::geteuid().is_root() {
@@ -46,7 +47,7 @@ impl Inspircd {
             }
         })
         .await?;
-        Ok(Self { _process: process, plain, tls, certificate, _folder: folder })
+        Ok(Self { _process: process, plain, tls, services, certificate, _folder: folder })
     }
 
     /// Its port in clear.
@@ -58,9 +59,14 @@ impl Inspircd {
     pub fn tls(&self) -> &Port {
         &self.tls
     }
+
+    /// Where services link (see [`crate::atheme`]).
+    pub fn services(&self) -> &Port {
+        &self.services
+    }
 }
 
-fn configuration(folder: &Folder, plain: &Port, tls: &Port, certificate: &Certificate) -> String {
+fn configuration(folder: &Folder, [plain, tls, services]: [&Port; 3], certificate: &Certificate) -> String {
     let modules: String = [
         "cap",
         "ircv3",
@@ -75,7 +81,14 @@ fn configuration(folder: &Folder, plain: &Port, tls: &Port, certificate: &Certif
         "ircv3_invitenotify",
         "chghost",
         "services_account",
+        "cban",
+        "cgiirc",
         "monitor",
+        "sasl",
+        "setname",
+        "sha256",
+        "spanningtree",
+        "svshold",
         "namesx",
         "uhnames",
         "botmode",
@@ -94,6 +107,11 @@ fn configuration(folder: &Folder, plain: &Port, tls: &Port, certificate: &Certif
 <sslprofile name="Clients" provider="gnutls" certfile="{certificate}" keyfile="{key}" hash="sha256">
 <bind address="127.0.0.1" port="{plain}" type="clients">
 <bind address="127.0.0.1" port="{tls}" type="clients" sslprofile="Clients">
+<bind address="127.0.0.1" port="{services}" type="servers">
+<sasl target="services.irc.test">
+<uline server="services.irc.test" silent="yes">
+<link name="services.irc.test" ipaddr="127.0.0.1" port="{services}" allowmask="127.0.0.0/8" sendpass="link" recvpass="link">
+<cgihost type="webirc" mask="127.0.0.1" password="webirc">
 <connect name="main" allow="*" timeout="20" pingfreq="120" hardsendq="4M" softsendq="8192" recvq="8K" threshold="1000" commandrate="1000000"
   fakelag="no" localmax="1000" globalmax="1000" useident="no" resolvehostnames="no" maxchans="100">
 <performance nouserdns="yes"><security hideserver="">

@@ -63,6 +63,11 @@ impl Person {
         self.any(&[holds]).await
     }
 
+    /// The next line that holds one of these; PING is answered meanwhile.
+    pub async fn first(&mut self, holds: &[&str]) -> Result<String> {
+        self.any(holds).await
+    }
+
     async fn any(&mut self, holds: &[&str]) -> Result<String> {
         loop {
             let line = match tokio::time::timeout(PATIENCE, self.next()).await {

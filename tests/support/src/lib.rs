@@ -6,7 +6,7 @@
 //! | [`fake`] | an XMPP server for components, scripted: attaches, drops, stream errors, routing |
 //! | [`slix`] | an XMPP client that we did not write (slixmpp in a Python process) |
 //! | [`postgres`], [`postfix`], [`dovecot`], [`unbound`] | real PostgreSQL, MTA, mail store, name server |
-//! | [`ngircd`], [`inspircd`], [`irc`] | real IRC servers; the other person on them |
+//! | [`ngircd`], [`inspircd`], [`hybrid`], [`atheme`], [`irc`] | real IRC servers, services; the other person on them |
 //! | [`smtp`] | scripted SMTP and LMTP server; a client that sends mail or raw lines |
 //! | [`kannel`] | a real SMS gateway with the phones behind it |
 //! | [`prism`] | a server that follows an OpenAPI document to the letter |
@@ -19,11 +19,13 @@
 //! started when it is dropped. A program that is missing is an error that names the Debian package. If the test process
 //! itself is killed, a guard process ends what it left behind.
 
+pub mod atheme;
 pub mod certificate;
 pub mod dovecot;
 mod ejabberd;
 pub mod fake;
 pub mod httpd;
+pub mod hybrid;
 pub mod inspircd;
 pub mod irc;
 pub mod isthmus;
