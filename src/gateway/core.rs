@@ -18,12 +18,13 @@ use url::Url;
 use super::answers::Answers;
 use super::dialogue::Dialogues;
 use super::files::FileDesk;
+use super::guest::Guest;
 use super::live::{Aim, Live, Origin};
 use super::messages::lang;
 use super::ports::Ports;
 use super::presence::{Languages, Online};
 use super::rooms::Listings;
-use crate::access::{Limiter, Policy, Quotas};
+use crate::access::{Limiter, Policy, Quotas, Tier};
 use crate::admin::outside::Outside;
 use crate::archive::Archive;
 use crate::config::Limits;
@@ -94,6 +95,8 @@ pub(super) struct Served {
     shown: Mutex<HashMap<(BareJid, Address), Shown>>,
     gateway_caps: OnceLock<String>,
     contact_caps: OnceLock<String>,
+    /// Rooms of an XMPP server that the gateway is in.
+    guests: Vec<Arc<Guest>>,
 }
 
 /// A room as one session sees it.
@@ -169,6 +172,7 @@ impl Served {
         limiter: Limiter,
         persons: Arc<Persons>,
     ) -> Self {
+        let guests = instance.bridge.guest_in().into_iter().map(Guest::new).collect();
         Self {
             instance,
             access: ArcSwap::from_pointee(access),
@@ -187,6 +191,7 @@ impl Served {
             shown: Mutex::default(),
             gateway_caps: OnceLock::new(),
             contact_caps: OnceLock::new(),
+            guests,
         }
     }
 
@@ -219,6 +224,21 @@ impl Served {
     /// Tiers on this bridge.
     pub(super) fn access(&self) -> Arc<Policy> {
         self.access.load_full()
+    }
+
+    /// What somebody may do on this bridge. A room that the gateway is a guest of is a user by the bridge's own configuration.
+    pub(super) fn tier(&self, user: &BareJid) -> Tier {
+        if self.guest(user).is_some() { Tier::User } else { self.access.load().tier(user) }
+    }
+
+    /// The room of this address, where the gateway is a guest of it.
+    pub(super) fn guest(&self, room: &BareJid) -> Option<Arc<Guest>> {
+        self.guests.iter().find(|guest| guest.room == *room).cloned()
+    }
+
+    /// All of them.
+    pub(super) fn guests(&self) -> &[Arc<Guest>] {
+        &self.guests
     }
 
     /// What users send over this bridge, counted.
@@ -436,7 +456,7 @@ impl Core {
             Kind::Message | Kind::Presence => stanza.type_() != Some("error"),
         };
         let (Some(from), Some(to)) = (stanza.to(), stanza.from()) else { return };
-        if !answers {
+        if !answers || error.text.as_ref().is_some_and(|text| self.told_in_room(served, stanza, text)) {
             return;
         }
         let mut xml = Xml::stanza(stanza.kind().name());

@@ -230,7 +230,7 @@ impl Gateway for BridgeHost {
     }
 
     fn registered(&self, user: &BareJid) -> bool {
-        self.served.persons().registered(user)
+        self.served.guest(user).is_some() || self.served.persons().registered(user)
     }
 
     async fn enrol(&self, user: &BareJid) -> Result<(), StoreError> {
@@ -241,7 +241,7 @@ impl Gateway for BridgeHost {
     }
 
     fn may_receive(&self, user: &BareJid) -> bool {
-        self.served.access().tier(user) >= Tier::Receive
+        self.served.tier(user) >= Tier::Receive
     }
 
     fn blocked(&self, user: &BareJid, who: &Address) -> bool {

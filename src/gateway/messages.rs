@@ -107,7 +107,7 @@ impl Core {
     }
 
     /// Commits a message to the outbox; a correction of one that still waits changes that one instead.
-    async fn say(&self, served: &Arc<Served>, heard: Heard, said: Said) {
+    pub(super) async fn say(&self, served: &Arc<Served>, heard: Heard, said: Said) {
         let name = &served.instance.name;
         let sender = sender_of(name, &heard, &said);
         let user = heard.from.bare();
@@ -158,7 +158,7 @@ impl Core {
     }
 
     /// The server gives one of ours back.
-    async fn returned(&self, served: &Arc<Served>, returned: Returned) {
+    pub(super) async fn returned(&self, served: &Arc<Served>, returned: Returned) {
         if let Err(e) = self.inbox.returned(&served.instance.name, returned).await {
             warn!(bridge = %served.instance.name, error = %e, "a bounced message could not be booked");
         }
@@ -249,7 +249,7 @@ impl Core {
 
     /// What the access rules make of a sender on this bridge.
     pub(super) fn may(&self, served: &Served, from: &Party) -> Tier {
-        served.access().tier(&from.bare())
+        served.tier(&from.bare())
     }
 }
 

@@ -22,6 +22,7 @@ mod core;
 mod desk;
 mod dialogue;
 mod files;
+mod guest;
 mod host;
 mod iq;
 mod live;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::core::{Core, Served};
+use super::guest;
 use crate::inbox::{Later, Prepare, Rendered, Wire, WireLost};
 use crate::outbox::{Carry, Tell, Telling};
 use crate::translate::inbound::{Scene, SharedFile};
@@ -101,6 +102,8 @@ impl Prepare for Ports {
 impl Core {
     /// The stanzas of a held event: files are uploaded or served first. Every stanza of them can be sent.
     async fn prepare(&self, served: &Arc<Served>, row: &str, event: &Inbound) -> Result<Vec<Rendered>, Later> {
+        let Some(event) = self.for_guest(served, row, event)? else { return Ok(Vec::new()) };
+        let event = &event;
         let mut files = Vec::new();
         if let Event::Message(message) = &event.event {
             for file in &message.files {
@@ -132,7 +135,11 @@ impl Core {
         files: &[SharedFile],
         referenced: Option<&(String, String)>,
     ) -> Vec<Rendered> {
-        let from = served.jid(&event.from).unwrap_or_else(|| served.instance.domain.to_string());
+        let from = match served.guest(&event.to) {
+            Some(_) => Some(guest::jid(served)),
+            None => served.jid(&event.from),
+        };
+        let from = from.unwrap_or_else(|| served.instance.domain.to_string());
         let lang = self.languages.of(&event.to);
         let scene = Scene {
             from: &from,

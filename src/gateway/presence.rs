@@ -74,7 +74,7 @@ impl Core {
             Some("unavailable" | "error") => self.online.set(heard.from.full(), false),
             _ => {}
         }
-        if served.profile().rooms && self.rooms(served).presence(heard) {
+        if self.guest_presence(served, heard) || served.profile().rooms && self.rooms(served).presence(heard) {
             return;
         }
         let user = heard.from.bare();

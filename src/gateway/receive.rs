@@ -66,14 +66,15 @@ impl Receive for Receiver {
             self.served.refuse(&stanza, Refusal::JidMalformed);
             return;
         };
-        let at = match router::address(self.served.instance.bridge.addressing(), &to) {
+        let sender = from.bare();
+        let settings = || self.served.persons().resolved(&sender, &Address::Gateway);
+        let at = match router::address_for(self.served.instance.bridge.addressing(), &to, &settings) {
             Ok(at) => at,
             Err(bad) => {
                 self.core.answer_error(&self.served, &stanza, &StanzaError::from(&bad));
                 return;
             }
         };
-        let sender = from.bare();
         if let Some(lang) = stanza.lang() {
             self.core.languages.heard(&sender, lang);
         }
@@ -150,7 +151,11 @@ async fn worker(core: Arc<Core>, served: Arc<Served>, queues: Arc<Queues>, sende
         }
         while commits.next().await.is_some() {}
         match heard.stanza.kind() {
-            Kind::Message if heard.at == Address::Gateway => core.gateway_message(&served, &heard).await,
+            Kind::Message if heard.at == Address::Gateway => {
+                if let Some(heard) = core.guest_message(&served, heard).await {
+                    core.gateway_message(&served, &heard).await;
+                }
+            }
             Kind::Message => core.live_message(&served, &heard),
             Kind::Presence => core.presence(&served, &heard).await,
             Kind::Iq => core.iq(&served, heard).await,

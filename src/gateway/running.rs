@@ -101,6 +101,9 @@ impl Running {
         self.tasks.spawn(async move { core.outbox.run(&name, stop).await });
         let (core, name, stop) = (self.core.clone(), self.served.instance.name.clone(), self.stop.clone());
         self.tasks.spawn(async move { core.inbox.run(&name, stop).await });
+        for guest in self.served.guests() {
+            self.tasks.spawn(self.core.clone().attend(self.served.clone(), guest.clone(), self.stop.clone()));
+        }
         if self.served.profile().rooms {
             self.tasks.spawn(self.served.archive().clone().run(self.stop.clone()));
         }

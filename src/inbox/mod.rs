@@ -88,6 +88,18 @@ impl Inbox {
         Ok(())
     }
 
+    /// What waits for this user waits no longer: what was in its way is gone.
+    ///
+    /// # Errors
+    /// Nothing was changed; it goes when its time comes.
+    pub async fn hurry(&self, bridge: &str, user: &BareJid) -> Result<(), StoreError> {
+        let data = (bridge.to_owned(), user.to_string());
+        let done = self.core.store.write(data, |tx, (bridge, user)| Box::pin(rows::hurry(tx, bridge, user)));
+        done.await?;
+        self.core.store.bell(Queue::Inbox, bridge).notify_one();
+        Ok(())
+    }
+
     /// An error stanza came back for a stanza of ours that the server had taken. Temporary ones are sent again with growing pauses for
     /// 48 h; permanent ones end the row, and the bridge is told in the same commit ([`isthmus_bridge::Intent::Undelivered`]).
     /// Gives whether the stanza was one of this inbox's.

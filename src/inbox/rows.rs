@@ -148,6 +148,14 @@ pub(crate) async fn postpone(tx: &mut Tx, bridge: &str, person: &str, due: i64, 
     Ok(())
 }
 
+/// What waits for a user is due now, be it to be prepared or to be sent again.
+pub(crate) async fn hurry(tx: &mut Tx, bridge: &str, person: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE inbox SET due = $1 WHERE bridge = $2 AND person = $3 AND state IN (0, 1) AND due > $1";
+    let now = tx.now();
+    tx.execute(sql, args![now, bridge, person]).await?;
+    Ok(())
+}
+
 /// A row of a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {

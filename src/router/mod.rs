@@ -1,6 +1,8 @@
 //! Domain and local part → bridge and address, and back. After this nobody looks at the string again.
 
-use isthmus_bridge::{Address, Addressing, BadAddress, BareJid, Parts};
+use std::sync::Arc;
+
+use isthmus_bridge::{Address, Addressing, BadAddress, BareJid, Parts, Resolved};
 use jid::{BareJid as ParsedBare, Jid};
 
 use crate::xmpp::escape::{escape, unescape};
@@ -50,10 +52,26 @@ impl Party {
 
 /// What a JID of a bridge's domain means.
 pub fn address(addressing: &dyn Addressing, to: &Party) -> Result<Address, BadAddress> {
+    resolve(to, |local, resource| addressing.parse(local, resource))
+}
+
+/// The same where a user with these settings wrote it.
+pub fn address_for(
+    addressing: &dyn Addressing,
+    to: &Party,
+    settings: &dyn Fn() -> Arc<Resolved>,
+) -> Result<Address, BadAddress> {
+    resolve(to, |local, resource| addressing.parse_for(local, resource, settings))
+}
+
+fn resolve(
+    to: &Party,
+    parse: impl Fn(Option<&str>, Option<&str>) -> Result<Address, BadAddress>,
+) -> Result<Address, BadAddress> {
     let local = to.local().map(unescape);
     // A resource names an occupant; on anything else it is a client's habit and means the bare JID.
-    match addressing.parse(local.as_deref(), to.resource()) {
-        Err(_) if to.is_full() => addressing.parse(local.as_deref(), None),
+    match parse(local.as_deref(), to.resource()) {
+        Err(_) if to.is_full() => parse(local.as_deref(), None),
         parsed => parsed,
     }
 }

@@ -6,7 +6,8 @@ use super::stamp::stamp;
 use crate::inbox::Rendered;
 use crate::outbox::{News, StanzaKind, Telling};
 use crate::xmpp::errors::{ErrorType, StanzaError};
-use crate::xmpp::{ns, xml::Xml};
+use crate::xmpp::escape::unescape;
+use crate::xmpp::{GUEST, ns, xml::Xml};
 
 /// The stanzas that tell it. `domain` is the gateway's, `words` puts texts into the sender's language.
 pub fn stanzas(about: &Telling<'_>, domain: &str, words: &dyn Fn(&Text, &Lang) -> String) -> Vec<Rendered> {
@@ -55,7 +56,7 @@ impl Voice<'_> {
 
     /// An error goes to the resource that sent. What no resource sent (`isthmus send`) is told by message.
     fn by_error(&self) -> bool {
-        self.about.by_error() && self.about.sender.from_full.contains('/')
+        !self.in_room() && self.about.by_error() && self.about.sender.from_full.contains('/')
     }
 
     fn uncertain(&self, leg: Option<&ContactId>) -> Vec<Rendered> {
@@ -91,6 +92,9 @@ impl Voice<'_> {
 
     /// A message to the bare JID, which servers keep for who is away (XEP-0334 `store`), about the message it names (XEP-0461).
     fn note(&self, text: &Text) -> Rendered {
+        if self.in_room() {
+            return self.note_in_room(text);
+        }
         let sender = self.about.sender;
         let to = bare(&sender.from_full);
         let mut xml = self.message(to);
@@ -105,10 +109,28 @@ impl Voice<'_> {
         self.rendered(to, xml)
     }
 
+    /// It was said in a room of an XMPP server: whoever spoke is told there, by nick, and about whom.
+    fn in_room(&self) -> bool {
+        self.about.sender.kind == StanzaKind::Groupchat
+    }
+
+    fn note_in_room(&self, text: &Text) -> Rendered {
+        let sender = self.about.sender;
+        let (to, nick) = sender.from_full.split_once('/').unwrap_or((&sender.from_full, ""));
+        let contact = bare(&sender.to).split_once('@').map_or("", |(local, _)| local);
+        let mut xml = Xml::stanza("message");
+        let from = format!("{}/{}", self.domain, GUEST);
+        xml.attr("from", &from).attr("to", to).attr("type", "groupchat").attr("id", self.about.id);
+        xml.leaf("body", "", &format!("{nick}: {}: {}", unescape(contact), (self.words)(text)));
+        Rendered { from, to: to.to_owned(), id: self.about.id.to_owned(), xml: xml.finish().into_bytes() }
+    }
+
     /// XEP-0184: only when it arrived, and for several recipients only when it arrived at all of them.
     fn receipt(&self, all: bool) -> Vec<Rendered> {
         let sender = self.about.sender;
-        let Some(id) = sender.stanza_id.as_deref().filter(|_| all && sender.wants_receipt) else { return Vec::new() };
+        let Some(id) = sender.stanza_id.as_deref().filter(|_| all && sender.wants_receipt && !self.in_room()) else {
+            return Vec::new();
+        };
         let to = bare(&sender.from_full);
         let mut xml = self.message(to);
         xml.open("received", ns::RECEIPTS).attr("id", id).close().empty("store", ns::HINTS);
@@ -118,7 +140,9 @@ impl Voice<'_> {
     /// XEP-0333.
     fn displayed(&self, all: bool) -> Vec<Rendered> {
         let sender = self.about.sender;
-        let Some(id) = sender.stanza_id.as_deref().filter(|_| all && sender.wants_marker) else { return Vec::new() };
+        let Some(id) = sender.stanza_id.as_deref().filter(|_| all && sender.wants_marker && !self.in_room()) else {
+            return Vec::new();
+        };
         let to = bare(&sender.from_full);
         let mut xml = self.message(to);
         xml.open("displayed", ns::MARKERS).attr("id", id).close().empty("store", ns::HINTS);
@@ -126,9 +150,8 @@ impl Voice<'_> {
     }
 
     fn message(&self, to: &str) -> Xml {
-        let kind = if self.about.sender.kind == StanzaKind::Groupchat { "groupchat" } else { "chat" };
         let mut xml = Xml::stanza("message");
-        xml.attr("from", self.from()).attr("to", to).attr("type", kind).attr("id", self.about.id);
+        xml.attr("from", self.from()).attr("to", to).attr("type", "chat").attr("id", self.about.id);
         xml
     }
 

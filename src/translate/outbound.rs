@@ -63,6 +63,11 @@ pub fn message(stanza: &Stanza, profile: &Profile) -> Heard {
     if stanza.type_() == Some("groupchat") && !profile.rooms {
         return Heard::Refused(StanzaError::service_unavailable().with(Text::key("error.no-rooms")));
     }
+    in_room(stanza, profile)
+}
+
+/// The same for what was said in a room of somebody else's, in which the gateway takes part.
+pub fn in_room(stanza: &Stanza, profile: &Profile) -> Heard {
     if let Some(retract) = stanza.child("retract", ns::RETRACT)
         && let Some(id) = retract.attr("id")
     {

@@ -11,3 +11,6 @@ pub mod ns;
 pub mod register;
 pub mod reply;
 pub mod xml;
+
+/// The resource of the gateway's own JID in rooms of an XMPP server.
+pub const GUEST: &str = "guest";

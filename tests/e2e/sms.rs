@@ -25,6 +25,7 @@ crate::on_both!(
     a_text_from_the_phone_reaches_its_user,
     who_is_not_registered_is_told_so,
     texts_wait_while_the_provider_is_away,
+    a_room_shares_a_number,
 );
 
 struct SmsWorld {
@@ -159,6 +160,76 @@ async fn texts_wait_while_the_provider_is_away(flavour: Flavour) {
     sms.kannel.start_smsbox().await.unwrap();
     sms.gateway.launch().await.unwrap();
     sms.kannel.phones().received("the text", |a| a.text == "be patient").await.unwrap();
+}
+
+const DESK: &str = "desk@conference.localhost";
+
+/// A room as it is made by a person: persistent, else it goes with its last occupant.
+async fn make_room(client: &mut SlixClient, nick: &str) {
+    enter(client, nick).await;
+    let form = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+                <field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>\
+                <field var='muc#roomconfig_persistentroom'><value>1</value></field></x></query>";
+    let done = client.ask(DESK, "set", form).await.unwrap();
+    assert_eq!(done.attr("type"), Some("result"), "{done}");
+}
+
+async fn enter(client: &mut SlixClient, nick: &str) {
+    let join = format!("<presence to='{DESK}/{nick}'><x xmlns='http://jabber.org/protocol/muc'/></presence>");
+    client.send(join).await.unwrap();
+    client.find("the subject", |s| s.name == "message" && s.child("subject").is_some()).await.unwrap();
+}
+
+async fn say(client: &mut SlixClient, words: &str) {
+    client.send(format!("<message type='groupchat' to='{DESK}' id='s1'>{words}</message>")).await.unwrap();
+}
+
+async fn a_room_shares_a_number(flavour: Flavour) {
+    let options = Options { components: vec!["sms.localhost".to_owned()], rooms: true, ..Options::default() };
+    let server = XmppServer::start(flavour, options).await.unwrap();
+    let mut alice = SlixClient::online(&server, "alice@localhost/desk").await.unwrap();
+    make_room(&mut alice, "alice").await;
+    let mut gateway = Setup::new(env!("CARGO_BIN_EXE_isthmus"), server.component())
+        .bridge("sms", "sms", "sms.localhost", "provider = \"providers/kannel.toml\"\n")
+        .write()
+        .unwrap();
+    let hook = format!("http://{}/hooks/sms/kannel/in/s3cret", gateway.http());
+    let kannel = Kannel::start(&format!("{hook}?from=%p&to=%P&text=%b&charset=%C&id=%I&at=%T")).await.unwrap();
+    let config =
+        bridge("kannel", &kannel.sendsms(), USER).replace("owner = \"alice@localhost\"", &format!("room = \"{DESK}\""));
+    gateway.write("bridges/sms.toml", &config).unwrap();
+    gateway.launch().await.unwrap();
+    gateway.logged("the gateway is in the room").await.unwrap();
+    let mut bob = SlixClient::online(&server, "bob@localhost/desk").await.unwrap();
+    enter(&mut bob, "bob").await;
+    let phones = kannel.phones();
+    phones.send(PHONE, SHARED, "anybody?").await.unwrap();
+    let asked = bob.body(&format!("{PHONE}: anybody?")).await.unwrap();
+    assert_eq!(asked.attr("from"), Some("desk@conference.localhost/sms"), "{asked}");
+    alice.body(&format!("{PHONE}: anybody?")).await.unwrap();
+    // Bob is no user of the gateway; in the room he answers for it. Talk among people goes nowhere.
+    say(&mut bob, "<body>alice: yours?</body>").await;
+    say(&mut bob, &format!("<body>{PHONE}: we are open</body>")).await;
+    phones.received("the answer", |a| a.from == SHARED && a.text == "we are open").await.unwrap();
+    // A reply finds its way by the id that the room gave, else by the message's own (XEP-0461 section 3).
+    let id = asked.get("stanza-id", "urn:xmpp:sid:0").and_then(|s| s.attr("id")).or(asked.attr("id"));
+    let id = id.unwrap_or_else(|| panic!("no id: {asked}")).to_owned();
+    say(&mut alice, &format!("<body>until six</body><reply xmlns='urn:xmpp:reply:0' to='{DESK}/sms' id='{id}'/>"))
+        .await;
+    phones.received("the reply", |a| a.from == SHARED && a.text == "until six").await.unwrap();
+    // The whole address reaches a number that has not written yet; what cannot be sent is said in the room.
+    say(&mut bob, "<body>+15557778888@sms.localhost: hello new one</body>").await;
+    phones.received("a new one", |a| a.to == "+15557778888" && a.text == "hello new one").await.unwrap();
+    say(&mut bob, "<body>+19005551212@sms.localhost: premium</body>").await;
+    let refused = alice.find("the refusal", |s| s.body().is_some_and(|b| b.starts_with("bob: +19005551212: "))).await;
+    assert_eq!(refused.unwrap().attr("type"), Some("groupchat"));
+    // Taken out of the room, it comes back, and what came meanwhile waits.
+    let kick = "<query xmlns='http://jabber.org/protocol/muc#admin'><item nick='sms' role='none'/></query>";
+    assert_eq!(alice.ask(DESK, "set", kick).await.unwrap().attr("type"), Some("result"));
+    phones.send(PHONE, SHARED, "still there?").await.unwrap();
+    bob.body(&format!("{PHONE}: still there?")).await.unwrap();
+    let texts: Vec<String> = phones.arrived().into_iter().map(|a| a.text).collect();
+    assert_eq!(texts, ["we are open", "until six", "hello new one"]);
 }
 
 /// SIGKILL while texts go both ways. Promised: a text whose ping was answered is sent once, or its sender hears that it may not have been; a text from

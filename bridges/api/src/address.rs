@@ -143,6 +143,16 @@ pub enum BadAddress {
 pub trait Addressing: Send + Sync {
     /// What a JID means. `local` is already unescaped (XEP-0106) and case-folded by the server (nodeprep).
     fn parse(&self, local: Option<&str>, resource: Option<&str>) -> Result<Address, BadAddress>;
+    /// The same for a JID that a user wrote to: `settings` gives theirs for the gateway, which decide what the JID leaves open (the country of a
+    /// national number, say).
+    fn parse_for(
+        &self,
+        local: Option<&str>,
+        resource: Option<&str>,
+        _settings: &dyn Fn() -> Arc<Resolved>,
+    ) -> Result<Address, BadAddress> {
+        self.parse(local, resource)
+    }
     /// The JID of an address. The core escapes the local part.
     fn format(&self, address: &Address) -> Parts;
     /// The network that serves an address.

@@ -256,6 +256,13 @@ pub trait Bridge: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// Rooms of an XMPP server (XEP-0045) in which the core itself takes part for this bridge (held bridges only). Each counts as a registered user
+    /// who may send: an [`Inbound`](crate::Inbound) message to it is said in the room, with the contact in front, and what an occupant says to a
+    /// contact there (`contact: words`, or an XEP-0461 reply) becomes an [`Outbound`](crate::Outbound) of the room's. Constant while it runs.
+    fn guest_in(&self) -> Vec<BareJid> {
+        Vec::new()
+    }
+
     /// A request under `/hooks/<bridge name>/`; the core has bounded its size.
     async fn webhook(&self, _request: http::Request<Bytes>, _host: &Host) -> http::Response<Bytes> {
         let mut response = http::Response::new(Bytes::new());

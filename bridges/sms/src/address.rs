@@ -1,5 +1,7 @@
 //! Numbers, short codes and names of senders ↔ local parts. One network; the local part is the one spelling of [`Number`].
 
+use std::sync::Arc;
+
 use isthmus_bridge::{Address, Addressing, BadAddress, ContactId, NetworkId, Parts, Resolved};
 
 use crate::settings;
@@ -29,6 +31,21 @@ impl Addressing for NumberAddressing {
                 "a number with country code (+15551234567), a short code or the name of a sender is expected"
                     .to_owned(),
             )),
+        }
+    }
+
+    fn parse_for(
+        &self,
+        local: Option<&str>,
+        resource: Option<&str>,
+        settings: &dyn Fn() -> Arc<Resolved>,
+    ) -> Result<Address, BadAddress> {
+        match local {
+            // Anything else says all by itself.
+            Some(national) if national.starts_with(|c: char| c.is_ascii_digit()) => {
+                self.prompt_for(national, &settings())
+            }
+            _ => self.parse(local, resource),
         }
     }
 
@@ -85,6 +102,10 @@ mod tests {
         let settings = |country: &str| Resolved::new([(settings::COUNTRY, country.to_owned())].into());
         let number = |country: &str| a.prompt_for("030 1234567", &settings(country)).ok().map(|at| a.format(&at));
         assert_eq!(number("de"), Some(Parts::local("+49301234567")));
+        let german = || Arc::new(settings("de"));
+        let written = |local: &str| a.parse_for(Some(local), None, &german).ok().map(|at| a.format(&at));
+        assert_eq!(written("0301234567"), Some(Parts::local("+49301234567")));
+        assert_eq!(written("+15551234567"), Some(Parts::local("+15551234567")));
         assert_eq!(number("nowhere"), Some(Parts::local("+10301234567")), "as configured");
     }
 

@@ -97,6 +97,8 @@ pub(crate) struct OwnNumber {
     pub shared: bool,
     /// Who gets texts of strangers to a shared number.
     pub owner: Option<BareJid>,
+    /// The room of an XMPP server that gets them instead, and answers.
+    pub room: Option<BareJid>,
     /// The provider that has it; `None`: any.
     pub provider: Option<String>,
 }
@@ -382,6 +384,7 @@ fn read_numbers(table: &mut Table, plan: &Plan, providers: &[Provider]) -> Vec<O
         let user = one.read("user", "a JID such as \"juliet@example.org\"", jid);
         let shared = one.bool("shared").unwrap_or(false);
         let owner = one.read("owner", "a JID such as \"desk@example.org\"", jid);
+        let room = one.read("room", "the address of a room such as \"desk@conference.example.org\"", jid);
         let provider = one.string("provider");
         if let Some(name) = &provider
             && !providers.is_empty()
@@ -396,11 +399,17 @@ fn read_numbers(table: &mut Table, plan: &Plan, providers: &[Provider]) -> Vec<O
         if owner.is_some() && !shared {
             one.fault("owner", "expected beside shared = true only: a number with a user is theirs");
         }
+        if room.is_some() && !shared {
+            one.fault("room", "expected beside shared = true only: a number with a user is theirs");
+        }
+        if room.is_some() && owner.is_some() {
+            one.fault("room", "stands beside owner: expected only one of them");
+        }
         if let Some(number) = number {
             if numbers.iter().any(|n| n.number == number) {
                 one.fault("number", "stands twice");
             }
-            numbers.push(OwnNumber { number, user, shared, owner, provider });
+            numbers.push(OwnNumber { number, user, shared, owner, room, provider });
         }
         table.close(one);
     }

@@ -60,6 +60,14 @@ fn faults_name_their_keys() {
             "numbers[0].shared: stands beside user",
         ),
         (
+            json!({"numbers": [{"number": "+15550001111", "user": "a@b", "room": "c@d"}]}),
+            "numbers[0].room: expected beside shared",
+        ),
+        (
+            json!({"numbers": [{"number": "+15550001111", "shared": true, "owner": "a@b", "room": "c@d"}]}),
+            "numbers[0].room: stands beside owner",
+        ),
+        (
             json!({"numbers": [{"number": "+15550001111", "provider": "other"}]}),
             "numbers[0].provider: expected one of kannel",
         ),

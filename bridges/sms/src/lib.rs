@@ -33,8 +33,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 use isthmus_bridge::{
-    Addressing, Bridge, BridgeError, Call, Command, ConfigError, Contacts, DeliveryError, Finding, Host, Inbox, Kind,
-    Lang, NetworkId, Profile, Registration, Section, SessionOf, Setting, Step, Taken, Text, Verb,
+    Addressing, BareJid, Bridge, BridgeError, Call, Command, ConfigError, Contacts, DeliveryError, Finding, Host,
+    Inbox, Kind, Lang, NetworkId, Profile, Registration, Section, SessionOf, Setting, Step, Taken, Text, Verb,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -151,6 +151,13 @@ impl Bridge for SmsBridge {
         }
         listen::parts::sweep(&self.0, &host, &stop).await;
         Ok(())
+    }
+
+    fn guest_in(&self) -> Vec<BareJid> {
+        let mut rooms: Vec<BareJid> = self.0.config.numbers.iter().filter_map(|n| n.room.clone()).collect();
+        rooms.sort();
+        rooms.dedup();
+        rooms
     }
 
     async fn webhook(&self, request: Request<Bytes>, host: &Host) -> Response<Bytes> {

@@ -131,7 +131,9 @@ async fn own_number(
             return Ok(number.clone());
         }
     }
-    let first = own.into_iter().next().or_else(|| shared.into_iter().next());
+    // A room answers from the number that it was given.
+    let rooms = texts.config.numbers.iter().find(|n| n.room.as_ref() == Some(&event.user)).map(|n| n.number.clone());
+    let first = own.into_iter().next().or(rooms).or_else(|| shared.into_iter().next());
     first.ok_or_else(|| DeliveryError::new(Failure::NotRegistered, Text::key("register-first")))
 }
 

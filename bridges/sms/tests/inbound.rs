@@ -85,12 +85,17 @@ async fn names_short_codes_and_charsets() {
     assert_eq!(call("MyBank", "code%201", "UTF-8").await, StatusCode::OK);
     assert_eq!(call("15551112222", "%04%16%00%21", "UTF-16BE").await, StatusCode::OK);
     assert_eq!(call("12345", "gr%fc%df%80", "WINDOWS-1252").await, StatusCode::OK);
-    assert_eq!(call("12345", "x", "8-BIT").await, StatusCode::BAD_REQUEST);
+    assert_eq!(call("54321", "plain", "GSM").await, StatusCode::OK);
+    assert_eq!(call("54321", "%00%ff%80", "binary").await, StatusCode::OK);
     let accepts = world.fake.accepts();
     let Event::Message(message) = &accepts[0].event else { panic!("{accepts:?}") };
     assert_eq!((accepts[0].from.clone(), message.nick.as_deref()), (contact("mybank"), Some("MyBank")));
     assert_eq!((accepts[1].from.clone(), body_of(&accepts[1])), (contact(PHONE), Some("\u{416}!".to_owned())));
     assert_eq!(body_of(&accepts[2]).as_deref(), Some("grüß€"));
+    // A charset that has no such name: words stay words, and what is none is a file.
+    assert_eq!(body_of(&accepts[3]).as_deref(), Some("plain"));
+    let Event::Message(message) = &accepts[4].event else { panic!("{accepts:?}") };
+    assert_eq!((message.body.as_str(), message.files[0].media.size), ("", Some(3)));
     world.say("12345", "answer").await.expect("a short code that has written may be answered");
 }
 

@@ -98,6 +98,12 @@ async fn texts_from_the_phone_reach_the_user() {
         let event = real.world.fake.accepted("the text", |e| body_of(e).as_deref() == Some(text)).await;
         assert_eq!((event.to.as_str(), &event.from), (JULIET, &contact(PHONE)));
     }
+    // Eight bits: words are words, and what is none is a file.
+    phones.send_data(PHONE, HERS, b"plain words as data").await.expect("sent");
+    real.world.fake.accepted("the words", |e| body_of(e).as_deref() == Some("plain words as data")).await;
+    phones.send_data(PHONE, HERS, &[0x00, 0xff, 0x10, 0x80]).await.expect("sent");
+    let is_file = |e: &isthmus_bridge::Inbound| matches!(&e.event, isthmus_bridge::Event::Message(m) if m.files.len() == 1 && m.files[0].media.size == Some(4));
+    real.world.fake.accepted("the file", is_file).await;
     // A shared number: to the owner first, and after she wrote to her.
     phones.send(PHONE, SHARED, "anybody there?").await.expect("sent");
     let event = real.world.fake.accepted("the question", |e| body_of(e).as_deref() == Some("anybody there?")).await;

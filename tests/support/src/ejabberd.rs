@@ -79,6 +79,9 @@ modules:
     if options.archive {
         text += "  mod_mam: { default: always }\n";
     }
+    if options.rooms {
+        text += "  mod_muc: {}\n";
+    }
     if options.privileged {
         text += "  mod_privilege:
     roster: { both: gateways }

@@ -230,6 +230,14 @@ impl Phones {
         writer.write_all(line.as_bytes()).await.context("the SMSC has gone")
     }
 
+    /// A message of eight bits.
+    pub async fn send_data(&self, from: &str, to: &str, data: &[u8]) -> Result<()> {
+        let hex: String = data.iter().map(|b| format!("%{b:02x}")).collect();
+        let mut writer = self.writer.lock().await;
+        let writer = writer.as_mut().context("no connection to the SMSC")?;
+        writer.write_all(format!("{from} {to} data {hex}\n").as_bytes()).await.context("the SMSC has gone")
+    }
+
     /// Everything that has reached a phone.
     pub fn arrived(&self) -> Vec<Arrived> {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone()

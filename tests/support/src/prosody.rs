@@ -85,6 +85,9 @@ component_conflict_resolve = "{conflict}"
             access = access.join(", ")
         )?;
     }
+    if options.rooms {
+        writeln!(text, r#"Component "conference.{}" "muc""#, options.hosts[0])?;
+    }
     folder.write("prosody.cfg.lua", text)?;
     Ok(())
 }

@@ -48,6 +48,8 @@ pub struct Options {
     pub privileged: bool,
     /// Whether there is an upload service (XEP-0363), at `upload.` and the first host.
     pub upload: bool,
+    /// Whether there is a service of rooms (XEP-0045) of the server's own, at `conference.` and the first host.
+    pub rooms: bool,
     /// Whether messages to users who are offline are kept (Prosody; ejabberd always does).
     pub offline: bool,
     /// Whether users have an archive (XEP-0313; ejabberd. Prosody always has one).
@@ -64,6 +66,7 @@ impl Default for Options {
             conflict: Conflict::default(),
             privileged: true,
             upload: true,
+            rooms: false,
             offline: true,
             archive: true,
         }

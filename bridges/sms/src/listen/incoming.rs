@@ -28,6 +28,8 @@ pub(crate) struct Letter {
     pub spelled: String,
     /// Words.
     pub text: String,
+    /// What came instead of words.
+    pub data: Option<bytes::Bytes>,
     /// The provider's id, with its name before it.
     pub id: Option<String>,
     /// When it was sent.
@@ -60,7 +62,8 @@ pub(crate) async fn take(texts: &Texts, provider: &Provider, heard: Heard, host:
             spelled: heard.from,
             count: part.count,
             number: part.number,
-            text: heard.text,
+            // A part of eight bits is shown as what it would be as text: it has no other place among the parts.
+            text: heard.data.map_or(heard.text, |data| data.iter().map(|b| char::from(*b)).collect()),
             once,
             id: heard.id,
             came: state::seconds(now),
@@ -69,7 +72,8 @@ pub(crate) async fn take(texts: &Texts, provider: &Provider, heard: Heard, host:
         return parts::take(texts, host, &part.of, kept).await;
     }
     let id = heard.id.map(|id| foreign(&provider.name, &id));
-    let letter = Letter { own, from, spelled: heard.from, text: heard.text, id, at, media: heard.media, once };
+    let (text, data) = (heard.text, heard.data);
+    let letter = Letter { own, from, spelled: heard.from, text, data, id, at, media: heard.media, once };
     deliver(texts, Some(provider), letter, host).await
 }
 
@@ -99,10 +103,13 @@ pub(crate) async fn deliver(
         host.store(vec![state::see_short(&peer)]).await.map_err(|_| NotTaken::Later)?;
     }
     let warning = optout::heed(texts, host, &letter).await.map_err(|_| NotTaken::Later)?;
-    let files = match provider {
+    let mut files = match provider {
         Some(provider) => media::keep(texts, provider, &letter.media, host).await.map_err(|_| NotTaken::Later)?,
         None => Vec::new(),
     };
+    if let Some(data) = &letter.data {
+        files.push(media::keep_data(data, host).await.map_err(|_| NotTaken::Later)?);
+    }
     let events: Vec<Inbound> = users
         .iter()
         .filter(|user| !host.blocked(user, &Address::Contact(peer.clone())))
@@ -143,7 +150,7 @@ fn event(user: &BareJid, letter: &Letter, files: &[File], warning: Option<isthmu
     event
 }
 
-/// The sole owner, who wrote last, the configured owner.
+/// The sole owner, who wrote last, the configured owner or room.
 async fn whose(texts: &Texts, host: &Host, own: &ContactId, peer: &ContactId) -> Result<Vec<BareJid>, StoreError> {
     if let Some(owner) = host.owner(own).await? {
         return Ok(vec![owner]);
@@ -156,5 +163,8 @@ async fn whose(texts: &Texts, host: &Host, own: &ContactId, peer: &ContactId) ->
         return Ok(routed);
     }
     let configured = texts.config.numbers.iter().find(|n| n.number == *own);
-    Ok(configured.and_then(|n| n.user.clone().or_else(|| n.owner.clone())).into_iter().collect())
+    Ok(configured
+        .and_then(|n| n.user.clone().or_else(|| n.room.clone()).or_else(|| n.owner.clone()))
+        .into_iter()
+        .collect())
 }

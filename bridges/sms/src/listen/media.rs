@@ -39,6 +39,13 @@ pub(crate) async fn keep(
     Ok(files)
 }
 
+/// A message of eight bits that is no text (a business card of an old phone, say) as a file.
+pub(crate) async fn keep_data(data: &Bytes, host: &Host) -> Result<File, Refused> {
+    let media = Media::new(Some("message.bin".to_owned()), "application/octet-stream", Some(data.len() as u64));
+    let id = host.keep(data.clone(), media.clone()).await?;
+    Ok(File::new(FileSource::Blob(id), media))
+}
+
 async fn fetch(texts: &Texts, provider: &Provider, address: &str) -> Result<(Bytes, String), String> {
     let url = Url::parse(address).map_err(|_| "its address is none")?;
     let login = request::login(provider.spec.send.login.as_ref(), &provider.fillings()).unwrap_or(None);

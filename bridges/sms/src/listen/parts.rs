@@ -60,6 +60,7 @@ fn joined(parts: &[(String, KeptPart)]) -> Option<Letter> {
     let marks: Vec<&str> = by_number.values().map(|part| part.once.as_str()).collect();
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(first.at);
     Some(Letter {
+        data: None,
         own: ContactId::from(first.own.as_str()),
         from: Number::of(&ContactId::from(first.from.as_str())),
         spelled: first.spelled.clone(),

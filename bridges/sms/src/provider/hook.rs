@@ -34,6 +34,8 @@ pub(crate) struct Heard {
     pub to: String,
     /// Words.
     pub text: String,
+    /// What came instead of words: a message of eight bits that is no text.
+    pub data: Option<Bytes>,
     /// The provider's id.
     pub id: Option<String>,
     /// When it was sent, where the provider says so.
@@ -154,12 +156,17 @@ fn message(fields: &MessageFields, seen: &Seen<'_>, raw: Raw<'_>) -> Result<Hear
     let known = || fields.to_is.as_ref().and_then(|template| template.plain(raw.with));
     let to = fields.to.as_ref().and_then(|place| place.one(seen)).or_else(known).ok_or("it has no number of ours")?;
     let media = fields.media.as_ref().map(|place| place.all(seen)).unwrap_or_default();
+    let mut data = None;
     let text = match &fields.text_hex {
         Some((place, when)) if when.holds(seen) => {
             place.one(seen).map(|hexed| from_ucs2_hex(&hexed).ok_or("its text is no UTF-16 in hex")).transpose()?
         }
         _ => match encoded(fields, seen, raw)? {
-            Some(text) => Some(text),
+            Some(Words::Text(text)) => Some(text),
+            Some(Words::Data(bytes)) => {
+                data = Some(bytes);
+                Some(String::new())
+            }
             None => fields.text.as_ref().and_then(|place| place.all(seen).into_iter().next()),
         },
     };
@@ -174,25 +181,39 @@ fn message(fields: &MessageFields, seen: &Seen<'_>, raw: Raw<'_>) -> Result<Hear
     for field in &fields.once {
         match field {
             OnceField::Id => once.push(id.clone().unwrap_or_default()),
-            OnceField::Text => once.push(text.clone()),
+            OnceField::Text => once.push(data.as_ref().map_or_else(|| text.clone(), hex::encode)),
             OnceField::At => once.push(stamp.clone().unwrap_or_default()),
             OnceField::Media => once.push(media.join(" ")),
         }
     }
     let part = part(fields, seen)?;
-    Ok(Heard { from, to, text, id, at: stamp.as_deref().and_then(moment), media, part, once })
+    Ok(Heard { from, to, text, data, id, at: stamp.as_deref().and_then(moment), media, part, once })
+}
+
+/// What a charset makes of bytes.
+enum Words {
+    Text(String),
+    Data(Bytes),
 }
 
 /// Words in a charset that the call names.
-fn encoded(fields: &MessageFields, seen: &Seen<'_>, raw: Raw<'_>) -> Result<Option<String>, Fault> {
+fn encoded(fields: &MessageFields, seen: &Seen<'_>, raw: Raw<'_>) -> Result<Option<Words>, Fault> {
     let (Some(Select::Field(name)), Some(place)) = (&fields.text, &fields.charset) else { return Ok(None) };
     let Some(label) = place.one(seen) else { return Ok(None) };
     let Some(bytes) = select::raw(raw.query.as_bytes(), name).or_else(|| select::raw(raw.body, name)) else {
         return Ok(None);
     };
     // COMPAT(smsbox): it says UTF-16BE and means the UCS-2 of the phone.
-    let encoding = encoding_rs::Encoding::for_label(label.trim().as_bytes()).ok_or("its charset is unknown")?;
-    Ok(Some(encoding.decode_without_bom_handling(&bytes).0.into_owned()))
+    if let Some(encoding) = encoding_rs::Encoding::for_label(label.trim().as_bytes()) {
+        return Ok(Some(Words::Text(encoding.decode_without_bom_handling(&bytes).0.into_owned())));
+    }
+    // COMPAT(smsbox): `binary` is a message of eight bits, `GSM` one that was not recoded. Many a phone sends plain text as eight bits.
+    let is_text = |text: &str| !text.chars().any(|c| c.is_control() && !c.is_whitespace());
+    Ok(Some(match String::from_utf8(bytes) {
+        Ok(text) if is_text(&text) => Words::Text(text),
+        Ok(other) => Words::Data(Bytes::from(other)),
+        Err(other) => Words::Data(Bytes::from(other.into_bytes())),
+    }))
 }
 
 fn part(fields: &MessageFields, seen: &Seen<'_>) -> Result<Option<Part>, Fault> {
