@@ -102,6 +102,8 @@ impl Database {
 pub struct Http {
     /// Where it listens; `None`: nowhere (`listen = "off"`).
     pub listen: Option<SocketAddr>,
+    /// The chain and the key (PEM) of a certificate of its own; without one it speaks plain HTTP.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// How it is reached from outside: needed for webhooks and for files that the gateway serves itself.
     pub public_url: Option<Url>,
 }

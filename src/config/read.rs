@@ -16,6 +16,7 @@ use super::places::Places;
 use super::sources::Tree;
 use super::{BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Seal, Server, Tls, units};
 use crate::access::{Pattern, Policy, Quota, Quotas, Rule, Tier};
+use crate::http::Certificate;
 use crate::settings::{Chosen, Scheme};
 
 const DATA_DIR: &str = "/var/lib/isthmus";
@@ -42,7 +43,7 @@ pub(super) fn config(
     let server = server(&mut table, &folder, None);
     top.close(table);
     let database = in_table(&mut top, "database", |t| database(t, &data_dir));
-    let http = in_table(&mut top, "http", http);
+    let http = in_table(&mut top, "http", |table| http(table, &folder));
     let base = Policy {
         admins: Arc::clone(&admins),
         domains: Arc::clone(&domains),
@@ -358,7 +359,7 @@ fn database(table: &mut Table, data_dir: &Path) -> Option<Database> {
     None
 }
 
-fn http(table: &mut Table) -> Option<Http> {
+fn http(table: &mut Table, folder: &Path) -> Option<Http> {
     let expected = "an address with a port such as \"127.0.0.1:5480\", or \"off\"";
     let given = table.has("listen");
     let listen = table.read("listen", expected, |v| match v.as_str()?.trim() {
@@ -369,8 +370,27 @@ fn http(table: &mut Table) -> Option<Http> {
     let public_url = table.read("public_url", expected, |v| {
         Url::parse(v.as_str()?).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host())
     });
+    let (chain, key) = (readable(table, "certificate", folder), readable(table, "key", folder));
+    let tls = match (chain, key) {
+        (Some(chain), Some(key)) => match Certificate::open(&chain, &key) {
+            Ok(_) => Some((chain, key)),
+            Err(why) => {
+                table.fault("certificate", why);
+                return None;
+            }
+        },
+        (None, None) => None,
+        (Some(_), None) => {
+            table.fault("key", "is missing: expected the file of the certificate's key");
+            return None;
+        }
+        (None, Some(_)) => {
+            table.fault("certificate", "is missing: expected the file of the key's certificate");
+            return None;
+        }
+    };
     let listen = if given { listen? } else { HTTP.parse().ok() };
-    Some(Http { listen, public_url })
+    Some(Http { listen, tls, public_url })
 }
 
 /// `[access]`, or a bridge's own over the core's.

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::core::{Core, Served};
 use crate::config::Config;
-use crate::http::{self, Behind, Page, Readiness};
+use crate::http::{self, Behind, Certificate, Page, Readiness};
 use crate::xmpp::link::LinkState;
 
 /// How long to wait before an address that is taken is tried again.
@@ -27,14 +27,18 @@ impl Core {
     pub(super) fn serve_http(self: &Arc<Self>, config: &Config) {
         let Some(address) = config.http.listen else { return };
         let (core, stop) = (self.clone(), self.stop.clone());
+        let certificate = config.http.tls.clone();
         self.tasks.spawn(async move {
             let listener = tokio::select! {
                 listener = listen(address) => listener,
                 () = stop.cancelled() => return,
             };
-            if let Err(e) = http::serve(listener, Arc::new(Front(core)), stop).await {
-                error!(error = %e, "the HTTP listener broke");
-            }
+            // Read when the configuration was, too: it has gone bad since then, which is rare enough to end here.
+            let certificate = match certificate.map(|(chain, key)| Certificate::open(&chain, &key)).transpose() {
+                Ok(certificate) => certificate,
+                Err(e) => return error!("http.certificate: {e}; nothing is served until the next start"),
+            };
+            http::serve(listener, certificate, Arc::new(Front(core)), stop).await;
         });
     }
 

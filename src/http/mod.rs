@@ -8,9 +8,10 @@
 //! | `/hooks/<bridge>/…` | handed to the bridge as it came, with who called (`SocketAddr`) among its extensions |
 //! | `/files/<token>/<name>` | a kept file, while its link is good |
 //!
-//! It listens on loopback by default; a proxy in front of it speaks TLS, and passes on `/hooks/` and `/files/` only.
+//! It listens on loopback by default, behind a proxy that speaks TLS and passes on `/hooks/` and `/files/` only, or with a certificate of its own.
 
 mod file;
+mod listen;
 pub mod metrics;
 
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+pub use listen::Certificate;
 pub use metrics::Page;
 
 /// Largest body of a webhook, in bytes.
@@ -66,14 +68,14 @@ pub trait Behind: Send + Sync + 'static {
     async fn file(&self, token: &str) -> Option<(Bytes, Media)>;
 }
 
-/// Serves until `stop`; requests under way are finished.
-///
-/// # Errors
-/// The listener broke.
-pub async fn serve(listener: TcpListener, behind: Arc<dyn Behind>, stop: CancellationToken) -> std::io::Result<()> {
-    // A bridge may want to know who calls: some providers prove themselves by their address.
-    let service = router(behind).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+/// Serves until `stop`, by TLS where there is a certificate; requests under way are finished.
+pub async fn serve(
+    listener: TcpListener,
+    certificate: Option<Certificate>,
+    behind: Arc<dyn Behind>,
+    stop: CancellationToken,
+) {
+    listen::run(listener, certificate, router(behind), stop).await;
 }
 
 /// The routes, for [`serve`] and for tests.

@@ -41,7 +41,7 @@ struct Served {
     base: String,
     client: reqwest::Client,
     stop: CancellationToken,
-    task: tokio::task::JoinHandle<std::io::Result<()>>,
+    task: tokio::task::JoinHandle<()>,
     _folder: tempfile::TempDir,
 }
 
@@ -54,7 +54,7 @@ async fn served() -> Served {
     let shelf = Shelf::open(folder.path()).expect("a shelf");
     let gateway = Arc::new(Gateway { attached: Mutex::new(true), shelf, links });
     let stop = CancellationToken::new();
-    let task = tokio::spawn(serve(listener, gateway.clone(), stop.clone()));
+    let task = tokio::spawn(serve(listener, None, gateway.clone(), stop.clone()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let tls = tls.expect("versions").with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
@@ -83,7 +83,7 @@ async fn life_readiness_and_figures_are_told() {
     assert!(figures.text().await.expect("text").ends_with("isthmus_up 1\n"));
     assert_eq!(served.get("/").await.status(), 404);
     served.stop.cancel();
-    assert!(served.task.await.expect("no panic").is_ok());
+    served.task.await.expect("no panic");
 }
 
 #[tokio::test]
@@ -129,4 +129,44 @@ async fn a_file_is_served_so_that_it_cannot_run() {
     }
     assert_eq!(served.get("/files/abc.def.00/x").await.status(), 404);
     assert_eq!(served.get("/files/..%2F..%2Fetc%2Fpasswd/x").await.status(), 404);
+}
+
+#[tokio::test]
+async fn with_a_certificate_it_speaks_tls_and_a_renewed_one_is_taken() {
+    let folder = isthmus_testkit::process::Folder::new("http").expect("a folder");
+    let made = isthmus_testkit::certificate::Certificate::make(&folder).await.expect("a certificate");
+    let mut certificate = Certificate::open(&made.certificate, &made.key).expect("it fits");
+    let before = certificate.config_in_force();
+    certificate.renew();
+    assert!(Arc::ptr_eq(&before, &certificate.config_in_force()), "nothing has changed");
+    let made = isthmus_testkit::certificate::Certificate::make(&folder).await.expect("a renewed one");
+    certificate.renew();
+    assert!(!Arc::ptr_eq(&before, &certificate.config_in_force()), "the new one is in force");
+    std::fs::write(&made.key, "no key").expect("written");
+    certificate.renew();
+    assert!(Certificate::open(&made.certificate, &made.key).is_err_and(|e| e.contains("key.pem cannot be read")));
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let stop = CancellationToken::new();
+    let good = served().await;
+    let task = tokio::spawn(serve(listener, Some(certificate), good.gateway.clone(), stop.clone()));
+    let tls = (*made.client().expect("a client")).clone();
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().expect("a client");
+    let answer = client.get(format!("https://localhost:{port}/live")).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert!(client.get(format!("http://localhost:{port}/live")).send().await.is_err(), "plain HTTP is not answered");
+    stop.cancel();
+    task.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_a_request_byte_by_byte_is_cut_off() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let served = served().await;
+    let mut slow = tokio::net::TcpStream::connect(served.base.trim_start_matches("http://")).await.expect("connected");
+    slow.write_all(b"GET /live HTTP/1.1\r\nhost: x\r\nx-slow: ").await.expect("written");
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(120), slow.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "the connection is still open after two minutes");
 }
