@@ -18,6 +18,8 @@ mod certificate;
 mod commands;
 mod config;
 mod connect;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listen;
 mod network;
 mod proto;

@@ -46,7 +46,9 @@ pub(crate) fn apply(modes: &str, change: &Change<'_>, server: &Isupport) -> Stri
         changes(server, &words).iter().map(|c| (c.mode, c.param.map(str::to_owned))).collect();
     set.retain(|(mode, _)| *mode != change.mode);
     if change.on {
-        set.push((change.mode, change.param.map(str::to_owned)));
+        // A key that the server does not tell: its place is kept, else the next mode's parameter would become its.
+        let hidden = || matches!(change.kind, ModeKind::Always | ModeKind::WhenSet).then(|| "*".to_owned());
+        set.push((change.mode, change.param.map(str::to_owned).or_else(hidden)));
         set.sort_by_key(|(mode, _)| *mode);
     }
     let letters: String = set.iter().map(|(mode, _)| *mode).collect();

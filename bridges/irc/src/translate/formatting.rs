@@ -9,6 +9,7 @@ const ITALIC: u8 = 1 << 1;
 const STRIKE: u8 = 1 << 2;
 const MONO: u8 = 1 << 3;
 
+const MARKS: [char; 4] = ['*', '_', '~', '`'];
 const STYLES: [(u8, char); 4] = [(BOLD, '*'), (ITALIC, '_'), (STRIKE, '~'), (MONO, '`')];
 
 /// Text from IRC, with styling or without, and without what XML cannot hold.
@@ -86,9 +87,16 @@ fn styled(letters: &[(char, u8)]) -> String {
     spans.sort_by_key(|s| (s.from, std::cmp::Reverse(s.to)));
     let spans = nested(spans);
     let mut out = String::with_capacity(letters.len() + 8);
+    let (mut next, mut open): (usize, Vec<&Span>) = (0, Vec::new());
     for i in 0..=letters.len() {
-        spans.iter().rev().filter(|s| s.to == i).for_each(|s| out.push(s.mark));
-        spans.iter().filter(|s| s.from == i).for_each(|s| out.push(s.mark));
+        while let Some(span) = open.pop_if(|s| s.to == i) {
+            out.push(span.mark);
+        }
+        while let Some(span) = spans.get(next).filter(|s| s.from == i) {
+            out.push(span.mark);
+            open.push(span);
+            next += 1;
+        }
         if let Some((c, _)) = letters.get(i) {
             out.push(*c);
         }
@@ -112,12 +120,15 @@ fn span(letters: &[(char, u8)], mut from: usize, mut to: usize, style: u8, mark:
 /// Without the spans that cross another one, and without those inside preformatted text.
 fn nested(spans: Vec<Span>) -> Vec<Span> {
     let mut kept: Vec<Span> = Vec::new();
+    // Ends and styles of those that are open where the next begins, the innermost last.
+    let mut open: Vec<(usize, u8)> = Vec::new();
     for span in spans {
-        let crosses = |k: &Span| span.from < k.to && k.to < span.to;
-        let inside_mono = |k: &Span| k.style == MONO && span.from < k.to;
-        if !kept.iter().any(|k| crosses(k) || inside_mono(k)) {
-            kept.push(span);
+        while open.pop_if(|(to, _)| *to <= span.from).is_some() {}
+        if open.last().is_some_and(|(to, style)| *to < span.to || *style == MONO) {
+            continue;
         }
+        open.push((span.to, span.style));
+        kept.push(span);
     }
     kept
 }
@@ -127,6 +138,7 @@ pub(crate) fn to_irc(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut before = None;
     let mut rest = line;
+    let last = MARKS.map(|mark| last_closing(line, mark));
     while let Some(c) = rest.chars().next() {
         let after = &rest[c.len_utf8()..];
         let code = match c {
@@ -137,6 +149,10 @@ pub(crate) fn to_irc(line: &str) -> String {
             _ => '\0',
         };
         let opens = code != '\0' && before.is_none_or(|b: char| b.is_whitespace() || "*_~".contains(b));
+        // Behind the last mark that can close one nothing is looked for: else each of many open ones would look through the whole line.
+        let at = line.len() - after.len();
+        let opens =
+            opens && MARKS.iter().zip(last).any(|(mark, last)| *mark == c && last.is_some_and(|last| last > at));
         if opens && let Some(end) = closing(after, c) {
             out.push(code);
             let inner = &after[..end];
@@ -158,6 +174,11 @@ pub(crate) fn to_irc(line: &str) -> String {
 }
 
 /// Where the span closes: before the first such mark that does not follow a space.
+/// The last place of a mark that follows something.
+fn last_closing(text: &str, mark: char) -> Option<usize> {
+    text.rmatch_indices(mark).map(|(at, _)| at).find(|at| *at > 0 && !text[..*at].ends_with(char::is_whitespace))
+}
+
 fn closing(text: &str, mark: char) -> Option<usize> {
     if text.starts_with(|c: char| c.is_whitespace() || c == mark) {
         return None;
