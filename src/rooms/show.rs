@@ -107,6 +107,8 @@ pub struct Gone<'a> {
     pub renamed: Option<(&'a str, Item)>,
     /// It is who sees it (110).
     pub own: bool,
+    /// The room is at this address from now on.
+    pub moved: Option<&'a str>,
     /// Because of the gateway: 332 for its stop, 333 for what it cannot help.
     pub service: Option<&'static str>,
 }
@@ -114,7 +116,7 @@ pub struct Gone<'a> {
 /// Somebody is not inside any more, at least not under this nick.
 pub fn absent(w: &mut StanzaWriter<'_>, stage: &Stage<'_>, to: &str, nick: &str, gone: &Gone<'_>) {
     w.presence(&stage.occupant(nick), to, Some("unavailable"), None);
-    let out = matches!(gone.how, Some(Departure::Kicked | Departure::Banned));
+    let out = matches!(gone.how, Some(Departure::Kicked | Departure::Banned)) || gone.moved.is_some();
     if let Some(words) = gone.words.filter(|w| !w.is_empty() && !out) {
         w.leaf("status", None, words);
     }
@@ -125,7 +127,15 @@ pub fn absent(w: &mut StanzaWriter<'_>, stage: &Stage<'_>, to: &str, nick: &str,
         _ => Item::OUTSIDE,
     };
     let new_nick = gone.renamed.map(|(nick, _)| nick::spell(nick));
-    write_item(w, item, None, new_nick.as_deref(), gone.by, gone.words.filter(|w| !w.is_empty() && out));
+    write_item(w, item, None, new_nick.as_deref(), gone.by, gone.words.filter(|w| !w.is_empty() && out && gone.moved.is_none()));
+    if let Some(jid) = gone.moved {
+        // XEP-0045 section 10.9: a room that is no more, and where one meets instead.
+        w.open("destroy", None).attr("jid", jid);
+        if let Some(words) = gone.words.filter(|w| !w.is_empty()) {
+            w.leaf("reason", None, words);
+        }
+        w.close();
+    }
     codes(
         w,
         [

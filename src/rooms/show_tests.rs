@@ -57,7 +57,11 @@ fn departures_have_their_codes() {
     let x = |inner: &str| format!("<x xmlns='http://jabber.org/protocol/muc#user'>{inner}</x>");
     let outside = "<item affiliation='none' role='none'/>";
     let words = Some("bye <all>");
-    let cases: [(Gone<'_>, String); 6] = [
+    let cases: [(Gone<'_>, String); 7] = [
+        (
+            Gone { own: true, moved: Some("#new@gw"), words: Some("a better name"), ..Gone::default() },
+            x(&format!("{outside}<destroy jid='#new@gw'><reason>a better name</reason></destroy><status code='110'/>")),
+        ),
         (
             Gone { how: Some(Departure::Parted), words, ..Gone::default() },
             format!("<status>bye &lt;all&gt;</status>{}", x(outside)),

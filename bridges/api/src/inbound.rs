@@ -186,6 +186,14 @@ pub enum RoomChange {
         /// The network will be tried again by itself.
         coming_back: bool,
     },
+    /// The room has another address from now on. The user is outside the old one ([`RoomView::left`](crate::room::RoomView::left)); whoever of
+    /// their resources wants to go on enters the new one, which the session holds open for them.
+    Moved {
+        /// The new address.
+        to: RoomId,
+        /// Why.
+        reason: Option<String>,
+    },
 }
 
 /// How somebody left a room.

@@ -195,6 +195,7 @@ fn inbound_events() {
         RoomChange::Subject { subject: "s".to_owned(), by: some("op"), at: Some(then()) },
         RoomChange::Settings,
         RoomChange::Lost { reason: text(), coming_back: true },
+        RoomChange::Moved { to: room(), reason: some("a better name") },
     ];
     for how in [Departure::Parted, Departure::Quit, Departure::Kicked, Departure::Banned] {
         changes.push(RoomChange::Left { status: some("bye"), how, by: some("op") });

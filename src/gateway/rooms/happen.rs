@@ -50,7 +50,10 @@ impl Rooms<'_> {
 
     fn changed(&self, of: &SessionOf, room: &RoomId, nick: Option<&str>, change: &RoomChange) -> Result<(), Full> {
         let came_or_went = match change {
-            RoomChange::Joined | RoomChange::Lost { .. } | RoomChange::Refused { .. } => true,
+            RoomChange::Joined
+            | RoomChange::Lost { .. }
+            | RoomChange::Refused { .. }
+            | RoomChange::Moved { .. } => true,
             RoomChange::Left { .. } => !self.is_inside(of, room),
             _ => false,
         };
@@ -76,6 +79,11 @@ impl Rooms<'_> {
             }
             (RoomChange::Lost { reason, coming_back }, _) => {
                 self.lost(of, &mut stays, room, &mut view, reason, *coming_back)
+            }
+            (RoomChange::Moved { to, reason }, _) => {
+                drop(view.take_before());
+                self.moved(of, &mut stays, room, to, reason.as_deref());
+                Ok(())
             }
             (change, nick) => match stays.get(room).filter(|stay| matches!(stay.phase, Phase::Inside)) {
                 Some(stay) => self.inside(of, stay, &view, nick, change),
@@ -208,6 +216,20 @@ impl Rooms<'_> {
         };
         self.refuse(stay.turn_away(), &stanza_error);
         self.put_out(of, &mut stay, &error.text);
+    }
+
+    /// The room is elsewhere now: its resources are told where, and are outside.
+    fn moved(&self, of: &SessionOf, stays: &mut Stays, room: &RoomId, to: &RoomId, why: Option<&str>) {
+        let Some(mut stay) = stays.end(room) else { return };
+        let new = self.served.jid(&Address::Room(to.clone()));
+        let gone = Gone { own: true, moved: new.as_deref(), words: why, ..Gone::default() };
+        let (jid, nick) = (stay.jid.clone(), stay.nick.clone());
+        let told = self.staged(room, &jid, "", |stage| {
+            self.tell(of, &mut stay, Reach::Presence, |w, to| show::absent(w, stage, to, &nick, &gone))
+        });
+        if told.is_err() {
+            debug!(bridge = %self.served.instance.name, "a room's new address could not be told");
+        }
     }
 
     /// The resources of a stay are outside now, for a technical reason (333).
