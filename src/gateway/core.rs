@@ -8,7 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use isthmus_bridge::room::{RoomView, Standing};
 use isthmus_bridge::{
-    Address, BareJid, BridgeError, ConfigError, Host, Lang, LinkState, NetworkId, Profile, RoomId, SessionOf, Text,
+    Abilities, Address, BareJid, BridgeError, ConfigError, Host, Lang, LinkState, NetworkId, Profile, RoomId,
+    SessionOf, Text,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -93,6 +94,8 @@ pub(super) struct Served {
     /// Since when the link is down; `None` while it is up, and before it was up first.
     down_since: Mutex<Option<Instant>>,
     shown: Mutex<HashMap<(BareJid, Address), Shown>>,
+    /// What connections carry, where that is less than the profile says.
+    abilities: Mutex<HashMap<SessionOf, Abilities>>,
     gateway_caps: OnceLock<String>,
     contact_caps: OnceLock<String>,
     /// Rooms of an XMPP server that the gateway is in.
@@ -189,6 +192,7 @@ impl Served {
             listings: Listings::default(),
             down_since: Mutex::new(None),
             shown: Mutex::default(),
+            abilities: Mutex::default(),
             gateway_caps: OnceLock::new(),
             contact_caps: OnceLock::new(),
             guests,
@@ -341,8 +345,21 @@ impl Served {
         rooms.keys().filter(|(session, _)| session == of).map(|(_, room)| room.clone()).collect()
     }
 
+    /// A session says what its connection carries.
+    pub(super) fn is_able(&self, of: &SessionOf, now: Abilities) {
+        self.abilities.lock().unwrap_or_else(PoisonError::into_inner).insert(of.clone(), now);
+    }
+
+    /// What a session carries.
+    pub(super) fn abilities(&self, of: &SessionOf) -> Abilities {
+        let all = Abilities::of(self.profile());
+        let said = self.abilities.lock().unwrap_or_else(PoisonError::into_inner).get(of).copied();
+        said.map_or(all, |said| said.and(all))
+    }
+
     /// A session has ended: what its views say is of no use any more.
     pub(super) fn outside(&self, of: &SessionOf) {
+        self.abilities.lock().unwrap_or_else(PoisonError::into_inner).remove(of);
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner).retain(|(session, _), _| session != of);
     }
 

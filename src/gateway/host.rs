@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use isthmus_bridge::room::RoomView;
 use isthmus_bridge::{
-    Address, BareJid, BlobId, Change, ContactId, DeliveryError, Event, Failure, Fetch, Full, Gateway, Inbound, Known,
-    Late, LinkState, Media, MessageRef, Refused, Resolved, RoomId, SessionOf, StoreError, Taken, Text,
+    Abilities, Address, BareJid, BlobId, Change, ContactId, DeliveryError, Event, Failure, Fetch, Full, Gateway,
+    Inbound, Known, Late, LinkState, Media, MessageRef, Refused, Resolved, RoomId, SessionOf, StoreError, Taken, Text,
 };
 use tracing::{debug, info};
 use url::Url;
@@ -210,6 +210,10 @@ impl Gateway for BridgeHost {
     async fn report(&self, of: &SessionOf, link: LinkState) {
         info!(bridge = %self.name_str(), user = %of.user, network = %of.network, state = ?link, "session");
         self.served.states.lock().unwrap_or_else(PoisonError::into_inner).insert(of.clone(), link);
+    }
+
+    fn able(&self, of: &SessionOf, now: Abilities) {
+        self.served.is_able(of, now);
     }
 
     fn room(&self, of: &SessionOf, room: &RoomId) -> Arc<Mutex<RoomView>> {

@@ -187,6 +187,53 @@ impl Profile {
     }
 }
 
+/// What a connection can carry of what the [`Profile`] says the bridge can: a server that was reached may not have all of it.
+/// See [`Gateway::able`](crate::Gateway::able).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Abilities {
+    /// [`Intent::Typing`](crate::Intent::Typing).
+    pub typing: bool,
+    /// [`Intent::Mark`](crate::Intent::Mark).
+    pub markers: bool,
+    /// [`Intent::React`](crate::Intent::React).
+    pub reactions: bool,
+    /// [`Message::replaces`](crate::Message::replaces).
+    pub corrections: bool,
+    /// [`Intent::Retract`](crate::Intent::Retract).
+    pub retractions: bool,
+    /// [`Message::reply_to`](crate::Message::reply_to).
+    pub replies: bool,
+}
+
+impl Abilities {
+    /// All that the profile has.
+    pub fn of(profile: &Profile) -> Self {
+        Self {
+            typing: profile.typing,
+            markers: profile.markers,
+            reactions: profile.reactions,
+            corrections: profile.corrections,
+            retractions: profile.retractions,
+            replies: profile.replies,
+        }
+    }
+
+    /// What both have.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            typing: self.typing && other.typing,
+            markers: self.markers && other.markers,
+            reactions: self.reactions && other.reactions,
+            corrections: self.corrections && other.corrections,
+            retractions: self.retractions && other.retractions,
+            replies: self.replies && other.replies,
+        }
+    }
+}
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

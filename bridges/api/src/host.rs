@@ -8,6 +8,7 @@ use bytes::Bytes;
 use url::Url;
 
 use crate::address::{Address, BareJid, ContactId, NetworkId, RoomId};
+use crate::bridge::Abilities;
 use crate::error::{DeliveryError, Full, Refused, StoreError, Taken};
 use crate::inbound::Inbound;
 use crate::message::{BlobId, DeliveryKey, ForeignMessageId, Media};
@@ -231,6 +232,10 @@ pub trait Gateway: Send + Sync {
 
     /// The state of a session's connection.
     async fn report(&self, of: &SessionOf, link: LinkState);
+
+    /// What the connection of a session can carry, where that is less than the profile says; said when it is up, and when it changes. Until then,
+    /// and after the session has ended, the profile counts. The core degrades by it what users send.
+    fn able(&self, _of: &SessionOf, _now: Abilities) {}
 
     /// A room as this session sees it: the session writes, the core reads. Never hold the lock over an `.await`, nor while calling
     /// [`emit`](Self::emit): the core takes it there.

@@ -56,7 +56,7 @@ impl Inbound {
 pub enum Event {
     /// A message.
     Message(Box<Message>),
-    /// The contact has read up to this message.
+    /// The contact has read up to this message. In a room from the user's own nick: another program of theirs has shown it.
     Marked {
         /// Which.
         of: MessageRef,
@@ -66,7 +66,8 @@ pub enum Event {
         /// `true` while composing.
         on: bool,
     },
-    /// Reactions came or went.
+    /// Reactions came or went. What a user does themselves in a room is emitted too, with `echo_of`, as their words are. The core keeps the sets:
+    /// a step that is told twice, by two sessions say, counts once.
     Reacted {
         /// To which message.
         of: MessageRef,
@@ -75,7 +76,7 @@ pub enum Event {
         /// Taken back.
         remove: Vec<String>,
     },
-    /// A message was withdrawn.
+    /// A message was withdrawn; `from` is its author, or the room where a moderator did it. In a room the user's own too.
     Retracted {
         /// Which.
         of: MessageRef,

@@ -113,7 +113,7 @@ pub mod text;
 pub mod ticket;
 
 pub use address::{Address, Addressing, BadAddress, BareJid, ContactId, NetworkId, Parts, RoomId};
-pub use bridge::{Bridge, Contacts, Finding, Kind, Mode, Profile, Registration, Severity, Verb};
+pub use bridge::{Abilities, Bridge, Contacts, Finding, Kind, Mode, Profile, Registration, Severity, Verb};
 pub use command::{Action, Audience, Call, Command, Field, FieldKind, Form, Note, Place, Step, Table};
 pub use error::{BridgeError, DeliveryError, Failure, Full, Refused, Retry, Sent, StoreError, Taken};
 pub use host::{Change, Fetch, Gateway, Host, Known, Late, LinkState, MessageRef, SessionOf};

@@ -1,5 +1,7 @@
 //! XMPP → network.
 
+use std::time::SystemTime;
+
 use crate::address::{Address, BareJid, ContactId, RoomId};
 use crate::error::DeliveryError;
 use crate::host::MessageRef;
@@ -96,8 +98,10 @@ pub enum Intent {
     Send(Box<Message>),
     /// The user has read up to this message (XEP-0333 `displayed`).
     Mark {
-        /// Which.
-        of: MessageRef,
+        /// Which; `None` where the network has no name for it.
+        of: Option<MessageRef>,
+        /// When it was said, as the core knows: for networks that mark times.
+        at: Option<SystemTime>,
     },
     /// Typing or paused (XEP-0085).
     Typing {

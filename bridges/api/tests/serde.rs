@@ -138,7 +138,7 @@ fn outbound_events() {
     let who = || Address::Contact("alice".into());
     let intents = vec![
         Intent::Send(Box::new(full_message())),
-        Intent::Mark { of: of() },
+        Intent::Mark { of: Some(of()), at: Some(std::time::SystemTime::UNIX_EPOCH) },
         Intent::Typing { on: true },
         Intent::React { of: of(), add: vec!["👍".to_owned()], remove: vec![] },
         Intent::Retract { of: of(), reason: some("r") },

@@ -449,7 +449,7 @@ async fn typing_and_receipts_are_never_mailed_and_a_sent_mail_is_not_withdrawn()
     let server = server().await;
     let juliet = juliet(&server).await;
     let of = MessageRef::foreign(NetworkId::from("email"), "m1@outside.test".into());
-    for intent in [Intent::Typing { on: true }, Intent::Mark { of: of.clone() }] {
+    for intent in [Intent::Typing { on: true }, Intent::Mark { of: Some(of.clone()), at: None }] {
         let legs = juliet.session.deliver(contact("alice@outside.test"), intent).await;
         assert!(legs.iter().all(|l| l.result.is_ok()));
     }

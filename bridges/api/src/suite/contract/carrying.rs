@@ -205,7 +205,7 @@ fn intents(to: &Address) -> Vec<Intent> {
         group(""),
         group("two\nlines\r\nthree\rfour\n.\nQUIT :x\r\n\0nul\u{7}\u{202e}"),
         group(&"longer than any line ".repeat(500)),
-        Intent::Mark { of: of.clone() },
+        Intent::Mark { of: Some(of.clone()), at: None },
         Intent::Typing { on: true },
         Intent::Typing { on: false },
         Intent::React { of: of.clone(), add: thumb(), remove: Vec::new() },

@@ -8,7 +8,8 @@
 //! | `listed` | rooms in the directory of each network, beyond those that somebody is in |
 //!
 //! A room called `#crowd<n>` has n persons in it before anybody enters, `#locked` wants the password `open`, `#moved` sends to `#verona`. The raw
-//! lines `break` and `mend` cut the session's link and restore it, `lose` cuts it for good. Some persons misbehave when they get a message:
+//! lines `break` and `mend` cut the session's link and restore it, `lose` cuts it for good; after `plain` a connection carries no reactions, corrections,
+//! retractions and replies, after `rich` it does again. Some persons misbehave when they get a message:
 //!
 //! | contact | what the session does |
 //! |---|---|
@@ -134,6 +135,17 @@ fn settings() -> Vec<Setting> {
         Setting::new("signature", SettingKind::Bool, &[Gateway, Contact], "false"),
         Setting::new("record_history", SettingKind::Bool, &[Gateway, Network, Room], "true"),
         Setting::new("max_history_length", SettingKind::Number { min: 0, max: 1_000 }, &[Gateway, Network, Room], "20"),
+        Setting::new(
+            "corrections",
+            SettingKind::Choice(&[
+                ("line", "the new words"),
+                ("substitute", "s/old/new/"),
+                ("redact", "withdraw, say anew"),
+            ]),
+            &[Gateway, Network, Room, Contact],
+            "line",
+        ),
+        Setting::new("reactions", SettingKind::Bool, &[Gateway, Network, Room, Contact], "false"),
         Setting::new("password", SettingKind::Secret, &[Network], ""),
         Setting::new("limit", SettingKind::Number { min: 1, max: 1_000 }, &[Gateway], "60").admin_only(),
     ]

@@ -1,7 +1,7 @@
 //! Rooms of Loopback: one state for all sessions. Every change is made under one short lock, in every view that it concerns; the events that it
 //! makes are emitted afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::address::name_of;
@@ -9,7 +9,7 @@ use super::session::unsupported;
 use super::{Loopback, emit};
 use crate::address::{Address, NetworkId, RoomId};
 use crate::error::{DeliveryError, Failure};
-use crate::host::{Host, SessionOf};
+use crate::host::{Host, MessageRef, SessionOf};
 use crate::inbound::{Departure, Event, Inbound, RoomChange};
 use crate::message::{DeliveryKey, ForeignMessageId, Message, MessageKind};
 use crate::outbound::{Intent, Outbound};
@@ -28,6 +28,8 @@ struct Room {
     bans: Vec<(String, Option<String>)>,
     config: Values,
     inside: Vec<Occupant>,
+    /// Who said what, by the id of the line.
+    authors: HashMap<ForeignMessageId, String>,
 }
 
 struct Occupant {
@@ -193,10 +195,11 @@ impl Room {
             Intent::Send(message) => return self.say(act, &nick, to, *message, events),
             Intent::Typing { on } => self.tell(act.id, &nick, &Event::Typing { on }, Some(act.of), events),
             Intent::React { of, add, remove } => {
-                self.tell(act.id, &nick, &Event::Reacted { of, add, remove }, None, events);
+                self.tell_echo(act, &nick, &Event::Reacted { of, add, remove }, events);
             }
-            Intent::Retract { of, reason } => {
-                self.tell(act.id, &nick, &Event::Retracted { of, by: None, reason }, None, events);
+            Intent::Retract { of, reason } => return self.retract(act, &nick, of, reason, events),
+            Intent::Mark { of: Some(of), .. } => {
+                self.tell(act.id, &nick, &Event::Marked { of }, Some(act.of), events);
             }
             Intent::Mark { .. } | Intent::Presence { .. } => {}
             Intent::Invite { room, who, reason } => {
@@ -287,7 +290,7 @@ impl Room {
 
     /// One message is as many lines, each with an id of its own; the speaker gets their own copy back as echo, part by part.
     fn say(
-        &self,
+        &mut self,
         act: &Act<'_>,
         nick: &str,
         to: Option<String>,
@@ -300,7 +303,15 @@ impl Room {
             let id = ForeignMessageId::new(format!("{}-{part}", act.key));
             ids.push(id.clone());
             let kind = if to.is_some() { MessageKind::Chat } else { MessageKind::Group };
-            let said = Message { kind, body: line.to_owned(), action: message.action, ..Message::default() };
+            let mut said = Message { kind, body: line.to_owned(), action: message.action, ..Message::default() };
+            if part == 0 {
+                said.reply_to.clone_from(&message.reply_to);
+                said.replaces.clone_from(&message.replaces);
+                said.thread.clone_from(&message.thread);
+            }
+            if to.is_none() {
+                self.authors.insert(id.clone(), nick.to_owned());
+            }
             for occupant in self.inside.iter().filter(|o| to.as_ref().is_none_or(|t| *t == o.nick)) {
                 let mut event = occupant.event(from.clone(), Event::Message(Box::new(said.clone())));
                 event.id = Some(id.clone());
@@ -315,6 +326,29 @@ impl Room {
             }
             _ => Ok(ids),
         }
+    }
+
+    /// An author withdraws their own words, a moderator anybody's.
+    fn retract(
+        &mut self,
+        act: &Act<'_>,
+        nick: &str,
+        of: MessageRef,
+        reason: Option<String>,
+        events: &mut Events,
+    ) -> Result<Ids, DeliveryError> {
+        let author = match &of {
+            MessageRef::Foreign { id, .. } => self.authors.get(id),
+            MessageRef::Key(_) => None,
+        };
+        if author.is_some_and(|author| author == nick) {
+            self.tell_echo(act, nick, &Event::Retracted { of, by: None, reason }, events);
+            return Ok(Ids::new());
+        }
+        self.only_moderators(nick)?;
+        let by = Some(Address::Occupant { room: act.id.clone(), nick: nick.to_owned() });
+        self.tell_room(act.id, &Event::Retracted { of, by, reason }, events);
+        Ok(Ids::new())
     }
 
     fn rename(&mut self, act: &Act<'_>, old: &str, new: &str, events: &mut Events) -> Result<Ids, DeliveryError> {
@@ -437,6 +471,16 @@ impl Room {
         let from = Address::Occupant { room: id.clone(), nick: nick.to_owned() };
         let all = self.inside.iter().filter(|o| Some(&o.of) != but);
         events.extend(all.map(|o| (o.host.clone(), o.event(from.clone(), event.clone()))));
+    }
+
+    /// The same, as echo for who did it.
+    fn tell_echo(&self, act: &Act<'_>, nick: &str, event: &Event, events: &mut Events) {
+        let from = Address::Occupant { room: act.id.clone(), nick: nick.to_owned() };
+        for occupant in &self.inside {
+            let mut event = occupant.event(from.clone(), event.clone());
+            event.echo_of = (occupant.of == *act.of).then(|| (act.key.clone(), 0));
+            events.push((occupant.host.clone(), event));
+        }
     }
 
     fn tell_room(&self, id: &RoomId, event: &Event, events: &mut Events) {

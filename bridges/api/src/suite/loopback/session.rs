@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::address::name_of;
 use super::{Loopback, emit};
 use crate::address::{Address, ContactId, RoomId};
-use crate::bridge::Mode;
+use crate::bridge::{Abilities, Mode};
 use crate::error::{BridgeError, DeliveryError, Failure, Refused};
 use crate::host::{Change, Host, Late, LinkState, MessageRef, SessionOf};
 use crate::inbound::{Event, Inbound, RoomChange};
@@ -86,6 +86,14 @@ impl Session<'_> {
             }
             Intent::Raw { line } if line == "lose" => {
                 self.net.rooms.lose_all(self.net, &self.of, false).await;
+                ticket.sent(None);
+            }
+            Intent::Raw { line } if line == "plain" || line == "rich" => {
+                let mut can = Abilities::of(&self.net.profile);
+                if line == "plain" {
+                    (can.reactions, can.corrections, can.retractions, can.replies) = (false, false, false, false);
+                }
+                self.host.able(&self.of, can);
                 ticket.sent(None);
             }
             Intent::Raw { line } => {
@@ -284,7 +292,7 @@ impl Session<'_> {
 fn mirror(intent: &Intent) -> Option<Event> {
     Some(match intent.clone() {
         Intent::Send(message) => Event::Message(message),
-        Intent::Mark { of } => Event::Marked { of },
+        Intent::Mark { of: Some(of), .. } => Event::Marked { of },
         Intent::Typing { on } => Event::Typing { on },
         Intent::React { of, add, remove } => Event::Reacted { of, add, remove },
         Intent::Retract { of, reason } => Event::Retracted { of, by: None, reason },
