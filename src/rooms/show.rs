@@ -127,7 +127,14 @@ pub fn absent(w: &mut StanzaWriter<'_>, stage: &Stage<'_>, to: &str, nick: &str,
         _ => Item::OUTSIDE,
     };
     let new_nick = gone.renamed.map(|(nick, _)| nick::spell(nick));
-    write_item(w, item, None, new_nick.as_deref(), gone.by, gone.words.filter(|w| !w.is_empty() && out && gone.moved.is_none()));
+    write_item(
+        w,
+        item,
+        None,
+        new_nick.as_deref(),
+        gone.by,
+        gone.words.filter(|w| !w.is_empty() && out && gone.moved.is_none()),
+    );
     if let Some(jid) = gone.moved {
         // XEP-0045 section 10.9: a room that is no more, and where one meets instead.
         w.open("destroy", None).attr("jid", jid);

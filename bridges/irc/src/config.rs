@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) rooms_per_user: usize,
     /// The local address to connect from.
     pub(crate) bind: Option<std::net::IpAddr>,
+    /// Each user's connections come from an address of their own below this prefix.
+    pub(crate) user_addresses: Option<(std::net::Ipv6Addr, u8)>,
     /// The first half of the addresses that WEBIRC tells of users.
     pub(crate) webirc_prefix: std::net::Ipv6Addr,
     /// What rooms keep.
@@ -63,6 +65,8 @@ pub(crate) fn read(section: Section<'_>) -> Result<Config, Vec<ConfigError>> {
     let connections_per_network = count(table.integer("connections_per_network", 0, 1_000_000), 0);
     let rooms_per_user = count(table.integer("rooms_per_user", 1, 10_000), 200);
     let bind = table.read("bind", "an IP address of this machine", |v| v.as_str()?.parse().ok());
+    let user_addresses = table
+        .read("user_addresses", "an IPv6 prefix such as \"2001:db8:1::/64\"", |v| crate::listen::prefix(v.as_str()?));
     let expected = "an IPv6 address whose first 64 bits are the prefix, such as \"fd69:7368:6d75:7300::\"";
     let webirc_prefix = table.read("webirc_prefix", expected, |v| v.as_str()?.parse().ok());
     let mut history = History { record: true, max_on_join: 20 };
@@ -87,6 +91,7 @@ pub(crate) fn read(section: Section<'_>) -> Result<Config, Vec<ConfigError>> {
         connections_per_network,
         rooms_per_user,
         bind,
+        user_addresses,
         // Unique local addresses (RFC 4193) belong to nobody outside.
         webirc_prefix: webirc_prefix.unwrap_or(std::net::Ipv6Addr::new(0xfd69, 0x7368, 0x6d75, 0x7300, 0, 0, 0, 0)),
         history,

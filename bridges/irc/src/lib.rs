@@ -99,6 +99,12 @@ fn profile(config: &Config) -> Profile {
     profile.contacts = Contacts::AcceptAll;
     profile.max_text = MAX_TEXT;
     profile.typing = true;
+    // What a server lacks of these each connection says (`Gateway::able`).
+    profile.reactions = true;
+    profile.retractions = true;
+    profile.replies = true;
+    profile.markers = true;
+    profile.corrections = true;
     profile.correction_prefix = "* ";
     // A join waits for the connection: three ports, a login, the lines of the network's services.
     profile.answer_within = Duration::from_secs(115);

@@ -78,6 +78,23 @@ pub(crate) fn webirc(host: &Host, user: &BareJid, prefix: Ipv6Addr) -> (String, 
     (format!("{}.{domain}", hex::encode(&mac[..4])), octets.into())
 }
 
+/// The address from which a user's connections come: below the prefix, the same for ever. The machine must have all of them
+/// (`ip -6 route add local 2001:db8:1::/64 dev lo`).
+pub(crate) fn own_address(host: &Host, user: &BareJid, (prefix, length): (Ipv6Addr, u8)) -> Ipv6Addr {
+    let mac = host.mac("address", user.as_str().as_bytes());
+    let mut own = [0; 16];
+    own.copy_from_slice(&mac[..16]);
+    let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+    let bits = (u128::from(prefix) & mask) | (u128::from_be_bytes(own) & !mask);
+    bits.into()
+}
+
+/// `2001:db8:1::/64`.
+pub(crate) fn prefix(text: &str) -> Option<(Ipv6Addr, u8)> {
+    let (address, length) = text.split_once('/')?;
+    Some((address.parse().ok()?, length.parse().ok().filter(|l| *l <= 128)?))
+}
+
 /// Answers until `stop`.
 pub(crate) async fn serve(bind: SocketAddr, idents: Arc<Idents>, stop: CancellationToken) -> Result<(), BridgeError> {
     let listener = TcpListener::bind(bind)

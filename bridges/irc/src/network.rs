@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::People;
 use isthmus_bridge::{NetworkId, SessionOf};
@@ -65,6 +65,28 @@ pub(crate) struct Network {
     /// What is stored of it was read.
     pub(crate) remembered: AtomicBool,
     connected: AtomicUsize,
+    policy: Mutex<Option<Policy>>,
+}
+
+/// What a server has said of strict transport security (IRCv3 `sts`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// The host that was spoken to.
+    pub(crate) host: String,
+    /// Its port for TLS.
+    pub(crate) port: u16,
+    /// Until then no other way is taken.
+    pub(crate) until: SystemTime,
+}
+
+impl Policy {
+    /// As it was kept.
+    pub(crate) fn read(kept: &[u8]) -> Option<Self> {
+        let kept: serde_json::Value = serde_json::from_slice(kept).ok()?;
+        let until = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(kept["until"].as_u64()?))?;
+        let port = u16::try_from(kept["port"].as_u64()?).ok()?;
+        Some(Self { host: kept["host"].as_str()?.to_owned(), port, until })
+    }
 }
 
 impl Network {
@@ -91,6 +113,16 @@ impl Network {
     /// What a host resolves to.
     pub(crate) fn learn(&self, host: &str, all: Vec<IpAddr>, now: Instant) {
         *lock(&self.resolved) = Some((host.to_owned(), all, now));
+    }
+
+    /// Its policy, as far as it is known.
+    pub(crate) fn policy(&self) -> Option<Policy> {
+        lock(&self.policy).clone()
+    }
+
+    /// Another policy, or none.
+    pub(crate) fn keep_policy(&self, policy: Option<Policy>) {
+        *lock(&self.policy) = policy;
     }
 
     /// Takes a place among those who are connected; `None` where `most` are already (0: no bound).

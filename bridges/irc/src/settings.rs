@@ -27,6 +27,10 @@ pub(crate) const ENCODING_OUT: &str = "encoding_out";
 pub(crate) const FORMATTING: &str = "formatting";
 pub(crate) const SEND_FORMATTING: &str = "send_formatting";
 pub(crate) const MAX_LINES: &str = "max_lines";
+pub(crate) const LONG_TEXTS: &str = "long_texts";
+pub(crate) const CORRECTIONS: &str = "corrections";
+pub(crate) const REACTIONS: &str = "reactions";
+pub(crate) const IGNORE: &str = "ignore";
 pub(crate) const AWAY: &str = "away";
 pub(crate) const KEY: &str = "key";
 pub(crate) const WEBIRC: &str = "webirc_password";
@@ -36,6 +40,17 @@ pub(crate) const MAX_HISTORY: &str = "max_history_length";
 
 /// [`FORMATTING`]: XEP-0393.
 pub(crate) const STYLING: &str = "styling";
+
+/// [`LONG_TEXTS`]: always line by line.
+pub(crate) const LINES: &str = "lines";
+/// [`LONG_TEXTS`]: a link to the text, where it makes too many lines.
+pub(crate) const PASTE: &str = "paste";
+/// [`CORRECTIONS`]: `s/old/new/`.
+pub(crate) const SED: &str = "sed";
+/// [`CORRECTIONS`]: the old message is withdrawn, where the server can, and the new one sent.
+pub(crate) const REDACT: &str = "redact";
+/// [`REACTIONS`]: told by `/me` where the server has none.
+pub(crate) const ACTION: &str = "action";
 
 /// [`PORTS`] where nobody chose: plain text as a last resort, and nothing secret over it.
 const IMPLICIT_PORTS: &str = "6667 (no secrets)";
@@ -86,6 +101,36 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
         ),
         Setting::new(SEND_FORMATTING, SettingKind::Bool, ALL, "false"),
         Setting::new(MAX_LINES, SettingKind::Number { min: 1, max: 100 }, NET, "5"),
+        Setting::new(
+            LONG_TEXTS,
+            SettingKind::Choice(&[
+                ("multiline", "One message where the network can, else lines"),
+                (LINES, "Lines"),
+                (PASTE, "One message where the network can, else lines, else a link to the text"),
+            ]),
+            NET,
+            "multiline",
+        ),
+        Setting::new(
+            CORRECTIONS,
+            SettingKind::Choice(&[
+                ("star", "* and the whole message"),
+                (SED, "s/old/new/"),
+                (REDACT, "Withdraw the old message where the network can, and send the new one"),
+            ]),
+            NET,
+            "star",
+        ),
+        Setting::new(
+            REACTIONS,
+            SettingKind::Choice(&[
+                ("none", "Only where the network has reactions"),
+                (ACTION, "Told in words where the network has none"),
+            ]),
+            NET,
+            "none",
+        ),
+        Setting::new(IGNORE, SettingKind::Lines, NET, ""),
         Setting::new(AWAY, SettingKind::Bool, NET, "true"),
         Setting::new(WEBIRC, SettingKind::Secret, one_net, "").admin_only(),
         Setting::new(KEY, SettingKind::Secret, &[Room], ""),

@@ -50,10 +50,9 @@ impl Rooms<'_> {
 
     fn changed(&self, of: &SessionOf, room: &RoomId, nick: Option<&str>, change: &RoomChange) -> Result<(), Full> {
         let came_or_went = match change {
-            RoomChange::Joined
-            | RoomChange::Lost { .. }
-            | RoomChange::Refused { .. }
-            | RoomChange::Moved { .. } => true,
+            RoomChange::Joined | RoomChange::Lost { .. } | RoomChange::Refused { .. } | RoomChange::Moved { .. } => {
+                true
+            }
             RoomChange::Left { .. } => !self.is_inside(of, room),
             _ => false,
         };

@@ -33,6 +33,12 @@ caps! {
     SASL = 15, "sasl";
     EXTENDED_MONITOR = 16, "extended-monitor";
     PRE_AWAY = 17, "draft/pre-away";
+    LABELS = 18, "labeled-response";
+    MULTILINE = 19, "draft/multiline";
+    REDACTION = 20, "draft/message-redaction";
+    HISTORY = 21, "draft/chathistory";
+    READ_MARKER = 22, "draft/read-marker";
+    RENAME = 23, "draft/channel-rename";
 }
 
 impl Caps {
@@ -63,6 +69,8 @@ pub(crate) struct Negotiation {
     pub(crate) active: Caps,
     /// The value of `sasl`: its mechanisms, where the server names them.
     pub(crate) mechanisms: Box<str>,
+    /// Bytes and lines of one message (`draft/multiline`), at most; 0: no bound.
+    pub(crate) multiline: (u32, u32),
     /// Requests that are not answered.
     open: u8,
     listed: bool,
@@ -121,8 +129,15 @@ impl Negotiation {
 
     fn offer(&mut self, name: &str) {
         let (name, value) = name.split_once('=').unwrap_or((name, ""));
-        if name == "sasl" {
-            self.mechanisms = value.into();
+        match name {
+            "sasl" => self.mechanisms = value.into(),
+            "draft/multiline" => {
+                let number = |key: &str| {
+                    value.split(',').find_map(|part| part.strip_prefix(key)?.parse().ok()).unwrap_or_default()
+                };
+                self.multiline = (number("max-bytes="), number("max-lines="));
+            }
+            _ => {}
         }
         if let Some(cap) = Caps::of(name) {
             self.offered.set(cap, true);

@@ -77,8 +77,14 @@ pub(crate) struct Isupport {
     pub(crate) nick_len: u16,
     pub(crate) topic_len: u16,
     pub(crate) monitor: u16,
-    /// LIST does not end the connection on its own length.
+    /// The server does not mind how fast lines come.
     pub(crate) safe_rate: bool,
+    /// Only UTF-8 is taken (IRCv3 UTF8ONLY).
+    pub(crate) utf8_only: bool,
+    /// Clients' tags that do not pass, as the server writes them (CLIENTTAGDENY).
+    pub(crate) denied_tags: Box<str>,
+    /// Lines that one CHATHISTORY gives, at most; 0: no bound.
+    pub(crate) history: u16,
 }
 
 impl Default for Isupport {
@@ -94,6 +100,9 @@ impl Default for Isupport {
             topic_len: 0,
             monitor: 0,
             safe_rate: false,
+            utf8_only: false,
+            denied_tags: "".into(),
+            history: 0,
         }
     }
 }
@@ -120,6 +129,9 @@ impl Isupport {
                 "TOPICLEN" => self.topic_len = value.parse().unwrap_or(0),
                 "MONITOR" => self.monitor = value.parse().unwrap_or(100),
                 "SAFERATE" => self.safe_rate = true,
+                "CLIENTTAGDENY" => self.denied_tags = value.into(),
+                "UTF8ONLY" => self.utf8_only = true,
+                "CHATHISTORY" | "draft/CHATHISTORY" => self.history = value.parse().unwrap_or(0),
                 _ => {}
             }
         }

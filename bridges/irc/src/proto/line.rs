@@ -8,6 +8,7 @@ const MAX_PARAMS: usize = 15;
 /// A line, taken apart. Absent parts are empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
+    whole: &'a str,
     tags: &'a str,
     /// Who sent it: `nick!user@host` or a server's name.
     pub(crate) source: Source<'a>,
@@ -79,7 +80,24 @@ impl<'a> Line<'a> {
             count += 1;
             rest = after;
         }
-        Some(Self { tags, source, command, params, count: count as u8 })
+        Some(Self { whole: text, tags, source, command, params, count: count as u8 })
+    }
+
+    /// This line's tags and source with another command: what several lines together say.
+    pub(crate) fn saying(&self, command: &'a str, target: &'a str, text: &'a str) -> Self {
+        let mut params = [""; MAX_PARAMS];
+        (params[0], params[1]) = (target, text);
+        Self { whole: self.whole, tags: self.tags, source: self.source, command, params, count: 2 }
+    }
+
+    /// The line as it was read.
+    pub(crate) fn whole(&self) -> &'a str {
+        self.whole
+    }
+
+    /// Whether it has any tag.
+    pub(crate) fn is_tagged(&self) -> bool {
+        !self.tags.is_empty()
     }
 
     /// All parameters.

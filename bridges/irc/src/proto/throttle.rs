@@ -36,6 +36,11 @@ impl Bucket {
         self.rate = rate;
     }
 
+    /// This many more are spent, whether they are there or not: what goes out as one and counts as several.
+    pub(crate) fn spend(&mut self, tokens: u32, now: Instant) {
+        self.full_at = self.full_at.max(now) + self.rate.every.saturating_mul(tokens);
+    }
+
     /// Takes one token, or says when there is one.
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
         let full_at = self.full_at.max(now);

@@ -20,6 +20,15 @@ pub(crate) fn server_time(text: &str) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(millis))
 }
 
+/// The same, written.
+pub(crate) fn iso(at: SystemTime) -> String {
+    let millis = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.subsec_millis());
+    let text = utc(at);
+    let (date, rest) = text.split_once(' ').unwrap_or((&text, ""));
+    let clock = rest.split(' ').next().unwrap_or_default();
+    format!("{date}T{clock}.{millis:03}Z")
+}
+
 /// Seconds since the epoch, as in 317 and 333.
 pub(crate) fn epoch(text: &str) -> Option<SystemTime> {
     let seconds: u64 = text.parse().ok().filter(|s| *s < 1 << 40)?;
@@ -87,6 +96,7 @@ mod tests {
         for text in ["2011-10-19T16:40:51Z", "2024-02-29T00:00:00Z", "1999-12-31T23:59:59Z"] {
             let at = server_time(text).expect("a time");
             assert_eq!(utc(at), text.replace('T', " ").replace('Z', " UTC"));
+            assert_eq!(iso(at), text.replace('Z', ".000Z"));
         }
     }
 }

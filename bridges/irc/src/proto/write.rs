@@ -3,6 +3,9 @@
 /// A line without its tags may have this many bytes, its end included (RFC 1459 section 2.3).
 pub(crate) const MAX: usize = 512;
 
+/// Tags of one line, at most.
+const MAX_TAGS: usize = 4_000;
+
 /// A line of a command and its parameters, with its end. All but the last parameter are single words; the last may be anything.
 pub(crate) fn line(command: &str, params: &[&str]) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + params.last().map_or(0, |p| p.len()));
@@ -39,12 +42,51 @@ pub(crate) fn text(command: &str, words: &[&str], text: &[u8]) -> Vec<u8> {
 }
 
 /// A message of tags alone (IRCv3 message-tags).
-pub(crate) fn tags(tags: &str, target: &str) -> Vec<u8> {
-    let mut out = format!("@{tags} TAGMSG ").into_bytes();
-    push_word(&mut out, target);
-    cut(&mut out);
-    out.extend_from_slice(b"\r\n");
+pub(crate) fn tags(tags: &[(&str, &str)], target: &str) -> Vec<u8> {
+    tagged(tags, line("TAGMSG", &[target]))
+}
+
+/// The line with these tags before it; a tag without a value has an empty one. Tags that do not fit into what a client may send (4,094 bytes,
+/// IRCv3 message-tags "Size limit") are left out.
+pub(crate) fn tagged(tags: &[(&str, &str)], line: Vec<u8>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(line.len() + 64);
+    for (key, value) in tags {
+        let mut tag = vec![if out.is_empty() { b'@' } else { b';' }];
+        tag.extend_from_slice(key.as_bytes());
+        if !value.is_empty() {
+            tag.push(b'=');
+            escape(value, &mut tag);
+        }
+        if out.len() + tag.len() < MAX_TAGS {
+            out.append(&mut tag);
+        }
+    }
+    match line.strip_prefix(b"@") {
+        _ if out.is_empty() => return line,
+        Some(tagged) => {
+            out.push(b';');
+            out.extend_from_slice(tagged);
+        }
+        None => {
+            out.push(b' ');
+            out.extend_from_slice(&line);
+        }
+    }
     out
+}
+
+/// The escapes of tag values (IRCv3 message-tags, "Escaping values"); NUL cannot be said.
+fn escape(value: &str, out: &mut Vec<u8>) {
+    for b in value.bytes().filter(|b| *b != 0) {
+        match b {
+            b';' => out.extend_from_slice(b"\\:"),
+            b' ' => out.extend_from_slice(b"\\s"),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b => out.push(b),
+        }
+    }
 }
 
 /// A line that a user typed; `None` where it is more than one or nothing.
@@ -103,6 +145,10 @@ mod tests {
         assert_eq!(raw("WHOIS ann"), Some(b"WHOIS ann\r\n".to_vec()));
         assert_eq!((raw("a\nb"), raw(" "), raw("a\0")), (None, None, None));
         assert_eq!(text("PRIVMSG", &["#c"], b"hi"), b"PRIVMSG #c :hi\r\n");
+        assert_eq!(tags(&[("+typing", "active")], "#c"), b"@+typing=active TAGMSG #c\r\n");
+        assert_eq!(tags(&[("a", "; \r\n\\\0"), ("b", "")], "x y"), b"@a=\\:\\s\\r\\n\\\\;b TAGMSG :x y\r\n");
+        assert_eq!(tagged(&[("a", "1")], b"@b=2 X\r\n".to_vec()), b"@a=1;b=2 X\r\n");
+        assert_eq!(tagged(&[], b"X\r\n".to_vec()), b"X\r\n");
     }
 
     proptest! {

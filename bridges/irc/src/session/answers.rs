@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use isthmus_bridge::query::Part;
-use isthmus_bridge::{DeliveryError, Failure, Reply, Text, Ticket, Values};
+use isthmus_bridge::{DeliveryError, Failure, ForeignMessageId, Reply, Text, Ticket, Values};
 use tokio::time::Instant;
 
 use super::Session;
-use super::link::Phase;
+use super::link::{self, Phase};
+use crate::address::room_id;
 use crate::proto::line::Line;
 use crate::translate::formatting;
 
@@ -19,23 +20,65 @@ pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(60);
 /// Something that waits.
 pub(super) struct Pending {
     pub(super) what: What,
+    /// The label of the line that asked; 0: none.
+    label: u32,
     ticket: Option<Ticket>,
     pub(super) until: Instant,
 }
 
 /// For what. Names are folded.
 pub(super) enum What {
-    Part { room: Box<str> },
+    Part {
+        room: Box<str>,
+    },
     Nick,
-    Topic { room: Box<str> },
-    Mode { room: Box<str> },
-    Kick { room: Box<str>, nick: Box<str> },
-    Invite { room: Box<str>, nick: Box<str> },
-    Whois { nick: Box<str>, facts: Box<Values>, reply: Reply, only: Option<&'static str> },
-    List { filter: Option<Box<str>>, reply: Reply },
-    Bans { room: Box<str>, reply: Reply },
-    Modes { room: Box<str>, reply: Reply },
-    Ctcp { nick: Box<str>, command: &'static str, asked: Instant, reply: Reply },
+    Topic {
+        room: Box<str>,
+    },
+    Mode {
+        room: Box<str>,
+    },
+    Kick {
+        room: Box<str>,
+        nick: Box<str>,
+    },
+    Invite {
+        room: Box<str>,
+        nick: Box<str>,
+    },
+    /// A withdrawal, of this message in this room or with this nick.
+    Redact {
+        target: Box<str>,
+        id: ForeignMessageId,
+    },
+    /// A reaction, which some servers do not confirm.
+    React {
+        target: Box<str>,
+    },
+    Whois {
+        nick: Box<str>,
+        facts: Box<Values>,
+        reply: Reply,
+        only: Option<&'static str>,
+    },
+    List {
+        filter: Option<Box<str>>,
+        reply: Reply,
+    },
+    Bans {
+        room: Box<str>,
+        reply: Reply,
+    },
+    Modes {
+        room: Box<str>,
+        reply: Reply,
+    },
+    Ctcp {
+        nick: Box<str>,
+        command: &'static str,
+        asked: Instant,
+        reply: Reply,
+    },
 }
 
 impl What {
@@ -44,6 +87,8 @@ impl What {
         match self {
             Self::Part { room }
             | Self::Topic { room }
+            | Self::Redact { target: room, .. }
+            | Self::React { target: room }
             | Self::Mode { room }
             | Self::Bans { room, .. }
             | Self::Modes { room, .. } => **room == *name,
@@ -77,15 +122,17 @@ impl Pending {
 }
 
 impl Session {
-    /// A ticket waits for this.
-    pub(super) fn expect(&mut self, what: What, ticket: Ticket) {
-        self.pending.push(Pending { what, ticket: Some(ticket), until: Instant::now() + PATIENCE });
+    /// Sends a line whose answer a ticket waits for.
+    pub(super) fn send_for(&mut self, line: Vec<u8>, what: What, ticket: Ticket) {
+        let label = self.link.as_mut().map_or(0, |l| l.label());
+        self.send(link::label(label, line));
+        self.pending.push(Pending { what, label, ticket: Some(ticket), until: Instant::now() + PATIENCE });
     }
 
     /// A question waits for this.
     pub(super) fn expect_answer(&mut self, what: What, patience: Option<Duration>) {
         let until = Instant::now() + patience.unwrap_or(PATIENCE);
-        self.pending.push(Pending { what, ticket: None, until });
+        self.pending.push(Pending { what, label: 0, ticket: None, until });
     }
 
     /// The first that waits for this has its answer.
@@ -95,6 +142,34 @@ impl Session {
         {
             ticket.sent(None);
         }
+    }
+
+    /// The server has answered the line with this label, and it was no refusal: what names its own answer goes on waiting for that.
+    pub(super) fn answered(&mut self, label: u32) {
+        if label == 0 {
+            return;
+        }
+        if let Some(at) = self.pending.iter().position(|p| p.label == label)
+            && let Some(ticket) = self.pending.remove(at).ticket
+        {
+            return ticket.sent(None);
+        }
+        self.words_answered(label);
+    }
+
+    /// The line with this label is refused.
+    fn refuse_label(&mut self, error: &DeliveryError) -> bool {
+        let label = self.label;
+        if label == 0 {
+            return false;
+        }
+        self.refuse_labelled(error, label) || self.refuse_said(error, |said| said.label == label)
+    }
+
+    fn refuse_labelled(&mut self, error: &DeliveryError, label: u32) -> bool {
+        let Some(at) = self.pending.iter().position(|p| p.label == label) else { return false };
+        self.pending.remove(at).fail(error);
+        true
     }
 
     /// The first of these fails.
@@ -116,7 +191,15 @@ impl Session {
         let (late, still): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.pending).into_iter().partition(|p| p.until <= now);
         self.pending = still;
-        late.into_iter().for_each(|p| p.fail(&error));
+        for pending in late {
+            match pending {
+                // Not every server says that it has taken one of these; all say when they have not.
+                Pending { what: What::Redact { .. } | What::React { .. }, ticket: Some(ticket), .. } => {
+                    ticket.sent(None)
+                }
+                pending => pending.fail(&error),
+            }
+        }
         self.close_if_unused();
     }
 
@@ -187,6 +270,9 @@ impl Session {
         }
         let error = refusal(number, line.last(), line.command);
         let (first, second) = (line.param(1), line.param(2));
+        if self.refuse_label(&error) {
+            return;
+        }
         if matches!(number, 431..=433 | 435..=438 | 447 | 484) && self.refuse(&error, |w| matches!(w, What::Nick)) {
             return;
         }
@@ -218,25 +304,41 @@ impl Session {
     /// `FAIL JOIN CHANNEL_IS_FULL #c :words` and its sisters (IRCv3 standard replies).
     pub(super) fn on_standard_reply(&mut self, line: &Line<'_>) {
         let words = format!("{}: {}", line.param(0), line.last());
-        if line.command.eq_ignore_ascii_case("FAIL") {
-            let error = DeliveryError::new(
-                Failure::Rejected,
-                Text::plain(formatting::from_irc(line.last(), false).into_owned()),
-            )
-            .with_code(line.param(1));
-            let context: Vec<String> =
-                line.params().get(2..).unwrap_or_default().iter().map(|p| (*p).to_owned()).collect();
-            for name in context {
-                let folded = self.fold(&name);
-                if self.join_refused(&name, &error, None)
-                    || self.refuse(&error, |w| w.names(&folded))
-                    || self.refuse_words(&name, &error)
-                {
-                    return;
-                }
-            }
+        if line.command.eq_ignore_ascii_case("FAIL") && self.on_fail(line) {
+            return;
         }
         self.server_says(line.source.0, &words);
+    }
+
+    /// Whether somebody waited for it, and knows now.
+    fn on_fail(&mut self, line: &Line<'_>) -> bool {
+        let (command, code) = (line.param(0), line.param(1));
+        let words = Text::plain(formatting::from_irc(line.last(), false).into_owned());
+        let error = DeliveryError::new(standard_failure(code), words).with_code(code);
+        if self.refuse_label(&error) {
+            return true;
+        }
+        let context = line.params().get(2..line.params().len().saturating_sub(1)).unwrap_or_default();
+        match command {
+            "JOIN" if code == "CHANNEL_RENAMED" => {
+                let redirect = room_id(context.get(1).copied().unwrap_or_default(), &self.of.network);
+                return self.join_refused(context.first().copied().unwrap_or_default(), &error, redirect);
+            }
+            "CHATHISTORY" => {
+                context.iter().for_each(|name| self.no_history(name));
+                return true;
+            }
+            // The one message that was sent as a batch and that nothing was heard of.
+            "BATCH" => return self.refuse_said(&error, |said| said.batch),
+            "MARKREAD" => return true,
+            _ => {}
+        }
+        context.iter().any(|name| {
+            let folded = self.fold(name);
+            self.join_refused(name, &error, None)
+                || self.refuse(&error, |w| w.names(&folded))
+                || self.refuse_words(name, &error)
+        })
     }
 
     fn on_inviting(&mut self, line: &Line<'_>) {
@@ -374,6 +476,20 @@ impl Session {
         let What::Ctcp { command, asked, mut reply, .. } = self.pending.remove(at).what else { return };
         reply.part(if command == "PING" { Part::RoundTrip(asked.elapsed()) } else { Part::Words(Text::plain(words)) });
         reply.done();
+    }
+}
+
+/// What a code of standard replies means.
+fn standard_failure(code: &str) -> Failure {
+    match code {
+        "INVALID_TARGET" | "UNKNOWN_MSGID" | "NO_SUCH_NICK" => Failure::NoSuchRecipient,
+        "REDACT_FORBIDDEN" | "REDACT_WINDOW_EXPIRED" | "PRIVS_NEEDED" => Failure::Forbidden,
+        "ACCOUNT_REQUIRED" | "NEED_REGISTRATION" => Failure::NotRegistered,
+        "CHANNEL_IS_FULL" => Failure::Full,
+        "MULTILINE_MAX_BYTES" | "MULTILINE_MAX_LINES" => Failure::TooLong { limit: 0 },
+        "RATE_LIMITED" => Failure::Throttled { retry_after: Duration::from_secs(60) },
+        "UNKNOWN_COMMAND" | "DISABLED" => Failure::Unsupported,
+        _ => Failure::Rejected,
     }
 }
 

@@ -3,6 +3,7 @@
 use isthmus_bridge::Text;
 
 use super::Session;
+use super::batch::label_of;
 use crate::proto::line::Line;
 use crate::proto::write;
 use crate::settings;
@@ -24,6 +25,20 @@ impl Session {
     }
 
     fn on_line(&mut self, line: &Line<'_>) {
+        if !line.is_tagged() {
+            return self.on_command(line);
+        }
+        self.label = label_of(line).unwrap_or_default();
+        if !self.in_batch(line) {
+            self.on_command(line);
+            if self.folds {
+                self.count_touched(line);
+            }
+        }
+        (self.label, self.backlog) = (0, false);
+    }
+
+    fn on_command(&mut self, line: &Line<'_>) {
         if let Ok(number) = line.command.parse::<u16>() {
             return self.on_number(line, number);
         }
@@ -47,8 +62,16 @@ impl Session {
             "TAGMSG" => self.on_tags(line),
             "WALLOPS" => self.on_wallops(line),
             "FAIL" | "WARN" | "NOTE" => self.on_standard_reply(line),
-            // A sign of life; a name that is not shown; brackets around lines that each say enough.
-            "PONG" | "SETNAME" | "BATCH" | "ACK" => {}
+            "REDACT" => self.on_redact(line),
+            "MARKREAD" => self.on_read_marker(line),
+            "RENAME" => self.on_rename(line),
+            "BATCH" => {
+                self.in_batch(line);
+                (self.label, self.backlog) = (0, false);
+            }
+            "ACK" => self.answered(self.label),
+            // A sign of life; a name that is not shown.
+            "PONG" | "SETNAME" => {}
             _ => self.server_says(line.source.0, &format!("{} {}", line.command, line.words(0))),
         }
     }

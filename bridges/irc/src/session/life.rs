@@ -14,6 +14,7 @@ use super::Session;
 use super::link::{self, Link, Phase};
 use crate::certificate::Certificate;
 use crate::connect::{Connected, NoConnection, Target, dial};
+use crate::network::Policy;
 use crate::proto::throttle::Bucket;
 use crate::proto::write;
 use crate::settings;
@@ -26,6 +27,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_se
 const GOOD: Duration = Duration::from_secs(60);
 /// Where the bridge remembers that a network has spoken TLS.
 pub(super) const SPACE_TLS: &str = "spoke-tls";
+
+/// Where the bridge keeps what servers say of strict transport security.
+pub(super) const SPACE_STS: &str = "sts";
 
 /// The connection being made; boxed, so that a session that has one is no larger for it.
 pub(super) type Dialing = Pin<Box<dyn Future<Output = Result<Connected, NoConnection>> + Send>>;
@@ -68,7 +72,11 @@ impl Session {
         if spoke_tls && has_tls {
             left.retain(|(_, tls)| *tls);
         }
-        self.attempt = Some(Box::new(Attempt { host: self.server_host(), left, now: (0, false), last: None }));
+        let host = self.server_host();
+        if let Some(policy) = self.network.policy().filter(|p| p.host == host && p.until > self.host.now()) {
+            left = VecDeque::from([(policy.port, true)]);
+        }
+        self.attempt = Some(Box::new(Attempt { host, left, now: (0, false), last: None }));
         self.reports.push(LinkState::Connecting);
         self.next_port();
     }
@@ -94,7 +102,10 @@ impl Session {
             tls: tls.then_some(check),
             certificate: self.certificate.clone(),
             allow_private: self.shared.config.allow_private_networks,
-            bind: self.shared.config.bind,
+            bind: match self.shared.config.user_addresses {
+                Some(prefix) => Some(crate::listen::own_address(&self.host, &self.of.user, prefix).into()),
+                None => self.shared.config.bind,
+            },
         };
         self.dialing = Some(Box::pin(dial(target, self.network.clone())));
         self.progress(
@@ -275,7 +286,9 @@ impl Session {
         }
         self.nobody_is_seen();
         self.talks.clear();
-        self.aways.clear();
+        if let Some(rare) = &mut self.rare {
+            rare.aways.clear();
+        }
         self.unasked.clear();
     }
 
@@ -382,6 +395,11 @@ impl Session {
             && let Ok(Some(_)) = self.host.load(SPACE_TLS, &network).await
         {
             self.network.spoke_tls.store(true, Ordering::Relaxed);
+        }
+        if self.network.policy().is_none()
+            && let Ok(Some(kept)) = self.host.load(SPACE_STS, &network).await
+        {
+            self.network.keep_policy(Policy::read(&kept));
         }
         match Certificate::load(&self.host, &self.of.user, &self.of.network).await {
             Ok(own) => self.certificate = own,

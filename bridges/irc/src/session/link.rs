@@ -12,14 +12,16 @@ use isthmus_bridge::{DeliveryKey, ForeignMessageId, RoomId, Ticket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::batch::Batch;
 use crate::connect::{Connected, Io};
 use crate::listen::Known;
 use crate::network::Place;
-use crate::proto::caps::Negotiation;
+use crate::proto::caps::{Caps, Negotiation};
 use crate::proto::isupport::Isupport;
 use crate::proto::reader::LineReader;
 use crate::proto::sasl::Login;
 use crate::proto::throttle::Bucket;
+use crate::proto::write;
 
 /// A server that says nothing for this time is asked.
 pub(crate) const SILENCE: Duration = Duration::from_secs(80);
@@ -54,6 +56,8 @@ pub(crate) struct Queued {
     pub(crate) said: Option<Box<Said>>,
     /// Nobody waits for it: everything else goes first.
     pub(crate) quiet: bool,
+    /// It counts as this many lines more: a batch goes out as one.
+    pub(crate) more: u32,
 }
 
 /// A user's words on their way: one line of a message.
@@ -68,12 +72,21 @@ pub(crate) struct Said {
     pub(crate) action: bool,
     pub(crate) key: DeliveryKey,
     pub(crate) part: u16,
+    /// The label that the server repeats with its answer; 0: none.
+    pub(crate) label: u32,
+    /// It is a whole message of many lines.
+    pub(crate) batch: bool,
     /// With the last line only.
     pub(crate) ticket: Option<Ticket>,
     /// Ids of the lines before it.
     pub(crate) ids: Vec<ForeignMessageId>,
     /// Unless something else is heard by then, it is as it is.
     pub(crate) until: Instant,
+}
+
+/// A label as it is written; nothing where there is none.
+pub(crate) fn label(number: u32, line: Vec<u8>) -> Vec<u8> {
+    if number == 0 { line } else { write::tagged(&[("label", &number.to_string())], line) }
 }
 
 /// One connection.
@@ -92,6 +105,11 @@ pub(crate) struct Link {
     pub(crate) host: Option<Box<str>>,
     pub(crate) server: Arc<Isupport>,
     pub(crate) cap: Negotiation,
+    /// Labels given so far.
+    pub(crate) labels: u32,
+    /// Batches of the server's that are open.
+    #[allow(clippy::box_collection, reason = "8 bytes instead of 24 in every idle connection")]
+    pub(crate) batches: Option<Box<Vec<Batch>>>,
     pub(crate) login: Option<Box<Login>>,
     /// Words that were sent, and whose end is not known.
     pub(crate) said: VecDeque<Box<Said>>,
@@ -149,6 +167,8 @@ impl Link {
             host: None,
             server: Arc::default(),
             cap: Negotiation::default(),
+            labels: 0,
+            batches: None,
             login: None,
             said: VecDeque::new(),
             held: Vec::new(),
@@ -174,12 +194,12 @@ impl Link {
 
     /// A line in its turn.
     pub(crate) fn later(&mut self, line: Vec<u8>) {
-        self.enqueue(Queued { line, said: None, quiet: false });
+        self.enqueue(Queued { line, said: None, quiet: false, more: 0 });
     }
 
     /// A line for which nobody waits: after a return to many rooms it must not stand before the user's words.
     pub(crate) fn sometime(&mut self, line: Vec<u8>) {
-        self.queue.push_back(Queued { line, said: None, quiet: true });
+        self.queue.push_back(Queued { line, said: None, quiet: true, more: 0 });
     }
 
     /// In its turn, before what nobody waits for.
@@ -194,6 +214,9 @@ impl Link {
             if self.bucket.take(now).is_err() {
                 return;
             }
+            if next.more > 0 {
+                self.bucket.spend(next.more, now);
+            }
             self.out.extend_from_slice(&next.line);
             if let Some(said) = self.queue.pop_front().and_then(|q| q.said) {
                 wrote(said);
@@ -202,6 +225,22 @@ impl Link {
         if self.queue.capacity() > 16 {
             self.queue = VecDeque::new();
         }
+    }
+
+    /// Whether a client's tag (named without its `+`) passes this server: it may deny some, or all but some (CLIENTTAGDENY).
+    pub(crate) fn takes_tag(&self, name: &str) -> bool {
+        let denied = &self.server.denied_tags;
+        let is = |entry: &str| denied.split(',').any(|one| one == entry);
+        self.cap.active.has(Caps::TAGS) && if is("*") { is(&format!("-{name}")) } else { !is(name) }
+    }
+
+    /// A label for the next line; 0 where the server does not repeat them.
+    pub(crate) fn label(&mut self) -> u32 {
+        if !self.cap.active.has(Caps::LABELS) || !self.cap.active.has(Caps::BATCH) {
+            return 0;
+        }
+        self.labels = self.labels.wrapping_add(1).max(1);
+        self.labels
     }
 
     /// When the next line may go.

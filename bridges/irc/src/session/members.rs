@@ -55,11 +55,16 @@ impl Session {
         }
         let change = RoomChange::Left { status: self.words(line.param(0)), how: Departure::Quit, by: None };
         for from in self.rooms_of(nick, |view, people| view.leave(people, nick).is_some()) {
+            if let (true, Address::Occupant { room, .. }) = (self.folds, &from) {
+                self.rare().touched.push(room.clone());
+            }
             self.emit(from, Event::Room(change.clone()));
         }
         self.people.forget(nick);
         let folded = self.fold(nick);
-        self.aways.retain(|(known, _)| *known != folded);
+        if let Some(rare) = &mut self.rare {
+            rare.aways.retain(|(known, _)| *known != folded);
+        }
         self.regain(nick);
     }
 
@@ -169,6 +174,8 @@ impl Session {
             self.emit(room_address.clone(), Event::Room(RoomChange::Settings));
         }
         match self.rooms.get_mut(&folded) {
+            // Ranks that come back with many people after a netsplit are seen, and not told one by one.
+            _ if self.folds => {}
             // A new channel gets its modes before its list of names.
             Some(room) if room.stage != Stage::Inside => {
                 if room.notes.len() < MAX_NOTES {
@@ -246,6 +253,9 @@ impl Session {
             let text = Text::key("invited").with("nick", line.param(0)).with("by", nick);
             let from = room.address();
             return self.notice_from(from, text);
+        }
+        if self.is_ignored(line) {
+            return;
         }
         let from = contact_id(nick, &self.of.network).map_or_else(|| self.network_address(), Address::Contact);
         self.emit(from, Event::Invited { room: id, reason: None, password: None });

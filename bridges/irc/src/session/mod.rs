@@ -9,14 +9,21 @@
 //! | `rooms` | joins and partings, in any stage |
 //! | `members` | who is inside, modes, subjects |
 //! | `chat` | words in both directions |
+//! | `speak` | the user's own words, on their way and back |
+//! | `acts` | reactions, withdrawals, read markers |
+//! | `batch` | lines that belong together |
+//! | `history` | what was said while the connection was broken |
 //! | `orders` | what the user wants of rooms and people |
 //! | `answers` | what waits for the server's answer; numerics |
 //! | `watch` | nicks on the roster |
 //! | `queries` | questions of the core |
 
+mod acts;
 mod answers;
+mod batch;
 mod chat;
 mod dispatch;
+mod history;
 mod life;
 mod link;
 mod members;
@@ -24,6 +31,7 @@ mod orders;
 mod queries;
 mod register;
 mod rooms;
+mod speak;
 mod watch;
 
 use std::collections::{HashMap, VecDeque};
@@ -34,8 +42,8 @@ use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::{People, RoomView};
 use isthmus_bridge::{
-    Address, Ask, BridgeError, Change, Delivery, DeliveryError, Event, Failure, Host, Inbound, Inbox, LinkState,
-    Resolved, RoomId, SessionOf, Text, Work,
+    Address, Ask, BridgeError, Change, Delivery, DeliveryError, DeliveryKey, Event, Failure, ForeignMessageId, Host,
+    Inbound, Inbox, LinkState, Resolved, RoomId, SessionOf, Text, Work,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -153,8 +161,6 @@ pub(crate) struct Session {
     pending: Vec<Pending>,
     /// Private conversations that began in a room: folded nick → room.
     talks: Vec<(Box<str>, RoomId)>,
-    /// What is said of somebody who is away, once.
-    aways: Vec<(Box<str>, Box<str>)>,
     /// Words for the server while the user is away.
     away: Option<Box<str>>,
     events: VecDeque<Inbound>,
@@ -164,12 +170,34 @@ pub(crate) struct Session {
     used: Instant,
     /// The user has been told of the break.
     told_break: bool,
-    /// Folded nicks of watched contacts who are there.
-    online: Vec<Box<str>>,
     /// The contacts are to be watched.
     watch: bool,
     /// Rooms of this session stand in the store.
     saved: bool,
+    /// Of the line that is being handled: the label that it answers (0: none), and whether it was said before.
+    label: u32,
+    backlog: bool,
+    /// It is one of very many: the rooms that it concerns are counted and told together.
+    folds: bool,
+    /// What most sessions never need.
+    rare: Option<Box<Rare>>,
+}
+
+/// What most sessions never need: it has no place in those.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// Rooms that the line concerns that is being handled, where it is one of very many.
+    touched: Vec<RoomId>,
+    /// Of the event that is being handled: what the network calls the message that it is about.
+    about: Vec<ForeignMessageId>,
+    /// Messages that somebody has withdrawn, until it is known who wrote them.
+    withdrawn: Vec<acts::Withdrawn>,
+    /// The user's last words, where corrections are told as the difference.
+    spoken: VecDeque<(DeliveryKey, Box<str>)>,
+    /// What is said of somebody who is away, once.
+    aways: Vec<(Box<str>, Box<str>)>,
+    /// Folded nicks of watched contacts who are there.
+    online: Vec<Box<str>>,
 }
 
 /// What waits for a connection that is being made.
@@ -222,16 +250,18 @@ impl Session {
             waiting: Vec::new(),
             pending: Vec::new(),
             talks: Vec::new(),
-            aways: Vec::new(),
             away: None,
             events: VecDeque::new(),
             reports: Vec::new(),
             changes: Vec::new(),
             used: Instant::now(),
             told_break: false,
-            online: Vec::new(),
             watch: false,
             saved: false,
+            label: 0,
+            backlog: false,
+            folds: false,
+            rare: None,
         }
     }
 
@@ -241,7 +271,10 @@ impl Session {
         loop {
             let now = Instant::now();
             self.look_after(now);
-            if !self.reports.is_empty() || !self.changes.is_empty() {
+            if !self.reports.is_empty()
+                || !self.changes.is_empty()
+                || self.rare.as_ref().is_some_and(|r| !r.withdrawn.is_empty())
+            {
                 Box::pin(self.tell()).await;
             }
             if self.watch {
@@ -310,6 +343,15 @@ impl Session {
         }
     }
 
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// What the network calls the message that the event is about.
+    fn about(&self) -> &[ForeignMessageId] {
+        self.rare.as_ref().map_or(&[], |r| &r.about)
+    }
+
     fn takes_work(&self) -> bool {
         self.events.len() < MAX_EVENTS && self.link.as_ref().is_none_or(|l| l.queue.len() < MAX_QUEUE)
     }
@@ -328,11 +370,17 @@ impl Session {
     async fn on_work(&mut self, work: Work) {
         self.used = Instant::now();
         match work {
-            Work::Deliver(delivery) => {
+            Work::Deliver(mut delivery) => {
                 if delivery.ticket.starting().await.is_err() {
                     return; // another attempt owns it
                 }
+                if self.needs_looking_up(&delivery.event.intent) {
+                    Box::pin(self.look_up(&mut delivery)).await;
+                }
                 self.on_delivery(delivery);
+                if let Some(rare) = &mut self.rare {
+                    rare.about.clear();
+                }
             }
             Work::Ask(ask) => self.on_question(ask),
             Work::SettingsChanged(at) => self.on_settings(&at),
@@ -341,10 +389,18 @@ impl Session {
     }
 
     fn on_settings(&mut self, _at: &Address) {
+        let before = self.settings.clone();
         self.settings = self.host.resolved(&self.of.user, &Address::Network(self.of.network.clone()));
         for room in self.rooms.values_mut() {
             room.settings = self.host.resolved(&self.of.user, &Address::Room(room.id.clone()));
         }
+        let real_name = self.settings.get(crate::settings::REALNAME).unwrap_or(&self.wish).to_owned();
+        if real_name != before.get(crate::settings::REALNAME).unwrap_or(&self.wish)
+            && self.has_cap(crate::proto::caps::Caps::SETNAME)
+        {
+            self.send(crate::proto::write::text("SETNAME", &[], real_name.as_bytes()));
+        }
+        self.tell_abilities();
         let rate = crate::settings::rate(&self.settings);
         if let Some(link) = &mut self.link
             && !link.server.safe_rate
@@ -422,6 +478,7 @@ impl Session {
         for state in std::mem::take(&mut self.reports) {
             self.host.report(&self.of, state).await;
         }
+        self.tell_withdrawn().await;
         if !self.changes.is_empty() {
             let changes = std::mem::take(&mut self.changes);
             if let Err(error) = self.host.store(changes).await {

@@ -5,10 +5,11 @@ use isthmus_bridge::{
     Address, Delivery, DeliveryError, Failure, Intent, Message, MessageKind, RoomId, Text, Ticket, Values,
 };
 
+use super::acts::Act;
 use super::answers::What;
-use super::chat::To;
 use super::life::valid_nick;
 use super::rooms::Room;
+use super::speak::To;
 use super::{Session, unsupported, view};
 use crate::address::{contact_id, split};
 use crate::proto::{modes, write};
@@ -44,6 +45,9 @@ impl Session {
             self.talks.retain(|(known, _)| *known != folded);
             return self.say_to_nick(nick, delivery);
         }
+        if let Some(act) = Act::of(&delivery.event.intent) {
+            return self.act(To { name: nick.to_owned(), room: None }, act, delivery);
+        }
         let Delivery { event, ticket, .. } = *delivery;
         match event.intent {
             Intent::Typing { on } => {
@@ -75,6 +79,9 @@ impl Session {
                 delivery.ticket.failed(not_connected())
             };
         }
+        if let Some(act) = Act::of(&delivery.event.intent) {
+            return self.act(To { name: nick.to_owned(), room: None }, act, delivery);
+        }
         let Delivery { event, ticket, .. } = *delivery;
         match event.intent {
             Intent::Typing { on } => {
@@ -96,6 +103,12 @@ impl Session {
         if matches!(&delivery.event.intent, Intent::Send(_)) {
             return self.say_in_room(room, delivery);
         }
+        if let Some(act) = Act::of(&delivery.event.intent) {
+            return match self.inside(room).map(|(inside, _)| inside.name.to_string()) {
+                Ok(name) => self.act(To { name, room: Some(room.clone()) }, act, delivery),
+                Err(error) => delivery.ticket.failed(error),
+            };
+        }
         let Delivery { event, ticket, .. } = *delivery;
         self.in_room(room, event.intent, ticket);
     }
@@ -104,8 +117,7 @@ impl Session {
     fn other(&mut self, intent: &Intent, ticket: Ticket) {
         match intent {
             // What nobody misses; and subscriptions and blocks, which are the core's own affair.
-            Intent::Mark { .. }
-            | Intent::Typing { .. }
+            Intent::Typing { .. }
             | Intent::Presence { .. }
             | Intent::Subscribe { .. }
             | Intent::Unsubscribe
@@ -223,8 +235,7 @@ impl Session {
             Some(_) if self.is_up() => {}
             _ => return ticket.sent(None), // it is what the next connection asks for
         }
-        self.send(write::line("NICK", &[nick]));
-        self.expect(What::Nick, ticket);
+        self.send_for(write::line("NICK", &[nick]), What::Nick, ticket);
     }
 
     // Rooms.
@@ -240,8 +251,8 @@ impl Session {
             Ok((room, folded)) => (room.name.clone(), folded),
             Err(error) => return ticket.failed(error),
         };
-        self.send(write::text("TOPIC", &[&name], subject.replace("\r\n", " ").as_bytes()));
-        self.expect(What::Topic { room: folded }, ticket);
+        let line = write::text("TOPIC", &[&name], subject.replace("\r\n", " ").as_bytes());
+        self.send_for(line, What::Topic { room: folded }, ticket);
     }
 
     fn kick(&mut self, id: &RoomId, nick: &str, reason: Option<&str>, ticket: Ticket) {
@@ -250,9 +261,9 @@ impl Session {
         });
         match found {
             Ok((name, folded, Some(nick))) => {
-                self.send(write::text("KICK", &[&name, &nick], reason.unwrap_or_default().as_bytes()));
+                let line = write::text("KICK", &[&name, &nick], reason.unwrap_or_default().as_bytes());
                 let nick = self.fold(&nick);
-                self.expect(What::Kick { room: folded, nick }, ticket);
+                self.send_for(line, What::Kick { room: folded, nick }, ticket);
             }
             Ok(_) => ticket.failed(nobody(nick)),
             Err(error) => ticket.failed(error),
@@ -287,8 +298,7 @@ impl Session {
         let count = change.chars().filter(char::is_ascii_alphabetic).count();
         let mut params = vec![&*name, change.as_str()];
         params.extend(std::iter::repeat_n(member.nick(), count));
-        self.send(write::line("MODE", &params));
-        self.expect(What::Mode { room: folded }, ticket);
+        self.send_for(write::line("MODE", &params), What::Mode { room: folded }, ticket);
     }
 
     /// The letters that make somebody what they should be; higher ranks go. `None`: there is no such thing here.
@@ -351,11 +361,11 @@ impl Session {
             }
             None => format!("{named}!*@*"),
         };
-        self.send(write::line("MODE", &[&name, if on { "+b" } else { "-b" }, &target]));
+        let line = write::line("MODE", &[&name, if on { "+b" } else { "-b" }, &target]);
+        self.send_for(line, What::Mode { room: folded }, ticket);
         if let Some(member) = member.filter(|_| on && !is_mask) {
             self.send(write::text("KICK", &[&name, member.nick()], reason.unwrap_or_default().as_bytes()));
         }
-        self.expect(What::Mode { room: folded }, ticket);
     }
 
     fn invite(&mut self, id: &RoomId, nick: &str, ticket: Ticket) {
@@ -364,9 +374,8 @@ impl Session {
         }
         match self.inside(id).map(|(room, folded)| (room.name.clone(), folded)) {
             Ok((name, folded)) => {
-                self.send(write::line("INVITE", &[nick, &name]));
-                let nick = self.fold(nick);
-                self.expect(What::Invite { room: folded, nick }, ticket);
+                let what = What::Invite { room: folded, nick: self.fold(nick) };
+                self.send_for(write::line("INVITE", &[nick, &name]), what, ticket);
             }
             Err(error) => ticket.failed(error),
         }
@@ -423,8 +432,7 @@ impl Session {
             .into_iter()
             .chain(off_params.iter().chain(&params).map(String::as_str))
             .collect();
-        self.send(write::line("MODE", &all));
-        self.expect(What::Mode { room: folded }, ticket);
+        self.send_for(write::line("MODE", &all), What::Mode { room: folded }, ticket);
     }
 
     /// A room's modes as the fields of its form.

@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::{Change, DeliveryError, Failure, LinkState, Text};
 use tokio::time::Instant;
 
-use super::life::{Attempt, SPACE_TLS, valid_nick};
+use super::life::{Attempt, SPACE_STS, SPACE_TLS, valid_nick};
 use super::link::Phase;
 use super::{Session, Waiting};
+use crate::network::Policy;
 use crate::proto::caps::{Caps, Next};
 use crate::proto::line::Line;
 use crate::proto::sasl::{Login, Mechanism};
@@ -38,15 +39,26 @@ impl Session {
             }
             Next::Settled => self.log_in(),
         }
+        self.tell_abilities();
     }
 
-    /// Strict transport security (IRCv3 `sts`): a server that names a port for TLS is spoken to there and nowhere else, now and later.
+    /// Strict transport security (IRCv3 `sts`): a server that names a port for TLS is spoken to there and nowhere else. What it says over TLS
+    /// counts for as long as it says, from the end of the connection on.
     fn upgraded(&mut self, line: &Line<'_>) -> bool {
-        let policy = line.last().split(' ').find_map(|cap| cap.strip_prefix("sts="));
-        let plain = self.link.as_ref().is_some_and(|l| !l.tls && l.phase == Phase::Registering);
-        let Some(policy) = policy.filter(|_| plain && matches!(line.param(1), "LS" | "NEW")) else { return false };
-        let port = policy.split(',').find_map(|part| part.strip_prefix("port=")?.parse::<u16>().ok());
-        let Some(port) = port.filter(|p| *p != 0) else { return false };
+        if !matches!(line.param(1), "LS" | "NEW") {
+            return false;
+        }
+        let Some(policy) = line.last().split(' ').find_map(|cap| cap.strip_prefix("sts=")) else { return false };
+        let Some(link) = &self.link else { return false };
+        let value = |key: &str| policy.split(',').find_map(|part| part.strip_prefix(key)?.parse::<u64>().ok());
+        if link.tls {
+            if let Some(seconds) = value("duration=") {
+                self.keep_policy(link.port, seconds);
+            }
+            return false;
+        }
+        let port = value("port=").and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0);
+        let Some(port) = port.filter(|_| link.phase == Phase::Registering) else { return false };
         self.network.spoke_tls.store(true, Ordering::Relaxed);
         self.changes.push(Change::put(SPACE_TLS, self.of.network.as_str(), "1"));
         self.end_link(Some("Upgrading to TLS"));
@@ -56,6 +68,26 @@ impl Session {
         self.attempt = Some(Box::new(Attempt { host, left, now: (0, false), last: None }));
         self.next_port();
         true
+    }
+
+    /// Until then this host is spoken to by TLS alone, at this port; no time at all takes that back.
+    fn keep_policy(&mut self, port: u16, seconds: u64) {
+        let (host, now) = (self.server_host(), self.host.now());
+        // A century is as good as for ever, and no time overflows.
+        let until = now + Duration::from_secs(seconds.min(100 * 365 * 86_400));
+        let policy = (seconds > 0).then(|| Policy { host: host.clone(), port, until });
+        if self.network.policy() == policy {
+            return;
+        }
+        self.changes.push(match &policy {
+            Some(policy) => {
+                let at = until.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+                let value = serde_json::json!({"host": policy.host, "port": port, "until": at}).to_string();
+                Change::put(SPACE_STS, self.of.network.as_str(), value).until(until)
+            }
+            None => Change::remove(SPACE_STS, self.of.network.as_str()),
+        });
+        self.network.keep_policy(policy);
     }
 
     /// Whether the user has set how to log in.
@@ -69,6 +101,10 @@ impl Session {
         let Some(link) = &mut self.link else { return };
         if link.phase != Phase::Registering {
             return;
+        }
+        // Who is away already enters the network so (`draft/pre-away`).
+        if let Some(away) = self.away.as_deref().filter(|_| link.cap.active.has(Caps::PRE_AWAY)) {
+            link.now(&write::text("AWAY", &[], away.as_bytes()));
         }
         if !wanted {
             return link.now(&write::line("CAP", &["END"]));
@@ -221,6 +257,7 @@ impl Session {
 
     /// In order: rooms are entered, what waited goes out.
     fn up(&mut self) {
+        self.tell_abilities();
         if let Some(away) = self.away.clone() {
             self.send(write::text("AWAY", &[], away.as_bytes()));
         }

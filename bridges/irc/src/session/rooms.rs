@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::{Rank, RoomView};
 use isthmus_bridge::{
-    Address, Change, DeliveryError, Event, Failure, Host, Resolved, RoomChange, RoomId, SessionOf, StoreError, Text,
-    Ticket,
+    Address, Change, DeliveryError, Event, Failure, ForeignMessageId, Host, Resolved, RoomChange, RoomId, SessionOf,
+    StoreError, Text, Ticket,
 };
 use tokio::time::Instant;
 
 use super::answers::What;
+use super::history::Gap;
 use super::{Session, view};
 use crate::address::{room_id, split};
 use crate::proto::caps::Caps;
@@ -64,6 +65,10 @@ pub(super) struct Room {
     pub(super) listed: u32,
     /// The user was inside, and the connection broke.
     pub(super) coming_back: bool,
+    /// When something was last said, and what the network calls it; as far as anybody wants to know.
+    pub(super) heard: Option<(SystemTime, Option<ForeignMessageId>)>,
+    /// What was said while the connection was broken is missing.
+    pub(super) gap: Option<Gap>,
 }
 
 impl Room {
@@ -131,6 +136,8 @@ impl Session {
             notes: Vec::new(),
             listed: 0,
             coming_back: false,
+            heard: None,
+            gap: None,
         }
     }
 
@@ -220,9 +227,16 @@ impl Session {
             return self.on_own_join(name);
         }
         let Some(room) = self.room(name) else { return };
-        if view(&room.view).enter(person, Rank::NONE) {
-            let from = room.occupant(nick);
+        let (from, id) = (room.occupant(nick), room.id.clone());
+        let is_new = view(&room.view).enter(person, Rank::NONE);
+        if is_new {
             self.emit(from, Event::Room(RoomChange::Entered));
+        }
+        if self.folds {
+            self.rare().touched.push(id);
+        }
+        if line.is_tagged() && line.tag("bot").is_some() {
+            self.is_bot(name, nick);
         }
     }
 
@@ -289,6 +303,7 @@ impl Session {
         if let Some(link) = &mut self.link {
             link.sometime(write::line("MODE", &[&name]));
         }
+        self.fill_gap(&name);
         self.save_rooms();
     }
 
@@ -324,6 +339,42 @@ impl Session {
         }
     }
 
+    /// `RENAME <old> <new> <reason>` (`draft/channel-rename`). The room is another address from now on, in which the user is already: their
+    /// clients are told where, and find it open.
+    pub(super) fn on_rename(&mut self, line: &Line<'_>) {
+        let (old, new) = (line.param(0), line.param(1));
+        let (Some(id), Some(was)) = (room_id(new, &self.of.network), self.room(old)) else { return };
+        if id == was.id {
+            // Only another spelling.
+            let folded = self.fold(old);
+            if let Some(mut room) = self.rooms.remove(&folded) {
+                room.name = new.into();
+                self.rooms.insert(self.fold(new), room);
+            }
+            return;
+        }
+        let folded = self.fold(old);
+        let Some(mut room) = self.rooms.remove(&folded) else { return };
+        room.tickets.drain(..).for_each(|t| t.sent(None));
+        view(&room.view).left(None);
+        self.talks.retain(|(_, id)| *id != room.id);
+        let reason = self.words(line.param(2));
+        self.emit(room.address(), Event::Room(RoomChange::Moved { to: id.clone(), reason }));
+        let folded = self.fold(new);
+        if room.settings.bool(settings::PERSISTENT) {
+            let own = self.own_nick().to_owned();
+            let mut moved = self.new_room(&id, room.key.as_deref(), None);
+            view(&moved.view).entering(own);
+            (moved.stage, moved.unattended, moved.heard) = (Stage::Listing, true, room.heard);
+            self.rooms.insert(folded, moved);
+            self.send(write::line("TOPIC", &[new]));
+            self.send(write::line("NAMES", &[new]));
+        } else if self.unasked.len() < MAX_UNASKED {
+            self.unasked.push((folded, Some(Instant::now() + UNASKED)));
+        }
+        self.save_rooms();
+    }
+
     /// All joins that somebody waits for fail; a room that is to come back stays wanted.
     pub(super) fn refuse_joins(&mut self, error: &DeliveryError) {
         for room in self.rooms.values_mut() {
@@ -346,8 +397,12 @@ impl Session {
     /// The connection is gone: rooms wait for the next one, or are lost for good.
     pub(super) fn lose_rooms(&mut self, reason: &Text, coming_back: bool) {
         let mut lost = Vec::new();
+        let now = self.host.now();
         for room in self.rooms.values_mut() {
             let news = room.is_inside() || !coming_back;
+            if room.is_inside() {
+                room.breaks(now);
+            }
             room.stage = Stage::Wanted;
             room.coming_back = true;
             if news {
@@ -386,8 +441,7 @@ impl Session {
                     Some(words) if !words.is_empty() => write::text("PART", &[&name], words.as_bytes()),
                     _ => write::line("PART", &[&name]),
                 };
-                self.send(line);
-                self.expect(What::Part { room: folded }, ticket);
+                self.send_for(line, What::Part { room: folded }, ticket);
             }
             stage => {
                 if matches!(stage, Stage::Asked(_)) {
@@ -470,13 +524,17 @@ impl Session {
 
     /// Keeps the persistent rooms, so that they are entered again after a restart.
     pub(super) fn save_rooms(&mut self) {
+        let now = self.host.now();
         let kept: Vec<serde_json::Value> = self
             .rooms
             .values()
             .filter(|r| r.settings.bool(settings::PERSISTENT) && (r.is_inside() || r.coming_back))
             .map(|r| {
                 let sealed = r.key.as_deref().and_then(|key| self.host.seal(key.as_bytes()).ok()).map(hex::encode);
-                serde_json::json!({"room": r.id.as_str(), "nick": view(&r.view).nick(), "key": sealed})
+                // What is said while nobody is connected is missing from then on.
+                let heard = r.heard.as_ref().map_or(now, |(at, _)| *at);
+                let heard = heard.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+                serde_json::json!({"room": r.id.as_str(), "nick": view(&r.view).nick(), "key": sealed, "heard": heard})
             })
             .collect();
         if kept.is_empty() && !self.saved {
@@ -508,6 +566,11 @@ impl Session {
             }
             room.coming_back = true;
             room.unattended = true;
+            let heard =
+                one["heard"].as_u64().filter(|s| *s > 0).map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
+            if heard.is_some() {
+                room.gap = Some(Gap::new(heard, self.host.now()));
+            }
             let nick = one["nick"].as_str().unwrap_or_default();
             if self.wish.is_empty() {
                 nick.clone_into(&mut self.wish);

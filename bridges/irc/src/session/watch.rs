@@ -59,7 +59,7 @@ impl Session {
         }
         if !on {
             let folded = self.fold(nick);
-            self.online.retain(|known| *known != folded);
+            self.rare().online.retain(|known| *known != folded);
         }
     }
 
@@ -69,9 +69,9 @@ impl Session {
             line.param(1).split(',').map(|t| t.split('!').next().unwrap_or_default().to_owned()).collect();
         for nick in nicks {
             let folded = self.fold(&nick);
-            self.online.retain(|known| *known != folded);
-            if available && self.online.len() < MAX_ONLINE {
-                self.online.push(folded);
+            self.rare().online.retain(|known| *known != folded);
+            if available && self.rare().online.len() < MAX_ONLINE {
+                self.rare().online.push(folded);
             } else if !available {
                 self.regain(&nick);
             }
@@ -82,7 +82,7 @@ impl Session {
     /// AWAY of somebody who is watched.
     pub(super) fn on_watched_away(&mut self, nick: &str, words: &str) {
         let folded = self.fold(nick);
-        if self.online.contains(&folded) {
+        if self.rare.as_ref().is_some_and(|r| r.online.contains(&folded)) {
             let words = formatting::from_irc(words, false).into_owned();
             self.seen(nick, true, Some(words).filter(|w| !w.is_empty()));
         }
@@ -90,7 +90,7 @@ impl Session {
 
     /// Without a connection nobody is seen.
     pub(super) fn nobody_is_seen(&mut self) {
-        for nick in std::mem::take(&mut self.online) {
+        for nick in self.rare.as_mut().map(|r| std::mem::take(&mut r.online)).unwrap_or_default() {
             self.seen(&nick, false, None);
         }
     }

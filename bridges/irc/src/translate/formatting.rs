@@ -17,6 +17,11 @@ pub(crate) fn from_irc(text: &str, styling: bool) -> Cow<'_, str> {
     if !text.bytes().any(|b| b < 0x20 || b == 0x7f) {
         return clean(text);
     }
+    if text.contains('\n') {
+        // Styles end with their line, here as there (XEP-0393 section 5.2).
+        let all: Vec<Cow<'_, str>> = text.split('\n').map(|line| from_irc(line, styling)).collect();
+        return Cow::Owned(all.join("\n"));
+    }
     let letters = letters(text);
     if !styling || letters.iter().all(|(_, style)| *style == 0) {
         return Cow::Owned(letters.into_iter().map(|(c, _)| c).collect());

@@ -19,6 +19,20 @@ pub(crate) fn lines(text: &str, max: usize) -> Vec<&str> {
     all
 }
 
+/// One line → pieces of at most `max` bytes that make it up again when they are joined: cut behind spaces, at worst between characters.
+pub(crate) fn pieces(line: &str, max: usize) -> Vec<&str> {
+    let max = max.max(8);
+    let (mut all, mut rest) = (Vec::new(), line);
+    while rest.len() > max {
+        let end = cut(rest, max);
+        let (piece, after) = rest.split_at(end);
+        all.push(piece);
+        rest = after;
+    }
+    all.push(rest);
+    all
+}
+
 /// Where to cut: after the last space in the later half, else before the character that does not fit.
 fn cut(text: &str, max: usize) -> usize {
     let mut end = max;
@@ -48,7 +62,20 @@ mod tests {
         assert!(lines("", 10).is_empty() && lines(" \n ", 10).is_empty());
     }
 
+    #[test]
+    fn pieces_keep_their_spaces() {
+        assert_eq!(pieces("one two three four", 10), ["one two ", "three four"]);
+        assert_eq!(pieces("", 10), [""]);
+    }
+
     proptest! {
+        #[test]
+        fn pieces_make_up_the_line_again(line in "[a-zé🦀 ]{0,200}", max in 8usize..60) {
+            let all = pieces(&line, max);
+            prop_assert!(all.iter().all(|p| p.len() <= max));
+            prop_assert_eq!(all.concat(), line);
+        }
+
         #[test]
         fn every_line_fits_and_nothing_but_space_is_lost(text in "[a-zé🦀 \\n\\r]{0,200}|\\PC{0,100}", max in 8usize..60) {
             let all = lines(&text, max);

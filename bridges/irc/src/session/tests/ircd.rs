@@ -90,6 +90,18 @@ impl Client {
         }
     }
 
+    /// Reads until a line holds this.
+    pub(super) async fn holding(&mut self, part: &str) -> String {
+        loop {
+            let line =
+                self.line().await.unwrap_or_else(|| panic!("the stream ended before {part}; before: {:?}", self.seen));
+            if line.contains(part) {
+                return line;
+            }
+            self.seen.push(line);
+        }
+    }
+
     /// Reads until the stream ends.
     pub(super) async fn ended(&mut self) {
         while let Some(line) = self.line().await {

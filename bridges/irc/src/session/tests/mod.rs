@@ -3,6 +3,7 @@
 mod bad_input;
 mod connecting;
 mod ircd;
+mod ircv3;
 mod rooms;
 mod size;
 mod words;

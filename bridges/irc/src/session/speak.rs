@@ -1,0 +1,329 @@
+//! The user's own words. They come back to them from the server's echo, or from us when they were written.
+
+use std::time::Duration;
+
+use isthmus_bridge::{
+    Delivery, DeliveryError, Event, Failure, ForeignMessageId, Inbound, Leg, Message, Resolved, RoomId, Text, Ticket,
+};
+use tokio::time::Instant;
+
+use super::chat::msgid;
+use super::link::{self, Queued, Said};
+use super::{Phase, Session, WAIT, Waiting, view};
+use crate::address::split;
+use crate::proto::caps::Caps;
+use crate::proto::line::Line;
+use crate::proto::{ctcp, write};
+use crate::settings;
+use crate::translate::{encoding, formatting, split as lines};
+
+/// Without an echo a message counts as taken when nobody has complained for this time.
+const GRACE: Duration = Duration::from_secs(2);
+/// With one, it comes within this time, or something has swallowed the message.
+const ECHO: Duration = Duration::from_secs(30);
+/// What a server puts before our words where it has not said it yet: `!user@host`.
+const UNKNOWN_HOST: usize = 1 + 10 + 1 + 63;
+
+/// To whom words go.
+pub(super) struct To {
+    /// As the server spells it.
+    pub(super) name: String,
+    /// The room, if it is one.
+    pub(super) room: Option<RoomId>,
+}
+
+impl Session {
+    // From the user.
+
+    /// A message to somebody; without a connection it waits for one.
+    pub(super) fn say_to_nick(&mut self, nick: &str, delivery: Box<Delivery>) {
+        if !self.is_up() {
+            self.waiting.push((Waiting::Words(delivery), Instant::now() + WAIT));
+            return self.connect();
+        }
+        let to = To { name: nick.to_owned(), room: None };
+        self.say(to, delivery);
+    }
+
+    /// Sends a message: as one where the server can and the user wants it, else line by line.
+    pub(super) fn say(&mut self, to: To, delivery: Box<Delivery>) {
+        let Delivery { event, ticket, .. } = *delivery;
+        let isthmus_bridge::Intent::Send(mut message) = event.intent else {
+            return ticket.failed(super::unsupported());
+        };
+        let settings =
+            to.room.as_ref().and_then(|_| self.room(&to.name)).map_or(&self.settings, |r| &r.settings).clone();
+        if message.replaces.is_some() {
+            message.body = self.corrected(&to, &message);
+        }
+        let most = usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1);
+        let space = self.room_for(&to.name, message.action);
+        let all = lines::lines(&message.body, space);
+        if all.is_empty() {
+            return ticket.failed(DeliveryError::new(Failure::Rejected, Text::key("nothing-to-say")));
+        }
+        let words = Words {
+            folded: self.fold(&to.name),
+            to,
+            encoding: self.encoding_out(&settings),
+            styled: settings.bool(settings::SEND_FORMATTING),
+            action: message.action,
+            reply: message.reply_to.as_ref().and(self.about().first()).cloned(),
+            key: event.key,
+        };
+        self.remember_words(&words.key, &message.body);
+        if all.len() > 1 && self.says_in_one(&message) {
+            return self.say_in_one(words, &message.body, space, ticket);
+        }
+        if all.len() > most {
+            let text = Text::key("too-many-lines").with("lines", all.len()).with("limit", most);
+            return ticket.failed(DeliveryError::new(Failure::TooLong { limit: most as u64 }, text));
+        }
+        let Some(link) = &mut self.link else {
+            return ticket.failed(DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected")));
+        };
+        let last = all.len() - 1;
+        let mut ticket = Some(ticket);
+        for (part, text) in all.into_iter().enumerate() {
+            let label = link.label();
+            let (sent, line) = words.line(text);
+            let line = link::label(label, if part == 0 { words.replying(link, line) } else { line });
+            let ticket = if part == last { ticket.take() } else { None };
+            let said = words.said(sent, u16::try_from(part).unwrap_or(u16::MAX), label, ticket);
+            link.enqueue(Queued { line, said: Some(Box::new(said)), quiet: false, more: 0 });
+        }
+    }
+
+    /// Whether a text of several lines goes out as one message (`draft/multiline`).
+    pub(super) fn says_in_one(&self, message: &Message) -> bool {
+        let Some(link) = &self.link else { return false };
+        let (bytes, lines) = link.cap.multiline;
+        let fits = |most: u32, n: usize| most == 0 || n <= most as usize;
+        // Each line of the text may be cut into several.
+        let made = message.body.lines().count() + message.body.len() / 200;
+        !message.action
+            && self.settings.str(settings::LONG_TEXTS) != settings::LINES
+            && link.cap.active.has(Caps::MULTILINE)
+            && link.cap.active.has(Caps::BATCH)
+            && fits(bytes, message.body.len())
+            && fits(lines, made)
+    }
+
+    /// One message of many lines. The batch leaves in one piece: a server takes nothing else while it is open.
+    fn say_in_one(&mut self, words: Words, body: &str, space: usize, ticket: Ticket) {
+        let Some(link) = &mut self.link else { return };
+        let label = link.label();
+        let reference = format!("m{}", link.labels.max(label));
+        let opening = write::line("BATCH", &[&format!("+{reference}"), "draft/multiline", &words.to.name]);
+        let mut all = link::label(label, words.replying(link, opening));
+        let (mut whole, mut more) = (String::new(), 1);
+        for (number, line) in body.trim_end().split('\n').enumerate() {
+            for (piece, text) in lines::pieces(line.trim_end_matches('\r'), space).into_iter().enumerate() {
+                let (sent, line) = words.line(text);
+                let batch = ("batch", reference.as_str());
+                let concat = [batch, ("draft/multiline-concat", "")];
+                all.extend(write::tagged(if piece > 0 { &concat } else { &concat[..1] }, line));
+                if number > 0 && piece == 0 {
+                    whole.push('\n');
+                }
+                whole.push_str(&sent);
+                more += 1;
+            }
+        }
+        all.extend(write::line("BATCH", &[&format!("-{reference}")]));
+        let mut said = words.said(whole, 0, label, Some(ticket));
+        said.batch = true;
+        link.enqueue(Queued { line: all, said: Some(Box::new(said)), quiet: false, more });
+    }
+
+    /// How the user's words are written there.
+    fn encoding_out(&self, settings: &Resolved) -> &'static encoding_rs::Encoding {
+        let utf8_only = self.link.as_ref().is_some_and(|l| l.server.utf8_only);
+        if utf8_only { encoding_rs::UTF_8 } else { encoding::named(settings.str(settings::ENCODING_OUT)) }
+    }
+
+    /// Bytes of words that fit into a line to this target, with the prefix that the server puts before it.
+    fn room_for(&self, target: &str, action: bool) -> usize {
+        let Some(link) = &self.link else { return 256 };
+        let prefix = 1 + link.nick.len() + link.host.as_deref().map_or(UNKNOWN_HOST, |h| h.len() + 1) + 1;
+        let command = "PRIVMSG ".len() + target.len() + " :".len() + "\r\n".len();
+        let frame = if action { "\u{1}ACTION \u{1}".len() } else { 0 };
+        write::MAX.saturating_sub(prefix + command + frame).max(64)
+    }
+
+    /// Writes the lines whose turn it is.
+    pub(super) fn turn(&mut self, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        if link.queue.is_empty() || link.phase == Phase::Registering {
+            return;
+        }
+        let echoes = link.cap.active.has(Caps::ECHO);
+        let mut wrote = Vec::new();
+        link.turn(now, |said| wrote.push(said));
+        for mut said in wrote {
+            said.until = now + if echoes { ECHO } else { GRACE };
+            if !echoes && said.room.is_some() {
+                self.reflect(&said, None, None);
+            }
+            if let Some(link) = &mut self.link {
+                link.said.push_back(said);
+            }
+        }
+    }
+
+    /// Shows the user's own words in the room, as they were sent.
+    fn reflect(&mut self, said: &Said, line: Option<&Line<'_>>, heard: Option<&str>) {
+        let Some(room) = said.room.as_ref().and_then(|id| self.room(split(id.as_str()).0)) else { return };
+        let own = view(&room.view).nick().to_owned();
+        let from = room.occupant(&own);
+        let text = heard.unwrap_or(&said.text);
+        let text = ctcp::parse(text).filter(|_| said.action).map_or(text, |(_, words)| words);
+        let mut message = Message::group(self.shown(&room.settings, text));
+        message.action = said.action;
+        let mut inbound = Inbound::new(self.of.user.clone(), from, Event::Message(Box::new(message)));
+        inbound.at = line.map_or_else(|| self.host.now(), |line| self.time_of(line));
+        inbound.id = line.and_then(msgid);
+        inbound.echo_of = Some((said.key.clone(), said.part));
+        self.push(inbound);
+    }
+
+    pub(super) fn shown(&self, settings: &Resolved, text: &str) -> String {
+        formatting::from_irc(text, settings.str(settings::FORMATTING) == settings::STYLING).into_owned()
+    }
+
+    /// Words whose time has come: nobody has complained, or the echo is missing.
+    pub(super) fn look_after_words(&mut self, now: Instant) {
+        let echoes = self.has_cap(Caps::ECHO);
+        let mut settled = false;
+        while let Some(link) = &mut self.link
+            && link.said.front().is_some_and(|s| s.until <= now)
+        {
+            let Some(said) = link.said.pop_front() else { return };
+            settled = true;
+            if let Some(ticket) = said.ticket {
+                if echoes {
+                    ticket.failed(DeliveryError::uncertain(Text::key("no-echo")));
+                } else {
+                    ticket.done(vec![Leg::sent(None, said.ids)]);
+                }
+            }
+        }
+        if settled {
+            self.close_if_unused();
+        }
+    }
+
+    /// The server's copy of our own words. `false` where we never said them (a line typed by hand, or another client's).
+    pub(super) fn on_echo(&mut self, line: &Line<'_>, target: &str, text: &str) -> bool {
+        let folded = self.fold(target);
+        let label = self.label;
+        let Some(link) = &mut self.link else { return false };
+        let at = if label != 0 {
+            link.said.iter().position(|s| s.label == label)
+        } else {
+            // Some servers change words (colours are stripped): then the first that waits is meant.
+            let same = link.said.iter().position(|s| s.target == folded && *s.text == *text);
+            same.or_else(|| link.said.iter().position(|s| s.target == folded && s.label == 0))
+        };
+        let Some(mut said) = at.and_then(|at| link.said.remove(at)) else { return false };
+        said.ids.extend(msgid(line));
+        if said.ticket.is_none()
+            && let Some(next) = link.said.iter_mut().find(|s| s.key == said.key)
+        {
+            next.ids.append(&mut said.ids);
+        } else if said.ticket.is_none()
+            && let Some(next) = link.queue.iter_mut().filter_map(|q| q.said.as_mut()).find(|s| s.key == said.key)
+        {
+            next.ids.append(&mut said.ids);
+        }
+        self.reflect(&said, Some(line), Some(text));
+        if let Some(ticket) = said.ticket.take() {
+            ticket.done(vec![Leg::sent(None, std::mem::take(&mut said.ids))]);
+        }
+        true
+    }
+
+    /// The server has taken the words with this label, and says no more of them.
+    pub(super) fn words_answered(&mut self, label: u32) {
+        let echoes = self.has_cap(Caps::ECHO);
+        let Some(link) = &mut self.link else { return };
+        let Some(at) = link.said.iter().position(|s| s.label == label && !echoes) else { return };
+        if let Some(said) = link.said.remove(at)
+            && let Some(ticket) = said.ticket
+        {
+            ticket.done(vec![Leg::sent(None, said.ids)]);
+        }
+    }
+
+    /// The server complains about what was said to this target: the first message that may be meant fails.
+    pub(super) fn refuse_words(&mut self, target: &str, error: &DeliveryError) -> bool {
+        let folded = self.fold(target);
+        self.refuse_said(error, |said| said.target == folded)
+    }
+
+    /// The first of the words on their way that this is about fail.
+    pub(super) fn refuse_said(&mut self, error: &DeliveryError, is: impl Fn(&Said) -> bool) -> bool {
+        let Some(link) = &mut self.link else { return false };
+        let Some(at) = link.said.iter().position(|s| is(s)) else { return false };
+        let Some(said) = link.said.remove(at) else { return false };
+        let ticket: Option<Ticket> = said.ticket.or_else(|| {
+            let queued = link.queue.iter_mut().filter_map(|q| q.said.as_mut());
+            let mut others = link.said.iter_mut().chain(queued).filter(|s| s.key == said.key);
+            others.find_map(|s| s.ticket.take())
+        });
+        // A further line of a message that has failed already says nothing new.
+        if let Some(ticket) = ticket {
+            ticket.failed(error.clone());
+        }
+        true
+    }
+}
+
+/// A message on its way to its lines.
+struct Words {
+    to: To,
+    folded: Box<str>,
+    encoding: &'static encoding_rs::Encoding,
+    styled: bool,
+    action: bool,
+    reply: Option<ForeignMessageId>,
+    key: isthmus_bridge::DeliveryKey,
+}
+
+impl Words {
+    /// One line of it: the words as they are sent, and the line.
+    fn line(&self, text: &str) -> (String, Vec<u8>) {
+        let words = if self.styled { formatting::to_irc(text) } else { text.to_owned() };
+        let sent = if self.action { ctcp::make("ACTION", &words) } else { words };
+        let line = write::text("PRIVMSG", &[&self.to.name], &encoding::encode(&sent, self.encoding));
+        (sent, line)
+    }
+
+    /// The line with the name of the message that it answers. Servers and clients know the tag by either name.
+    fn replying(&self, link: &link::Link, line: Vec<u8>) -> Vec<u8> {
+        match &self.reply {
+            Some(id) if link.cap.active.has(Caps::TAGS) => {
+                let all = [("+reply", id.as_str()), ("+draft/reply", id.as_str())];
+                let taken: Vec<(&str, &str)> = all.into_iter().filter(|(tag, _)| link.takes_tag(&tag[1..])).collect();
+                write::tagged(&taken, line)
+            }
+            _ => line,
+        }
+    }
+
+    fn said(&self, sent: String, part: u16, label: u32, ticket: Option<Ticket>) -> Said {
+        Said {
+            target: self.folded.clone(),
+            room: self.to.room.clone(),
+            text: sent.into(),
+            action: self.action,
+            key: self.key.clone(),
+            part,
+            label,
+            batch: false,
+            ticket,
+            ids: Vec::new(),
+            until: Instant::now(),
+        }
+    }
+}

@@ -1,0 +1,544 @@
+//! What IRCv3 adds, with a server that follows its texts.
+
+use isthmus_bridge::{ForeignMessageId, MessageRef, Origin, RoomId};
+
+use super::*;
+
+/// What Ergo offers of it.
+const ALL: &str = "batch echo-message labeled-response message-tags server-time draft/message-redaction draft/chathistory \
+    draft/read-marker draft/channel-rename draft/multiline=max-bytes=4096,max-lines=10 account-tag setname";
+
+fn of(id: &str) -> MessageRef {
+    MessageRef::foreign("net".into(), ForeignMessageId::new(id))
+}
+
+/// The value of a tag of a line that we have sent.
+fn tag(line: &str, name: &str) -> String {
+    let line = crate::proto::line::Line::parse(line).expect("a line");
+    line.tag(name).unwrap_or_else(|| panic!("no {name} in {line:?}")).into_owned()
+}
+
+/// Says something, and has the server confirm it under this id.
+async fn said(
+    net: &Net,
+    session: &isthmus_bridge::suite::Session,
+    client: &mut Client,
+    words: &str,
+    id: &str,
+) -> isthmus_bridge::DeliveryKey {
+    let key = session.send(net.address("#c%net"), group(words));
+    let line = client.holding(&format!("PRIVMSG #c :{words}")).await;
+    client
+        .send(&format!(
+            "@label={};msgid={id};time=2030-03-17T17:46:40.000Z :romeo!u@host.test PRIVMSG #c :{words}",
+            tag(&line, "label")
+        ))
+        .await;
+    net.host.emitted("the echo", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    key
+}
+
+#[tokio::test]
+async fn a_refusal_with_a_label_is_of_that_message_and_no_other() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    let first = session.send(net.address("juliet%net"), chat("one"));
+    let second = session.send(net.address("juliet%net"), chat("two"));
+    let (one, two) = (client.holding(":one").await, client.holding(":two").await);
+    client.send(&format!("@label={} :irc.test 404 romeo juliet :Not that one", tag(&two, "label"))).await;
+    assert_eq!(failure(&net.host, &second).await, Some(Failure::Forbidden));
+    client.send(&format!("@label={} :romeo!u@host.test PRIVMSG juliet :changed on the way", tag(&one, "label"))).await;
+    assert_eq!(failure(&net.host, &first).await, None);
+    // Standard replies and several lines for one label.
+    let third = session.send(net.address("juliet%net"), chat("three"));
+    let three = client.holding(":three").await;
+    client.send(&format!("@label={} FAIL PRIVMSG ACCOUNT_REQUIRED :Log in first", tag(&three, "label"))).await;
+    assert_eq!(failure(&net.host, &third).await, Some(Failure::NotRegistered));
+    let topic = |subject: &str| Intent::SetSubject { subject: subject.to_owned() };
+    let (fourth, fifth) =
+        (session.send(net.address("#c%net"), topic("a")), session.send(net.address("#c%net"), topic("b")));
+    let (_, line) = (client.holding("TOPIC #c :a").await, client.holding("TOPIC #c :b").await);
+    client.send(&format!("@label={} :irc.test BATCH +x labeled-response", tag(&line, "label"))).await;
+    client.send("@batch=x :irc.test 482 romeo #c :You're not an operator").await;
+    client.send(":irc.test BATCH -x").await;
+    assert_eq!(failure(&net.host, &fifth).await, Some(Failure::Forbidden));
+    client.send(":romeo!u@host.test TOPIC #c :a").await;
+    assert_eq!(failure(&net.host, &fourth).await, None);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn many_lines_are_one_message_in_both_directions() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    let text = format!("hello\n\n{}\nend", "wörd ".repeat(90).trim_end());
+    let key = session.send(net.address("#c%net"), group(&text));
+    let opening = client.holding("BATCH +").await;
+    let reference = opening.split('+').nth(1).and_then(|r| r.split(' ').next()).expect("a reference").to_owned();
+    assert!(opening.ends_with(&format!("BATCH +{reference} draft/multiline #c")), "{opening}");
+    let mut heard = String::new();
+    loop {
+        let line = client.line().await.expect("a line");
+        if line == format!("BATCH -{reference}") {
+            break;
+        }
+        assert!(line.len() <= 512 + 60, "{line}");
+        assert_eq!(tag(&line, "batch"), reference);
+        let line = crate::proto::line::Line::parse(&line).expect("a line");
+        if !heard.is_empty() && line.tag("draft/multiline-concat").is_none() {
+            heard.push('\n');
+        }
+        heard.push_str(line.param(1));
+    }
+    assert_eq!(heard, text);
+    // The server says it again, and it is one message still.
+    client
+        .send(&format!("@label={};msgid=m1 :romeo!u@host.test BATCH +s draft/multiline #c", tag(&opening, "label")))
+        .await;
+    for line in text.split('\n') {
+        let (head, rest) = line.split_at(line.char_indices().nth(300).map_or(line.len(), |(at, _)| at));
+        client.send(&format!("@batch=s :romeo!u@host.test PRIVMSG #c :{head}")).await;
+        if !rest.is_empty() {
+            client.send(&format!("@batch=s;draft/multiline-concat :romeo!u@host.test PRIVMSG #c :{rest}")).await;
+        }
+    }
+    client.send(":irc.test BATCH -s").await;
+    let event = net.host.emitted("the echo", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((body(&event), event.echo_of.clone()), (text.as_str(), Some((key.clone(), 0))));
+    assert_eq!(event.id, Some("m1".into()));
+    assert_eq!(failure(&net.host, &key).await, None);
+    // More lines than the server takes: as ever.
+    let key = session.send(net.address("#c%net"), group(&["x"; 12].join("\n")));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::TooLong { limit: 5 }));
+    // A refused one.
+    let key = session.send(net.address("#c%net"), group("a\nb"));
+    client.holding("BATCH -").await;
+    client.send("FAIL BATCH MULTILINE_INVALID :No").await;
+    assert!(matches!(failure(&net.host, &key).await, Some(Failure::Rejected)));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_batch_that_is_never_closed_costs_little_and_lines_go_on() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    for i in 0..100 {
+        client.send(&format!(":juliet!j@k BATCH +o{i} draft/multiline #c")).await;
+        client.send(&format!("@batch=o{i} :juliet!j@k PRIVMSG #c :{}", "x".repeat(400))).await;
+    }
+    client.send("@batch=unknown :juliet!j@k PRIVMSG #c :of no batch that is known").await;
+    let event = net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(body(&event), "of no batch that is known");
+    client.send(":irc.test BATCH -o99").await;
+    let event = net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(body(&event), "x".repeat(400));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn withdrawals_cross_and_name_who_did_it() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "@romeo juliet nurse").await;
+    let key = said(&net, &session, &mut client, "a plague on both your houses", "m1").await;
+    let retract = Intent::Retract { of: MessageRef::Key(key), reason: Some("too harsh".to_owned()) };
+    let ticket = session.send(net.address("#c%net"), retract.clone());
+    let line = client.holding("REDACT").await;
+    assert!(line.ends_with("REDACT #c m1 :too harsh"), "{line}");
+    client.send(":romeo!u@host.test REDACT #c m1 :too harsh").await;
+    assert_eq!(failure(&net.host, &ticket).await, None);
+    let retracted = |e: &Inbound| matches!(e.event, Event::Retracted { .. });
+    let event = net.host.emitted("our own", retracted).await;
+    assert_eq!(event.from, net.occupant("#c%net", "romeo"));
+    assert_eq!(event.event, Event::Retracted { of: of("m1"), by: None, reason: Some("too harsh".to_owned()) });
+    // Refused.
+    let ticket = session.send(net.address("#c%net"), retract);
+    client.holding("REDACT").await;
+    client.send("FAIL REDACT REDACT_FORBIDDEN #c m1 :You may not").await;
+    assert_eq!(failure(&net.host, &ticket).await, Some(Failure::Forbidden));
+    // By its author, and by somebody else.
+    for (id, by, from, moderator) in [
+        ("j1", "juliet", net.occupant("#c%net", "juliet"), None),
+        ("j2", "nurse", net.address("#c%net"), Some(net.occupant("#c%net", "nurse"))),
+    ] {
+        client.send(&format!("@msgid={id} :juliet!j@k PRIVMSG #c :words")).await;
+        net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+        client.send(&format!(":{by}!x@y REDACT #c {id}")).await;
+        let event = net.host.emitted("a withdrawal", retracted).await;
+        assert_eq!((event.from, event.event), (from, Event::Retracted { of: of(id), by: moderator, reason: None }));
+    }
+    // What has no name there cannot be withdrawn, and a server without it says so.
+    let unknown = Intent::Retract { of: MessageRef::Key("never".into()), reason: None };
+    let ticket = session.send(net.address("#c%net"), unknown.clone());
+    assert_eq!(failure(&net.host, &ticket).await, Some(Failure::NoSuchRecipient));
+    session.stop().await.expect("stops");
+    let (session, _client) = net.inside(&stage, "message-tags", "romeo").await;
+    let ticket = session.send(net.address("#c%net"), unknown);
+    assert_eq!(failure(&net.host, &ticket).await, Some(Failure::Unsupported));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn reactions_cross_step_by_step() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    let react =
+        Intent::React {
+            of: of("m1"), add: vec!["👋".to_owned(), "; \\".to_owned()], remove: vec!["🙁".to_owned()]
+        };
+    let key = session.send(net.address("#c%net"), react);
+    for (name, value) in [("+draft/unreact", "🙁"), ("+draft/react", "👋"), ("+draft/react", "; \\")] {
+        let line = client.holding("TAGMSG #c").await;
+        assert_eq!(
+            (tag(&line, "+reply"), tag(&line, "+draft/reply"), tag(&line, name)),
+            ("m1".into(), "m1".into(), value.into())
+        );
+        if value == "; \\" {
+            client
+                .send(&format!("@label={};+reply=m1;+draft/react=x :romeo!u@host.test TAGMSG #c", tag(&line, "label")))
+                .await;
+        }
+    }
+    let event = net.host.emitted("our own", |e| matches!(e.event, Event::Reacted { .. })).await;
+    assert_eq!((event.from, event.echo_of.clone()), (net.occupant("#c%net", "romeo"), Some((key.clone(), 0))));
+    assert_eq!(failure(&net.host, &key).await, None);
+    client.send("@+draft/reply=m1;+draft/react=lol :juliet!j@k TAGMSG #c").await;
+    client.send("@+reply=m1;+draft/unreact=lol :juliet!j@k TAGMSG #c").await;
+    for (add, remove) in [(vec!["lol".to_owned()], vec![]), (vec![], vec!["lol".to_owned()])] {
+        let hers = |e: &Inbound| matches!(e.event, Event::Reacted { .. }) && e.from == net.occupant("#c%net", "juliet");
+        let event = net.host.emitted("hers", hers).await;
+        assert_eq!(event.event, Event::Reacted { of: of("m1"), add, remove });
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn without_reactions_they_are_told_in_words_where_the_user_wants_that() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let react = || Intent::React { of: of("m1"), add: vec!["👋".to_owned()], remove: vec![] };
+    let key = session.send(net.address("#c%net"), react());
+    assert_eq!(failure(&net.host, &key).await, None, "nothing, silently");
+    session.set(&net.address("net"), "reactions", Some("action")).await;
+    session.send(net.address("#c%net"), react());
+    assert_eq!(client.expect("PRIVMSG").await, "PRIVMSG #c :\u{1}ACTION reacts: 👋\u{1}");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn answers_name_what_they_answer() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    let mut message = Message::group("me too");
+    message.reply_to = Some(of("j1"));
+    session.send(net.address("#c%net"), Intent::Send(Box::new(message.clone())));
+    let line = client.holding("PRIVMSG #c :me too").await;
+    assert_eq!((tag(&line, "+reply"), tag(&line, "+draft/reply")), ("j1".into(), "j1".into()));
+    client.send("@msgid=j2;+reply=m1 :juliet!j@k PRIVMSG #c :and I").await;
+    let event = net.host.emitted("hers", |e| e.from == net.occupant("#c%net", "juliet")).await;
+    assert!(matches!(&event.event, Event::Message(m) if m.reply_to == Some(of("m1")) && m.body == "and I"));
+    session.stop().await.expect("stops");
+    // A server that denies the tag gets none.
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.register("message-tags", "CLIENTTAGDENY=*,-typing").await;
+    client.admit("#c", "romeo").await;
+    net.host.emitted("the room", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    session.send(net.address("#c%net"), Intent::Send(Box::new(message)));
+    assert!(client.holding("PRIVMSG #c :me too").await.starts_with("PRIVMSG"));
+    session.send(net.address("#c%net"), Intent::Typing { on: true });
+    client.expect("@+typing=active TAGMSG #c").await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn what_was_said_during_a_break_is_fetched_for_the_archive() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send("@msgid=a;time=2030-03-17T17:46:50.000Z :juliet!j@k PRIVMSG #c :before").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    client.reset();
+    let mut client = stage.accept().await;
+    client.register(ALL, "CHATHISTORY=2").await;
+    client.admit("#c", "romeo juliet").await;
+    let asked = client.expect("CHATHISTORY").await;
+    assert_eq!(asked, "CHATHISTORY AFTER #c timestamp=2030-03-17T17:46:48.000Z 2");
+    client.send(":irc.test BATCH +h chathistory #c").await;
+    client.send("@batch=h;msgid=a;time=2030-03-17T17:46:50.000Z :juliet!j@k PRIVMSG #c :before").await;
+    client.send("@batch=h;msgid=b;time=2030-03-17T17:47:00.500Z :juliet!j@k PRIVMSG #c :meanwhile").await;
+    client.send(":irc.test BATCH -h").await;
+    let meanwhile = |e: &Inbound| e.origin == Origin::Backlog && e.id == Some("b".into());
+    let event = net.host.emitted("what was missed", meanwhile).await;
+    assert_eq!((body(&event), &event.from), ("meanwhile", &net.occupant("#c%net", "juliet")));
+    // A full page is followed by the next.
+    assert_eq!(client.expect("CHATHISTORY").await, "CHATHISTORY AFTER #c timestamp=2030-03-17T17:47:00.500Z 2");
+    client.send(":irc.test BATCH +i chathistory #c").await;
+    client
+        .send(
+            "@batch=i;msgid=c;time=2030-03-17T17:47:01.000Z :romeo!u@host.test PRIVMSG #c :my own, by another program",
+        )
+        .await;
+    client.send("@batch=i;msgid=d :juliet!j@k BATCH +n draft/multiline #c").await;
+    client.send("@batch=n :juliet!j@k PRIVMSG #c :two").await;
+    client.send("@batch=n :juliet!j@k PRIVMSG #c :lines").await;
+    client.send(":irc.test BATCH -n").await;
+    client.send(":irc.test BATCH -i").await;
+    for (nick, words) in [("romeo", "my own, by another program"), ("juliet", "two\nlines")] {
+        let event =
+            net.host.emitted("what was missed", |e| e.origin == Origin::Backlog && e.id != Some("a".into())).await;
+        assert_eq!((body(&event), &event.from), (words, &net.occupant("#c%net", nick)));
+    }
+    // What comes now is heard now.
+    client.send("@msgid=e :juliet!j@k PRIVMSG #c :now").await;
+    net.host.emitted("words", |e| e.origin == Origin::Live && e.id == Some("e".into())).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn history_that_a_server_plays_to_who_enters_is_heard() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send(":irc.test BATCH +h chathistory #c").await;
+    client.send("@batch=h;time=2030-03-17T17:40:00.000Z :juliet!j@k PRIVMSG #c :earlier").await;
+    client.send(":irc.test BATCH -h").await;
+    let event = net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((body(&event), event.origin), ("earlier", Origin::Live));
+    assert!(event.at < net.host.time());
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn read_markers_cross() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    let at = crate::proto::time::server_time("2030-03-17T17:46:50.250Z");
+    session.send(net.address("#c%net"), Intent::Mark { of: None, at });
+    assert_eq!(client.expect("MARKREAD").await, "MARKREAD #c timestamp=2030-03-17T17:46:50.250Z");
+    client.send("@msgid=a;time=2030-03-17T17:47:00.000Z :juliet!j@k PRIVMSG #c :words").await;
+    client.send(":irc.test MARKREAD #c timestamp=2030-03-17T17:46:50.250Z").await;
+    client.send(":irc.test MARKREAD #c *").await;
+    for _ in 0..2 {
+        client.send(":irc.test MARKREAD #c timestamp=2030-03-17T17:47:00.000Z").await;
+    }
+    client.send(":juliet!j@k PRIVMSG #c :more").await;
+    let event = net.host.emitted("the marker", |e| matches!(e.event, Event::Marked { .. })).await;
+    assert_eq!((event.from, event.event), (net.occupant("#c%net", "romeo"), Event::Marked { of: of("a") }));
+    net.host.emitted("more", |e| matches!(&e.event, Event::Message(m) if m.body == "more")).await;
+    assert!(!net.host.emits().iter().any(|e| matches!(e.event, Event::Marked { .. })), "told once");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_room_that_is_renamed_says_where_it_is_and_is_open_there() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send(":juliet!j@k RENAME #c #C :").await;
+    client.send(":juliet!j@k RENAME #c #verona :a better name").await;
+    let event = net.host.emitted("the move", |e| matches!(e.event, Event::Room(RoomChange::Moved { .. }))).await;
+    let moved = RoomChange::Moved { to: RoomId::from("#verona%net"), reason: Some("a better name".to_owned()) };
+    assert_eq!((event.from, event.event), (net.address("#c%net"), Event::Room(moved)));
+    let key = session.send(net.address("#verona%net"), join("romeo"));
+    client.expect("NAMES #verona").await;
+    client.send(":irc.test 353 romeo = #verona :romeo juliet").await;
+    client.send(":irc.test 366 romeo #verona :End").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    assert!(!client.seen.iter().any(|l| l.contains("JOIN #verona")), "it is inside already");
+    // The old name, for who comes later.
+    let key = session.send(net.address("#old%net"), join("romeo"));
+    client.expect("JOIN #old").await;
+    client.send("FAIL JOIN CHANNEL_RENAMED #old #verona :The channel has been renamed").await;
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Rejected));
+    let event = net.host.emitted("the redirect", |e| matches!(e.event, Event::Room(RoomChange::Refused { .. }))).await;
+    let Event::Room(RoomChange::Refused { redirect, .. }) = event.event else { panic!("a redirect") };
+    assert_eq!(redirect, Some(RoomId::from("#verona%net")));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_renamed_room_that_is_kept_up_is_kept_up_there() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("persistent", "true");
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send(":juliet!j@k RENAME #c #verona :").await;
+    client.expect("NAMES #verona").await;
+    client.send(":irc.test 353 romeo = #verona :romeo juliet").await;
+    client.send(":irc.test 366 romeo #verona :End").await;
+    net.host
+        .emitted("the new room", |e| e.event == Event::Room(RoomChange::Joined) && e.from == net.address("#verona%net"))
+        .await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_netsplit_of_five_thousand_is_one_line_in_each_room() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.register(ALL, "PREFIX=(ov)@+").await;
+    client.expect("JOIN #c").await;
+    let mut names = ":romeo!u@host.test JOIN #c\r\n:irc.test 353 romeo = #c :romeo juliet\r\n".to_owned();
+    for i in 0..500 {
+        let ten: Vec<String> = (0..10).map(|n| format!("n{i}x{n}")).collect();
+        names.push_str(&format!(":irc.test 353 romeo = #c :{}\r\n", ten.join(" ")));
+    }
+    names.push_str(":irc.test 366 romeo #c :End\r\n");
+    client.raw(names.as_bytes()).await;
+    net.host.emitted("the room", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    let count = || view.lock().expect("nobody panicked").members().len();
+    assert_eq!(count(), 5_002);
+    let all: Vec<String> = (0..500).flat_map(|i| (0..10).map(move |n| format!("n{i}x{n}"))).collect();
+    let batch = |kind: &str, line: &dyn Fn(&str) -> String| {
+        let mut text = format!(":irc.test BATCH +b {kind} irc.hub irc.leaf\r\n");
+        all.iter().for_each(|nick| text.push_str(&format!("@batch=b {}\r\n", line(nick))));
+        text + ":irc.test BATCH -b\r\n"
+    };
+    client.raw(batch("netsplit", &|nick| format!(":{nick}!u@h QUIT :irc.hub irc.leaf")).as_bytes()).await;
+    let told = net.told("the split", key_is("netsplit")).await;
+    assert_eq!(told, Text::key("netsplit").with("servers", "irc.hub irc.leaf").with("count", 5_000));
+    assert_eq!(count(), 2);
+    let gone = net.host.take_emits().into_iter().filter(|e| matches!(e.event, Event::Room(RoomChange::Left { .. })));
+    assert_eq!(gone.count(), 5_000, "everybody's end is told");
+    // They come back, with their ranks, which nobody reads one by one.
+    let back = batch("netjoin", &|nick| format!(":{nick}!u@h JOIN #c"))
+        .replace(":irc.test BATCH -b", "@batch=b :irc.hub MODE #c +oo n1x1 n2x2\r\n:irc.test BATCH -b");
+    client.raw(back.as_bytes()).await;
+    net.told("the end of the split", key_is("netjoin")).await;
+    assert_eq!(count(), 5_002);
+    assert!(!net.host.emits().iter().any(|e| matches!(&e.event, Event::Notice { text, .. } if key_is("mode")(text))));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn persons_are_known_by_their_tags() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send("@account=capulet :juliet!j@k PRIVMSG #c :it is I").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    let account = view.lock().expect("nobody panicked").named("juliet").and_then(|m| m.person.account.clone());
+    assert_eq!(account.as_deref(), Some("capulet"));
+    client.send("@bot :beep!b@k JOIN #c").await;
+    net.host.emitted("a program", |e| matches!(e.event, Event::Room(RoomChange::Changed { .. }))).await;
+    session.set(&net.address("net"), "realname", Some("Romeo Montague")).await;
+    assert_eq!(client.expect("SETNAME").await, "SETNAME :Romeo Montague");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_utf_8_only_gets_nothing_else() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("encoding_out", "iso-8859-1");
+    let session = net.session();
+    session.send(net.address("juliet%net"), chat("naïve"));
+    let mut client = stage.welcome("UTF8ONLY").await;
+    client.expect("PRIVMSG juliet :naïve").await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn who_is_away_enters_the_network_so() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    session
+        .send(net.address("net"), Intent::Presence { available: true, away: true, status: Some("asleep".to_owned()) });
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.register("draft/pre-away", "").await;
+    assert!(client.seen.iter().any(|l| l == "AWAY :asleep"), "before CAP END: {:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn what_the_connection_carries_is_told() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo").await;
+    // Whatever is offered later is used later.
+    client.send(":irc.test CAP romeo NEW :away-notify draft/pre-away").await;
+    client.expect("CAP REQ :away-notify draft/pre-away").await;
+    client.send(":irc.test CAP romeo DEL :draft/message-redaction").await;
+    client.send(":juliet!j@k PRIVMSG romeo :sync").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    let ticket = session.send(net.address("#c%net"), Intent::Retract { of: of("m1"), reason: None });
+    assert_eq!(failure(&net.host, &ticket).await, Some(Failure::Unsupported));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn corrections_are_told_as_the_user_wishes() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    let correct = |key: &isthmus_bridge::DeliveryKey, words: &str| {
+        let mut message = Message::group(words);
+        message.replaces = Some(MessageRef::Key(key.clone()));
+        Intent::Send(Box::new(message))
+    };
+    let key = said(&net, &session, &mut client, "but soft what lite through yonder window breaks", "m1").await;
+    session.send(net.address("#c%net"), correct(&key, "but soft"));
+    client.holding("PRIVMSG #c :* but soft").await;
+    session.set(&net.address("net"), "corrections", Some("sed")).await;
+    let key = said(&net, &session, &mut client, "but soft what lite through yonder window breaks", "m2").await;
+    session.send(net.address("#c%net"), correct(&key, "but soft what light through yonder window breaks"));
+    client.holding("PRIVMSG #c :s/lite/light/").await;
+    session.set(&net.address("net"), "corrections", Some("redact")).await;
+    session.send(net.address("#c%net"), correct(&key, "but soft what light"));
+    client.holding("REDACT #c m2").await;
+    client.holding("PRIVMSG #c :but soft what light").await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn who_is_ignored_is_not_heard() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("ignore", "tybalt\n*!*@spam.test");
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet tybalt").await;
+    client.send(":Tybalt!t@v PRIVMSG #c :peace? I hate the word").await;
+    client.send(":x!y@spam.test PRIVMSG romeo :buy").await;
+    client.send(":x!y@spam.test INVITE romeo #spam").await;
+    client.send("@+reply=m1;+draft/react=x :tybalt!t@v TAGMSG #c").await;
+    client.send(":tybalt!t@v NOTICE romeo :\u{1}VERSION x\u{1}").await;
+    client.send(":juliet!j@k PRIVMSG #c :heard").await;
+    let event = net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(body(&event), "heard");
+    let others = net.host.emits();
+    assert!(others.is_empty(), "{others:?}");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_text_of_too_many_lines_becomes_a_link_where_the_user_wants_that() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("long_texts", "paste");
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let text = format!("first line\n{}", ["more"; 10].join("\n"));
+    let key = session.send(net.address("#c%net"), group(&text));
+    let line = client.expect("PRIVMSG").await;
+    let url = line.strip_prefix("PRIVMSG #c :first line … ").expect("the beginning and a link");
+    let id = url.strip_prefix("https://gateway.example/files/").expect("our own address");
+    let (kept, _) = net.host.host().blob(&id.into()).await.expect("the store is there").expect("kept");
+    assert_eq!(kept, text.as_bytes());
+    assert_eq!(failure(&net.host, &key).await, None);
+    session.stop().await.expect("stops");
+}
