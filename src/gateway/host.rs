@@ -220,6 +220,15 @@ impl Gateway for BridgeHost {
         self.served.room(of, room)
     }
 
+    fn clients(&self, of: &SessionOf, room: &RoomId) -> Vec<String> {
+        let Some(stays) = self.served.occupancy.of(of) else { return Vec::new() };
+        let mut stays = crate::rooms::occupancy::lock(&stays);
+        stays
+            .get(room)
+            .map(|stay| stay.inside.iter().map(|client| client.jid.to_string()).collect())
+            .unwrap_or_default()
+    }
+
     fn resolved(&self, user: &BareJid, at: &Address) -> Arc<Resolved> {
         self.served.persons().resolved(user, at)
     }

@@ -241,6 +241,11 @@ pub trait Gateway: Send + Sync {
     /// [`emit`](Self::emit): the core takes it there.
     fn room(&self, of: &SessionOf, room: &RoomId) -> Arc<Mutex<RoomView>>;
 
+    /// The user's clients that are inside a room, as full JIDs; for a person to read.
+    fn clients(&self, _of: &SessionOf, _room: &RoomId) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Settings in force at an address. From memory.
     fn resolved(&self, user: &BareJid, at: &Address) -> Arc<Resolved>;
 

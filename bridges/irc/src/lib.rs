@@ -104,7 +104,6 @@ fn profile(config: &Config) -> Profile {
     profile.retractions = true;
     profile.replies = true;
     profile.markers = true;
-    profile.corrections = true;
     profile.correction_prefix = "* ";
     // A join waits for the connection: three ports, a login, the lines of the network's services.
     profile.answer_within = Duration::from_secs(115);

@@ -28,8 +28,9 @@ pub(crate) const FORMATTING: &str = "formatting";
 pub(crate) const SEND_FORMATTING: &str = "send_formatting";
 pub(crate) const MAX_LINES: &str = "max_lines";
 pub(crate) const LONG_TEXTS: &str = "long_texts";
-pub(crate) const CORRECTIONS: &str = "corrections";
-pub(crate) const REACTIONS: &str = "reactions";
+/// Read by the core: how corrections are told, and whether reactions are told in words where the network has none.
+const CORRECTIONS: &str = "corrections";
+const REACTIONS: &str = "reactions";
 pub(crate) const IGNORE: &str = "ignore";
 pub(crate) const AWAY: &str = "away";
 pub(crate) const KEY: &str = "key";
@@ -45,13 +46,6 @@ pub(crate) const STYLING: &str = "styling";
 pub(crate) const LINES: &str = "lines";
 /// [`LONG_TEXTS`]: a link to the text, where it makes too many lines.
 pub(crate) const PASTE: &str = "paste";
-/// [`CORRECTIONS`]: `s/old/new/`.
-pub(crate) const SED: &str = "sed";
-/// [`CORRECTIONS`]: the old message is withdrawn, where the server can, and the new one sent.
-pub(crate) const REDACT: &str = "redact";
-/// [`REACTIONS`]: told by `/me` where the server has none.
-pub(crate) const ACTION: &str = "action";
-
 /// [`PORTS`] where nobody chose: plain text as a last resort, and nothing secret over it.
 const IMPLICIT_PORTS: &str = "6667 (no secrets)";
 
@@ -114,22 +108,14 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
         Setting::new(
             CORRECTIONS,
             SettingKind::Choice(&[
-                ("star", "* and the whole message"),
-                (SED, "s/old/new/"),
-                (REDACT, "Withdraw the old message where the network can, and send the new one"),
+                ("line", "* and the whole message"),
+                ("substitute", "s/old/new/"),
+                ("redact", "Withdraw the old message where the network can, and send the new one"),
             ]),
-            NET,
-            "star",
+            ALL,
+            "line",
         ),
-        Setting::new(
-            REACTIONS,
-            SettingKind::Choice(&[
-                ("none", "Only where the network has reactions"),
-                (ACTION, "Told in words where the network has none"),
-            ]),
-            NET,
-            "none",
-        ),
+        Setting::new(REACTIONS, SettingKind::Bool, ALL, "false"),
         Setting::new(IGNORE, SettingKind::Lines, NET, ""),
         Setting::new(AWAY, SettingKind::Bool, NET, "true"),
         Setting::new(WEBIRC, SettingKind::Secret, one_net, "").admin_only(),

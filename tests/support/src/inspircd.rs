@@ -25,13 +25,28 @@ pub struct Inspircd {
 impl Inspircd {
     /// Starts it; returns when it welcomes somebody (an open port is not yet readiness).
     pub async fn start() -> Result<Self> {
+        Self::with(false).await
+    }
+
+    /// The same; whoever connects in clear is sent to the TLS port (IRCv3 `sts`).
+    pub async fn strict() -> Result<Self> {
+        Self::with(true).await
+    }
+
+    async fn with(strict: bool) -> Result<Self> {
         let (plain, tls, services) = (Port::take()?, Port::take()?, Port::take()?);
         let folder = Folder::new("inspircd")?;
         let certificate = Certificate::make(&folder).await?;
         for name in ["log", "data"] {
             std::fs::create_dir(folder.join(name))?;
         }
-        folder.write("inspircd.conf", configuration(&folder, [&plain, &tls, &services], &certificate))?;
+        let mut text = configuration(&folder, [&plain, &tls, &services], &certificate);
+        if strict {
+            text.push_str(&format!(
+                "<module name=\"ircv3_sts\">\n<sts host=\"*\" duration=\"1h\" port=\"{tls}\" preload=\"no\">\n"
+            ));
+        }
+        folder.write("inspircd.conf", text)?;
         let mut command = Command::new(program("inspircd", "inspircd", &[])?);
         command.arg(format!("--config={}", folder.join("inspircd.conf").display())).args(["--nofork", "--nopid"]);
         if rustix::process::geteuid().is_root() {

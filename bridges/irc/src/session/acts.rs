@@ -1,5 +1,5 @@
 //! What is done to a message that is there already: reactions (`+draft/react`), withdrawals (`draft/message-redaction`), read markers
-//! (`draft/read-marker`), corrections; and what the core is told of which of them this connection carries.
+//! (`draft/read-marker`); and what the core is told of which of them this connection carries.
 
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ use super::speak::To;
 use super::{Session, unsupported, view};
 use crate::proto::caps::Caps;
 use crate::proto::line::Line;
-use crate::proto::{ctcp, time, write};
+use crate::proto::{time, write};
 use crate::settings;
 use crate::translate::{encoding, formatting};
 
@@ -21,8 +21,6 @@ use crate::translate::{encoding, formatting};
 const MAX_REACTION: usize = 64;
 /// Steps of one change of reactions that are sent.
 const MAX_STEPS: usize = 10;
-/// The user's last words that are remembered, where corrections need them.
-const MAX_SPOKEN: usize = 5;
 /// Withdrawals that wait to be told.
 const MAX_WITHDRAWN: usize = 100;
 
@@ -59,9 +57,7 @@ impl Session {
     /// Whether the event speaks of another message, whose name on the network has to be looked up.
     pub(super) fn needs_looking_up(&self, intent: &Intent) -> bool {
         match intent {
-            Intent::Send(message) => {
-                message.reply_to.is_some() || message.replaces.is_some() || self.is_for_paste(message)
-            }
+            Intent::Send(message) => message.reply_to.is_some() || self.is_for_paste(message),
             Intent::React { .. } | Intent::Retract { .. } => true,
             _ => false,
         }
@@ -70,7 +66,7 @@ impl Session {
     /// Finds what the network calls the message that an event is about.
     pub(super) async fn look_up(&mut self, delivery: &mut Delivery) {
         let of = match &delivery.event.intent {
-            Intent::Send(message) => message.replaces.as_ref().or(message.reply_to.as_ref()),
+            Intent::Send(message) => message.reply_to.as_ref(),
             Intent::React { of, .. } | Intent::Retract { of, .. } => Some(of),
             _ => None,
         };
@@ -129,7 +125,7 @@ impl Session {
         self.link.as_ref().is_some_and(|l| takes(l))
     }
 
-    /// One line for each step; by the user's wish words where the server has no reactions.
+    /// One line for each step.
     fn react(
         &mut self,
         to: &To,
@@ -138,12 +134,6 @@ impl Session {
         ticket: isthmus_bridge::Ticket,
     ) {
         let Some(id) = self.about().first().cloned().filter(|_| self.reacts_by_tag()) else {
-            let told = add.join(" ");
-            if !told.is_empty() && self.settings.str(settings::REACTIONS) == settings::ACTION {
-                let words =
-                    ctcp::make("ACTION", &format!("reacts: {}", encoding::clean(&told.replace(['\r', '\n'], " "))));
-                self.send(write::text("PRIVMSG", &[&to.name], words.as_bytes()));
-            }
             return ticket.sent(None);
         };
         let good = |one: &&String| !one.is_empty() && one.len() <= MAX_REACTION;
@@ -213,38 +203,6 @@ impl Session {
         self.push(inbound);
     }
 
-    /// The words of a correction, as the user's setting has them.
-    pub(super) fn corrected(&mut self, to: &To, message: &Message) -> String {
-        let new = message.body.as_str();
-        match self.settings.str(settings::CORRECTIONS) {
-            settings::REDACT if self.has_cap(Caps::REDACTION) && !self.about().is_empty() => {
-                for id in std::mem::take(&mut self.rare().about) {
-                    self.send(write::line("REDACT", &[&to.name, id.as_str()]));
-                }
-                new.to_owned()
-            }
-            settings::SED => {
-                let old = match &message.replaces {
-                    Some(MessageRef::Key(key)) => self.rare().spoken.iter().rev().find(|(known, _)| known == key),
-                    _ => None,
-                };
-                old.and_then(|(_, old)| substitution(old, new)).unwrap_or_else(|| format!("* {new}"))
-            }
-            _ => format!("* {new}"),
-        }
-    }
-
-    /// Keeps what was said, where a correction may have to name it.
-    pub(super) fn remember_words(&mut self, key: &DeliveryKey, body: &str) {
-        if self.settings.str(settings::CORRECTIONS) != settings::SED {
-            return;
-        }
-        if self.rare().spoken.len() >= MAX_SPOKEN {
-            self.rare().spoken.pop_front();
-        }
-        self.rare().spoken.push_back((key.clone(), body.chars().take(500).collect::<String>().into()));
-    }
-
     /// Says what this connection carries.
     pub(super) fn tell_abilities(&self) {
         if !self.is_up() {
@@ -254,7 +212,7 @@ impl Session {
         let takes = |name: &str| self.link.as_ref().is_some_and(|l| l.takes_tag(name));
         now.typing = takes("typing");
         now.replies = takes("reply") || takes("draft/reply");
-        now.reactions = self.reacts_by_tag() || self.settings.str(settings::REACTIONS) == settings::ACTION;
+        now.reactions = self.reacts_by_tag();
         now.retractions = self.has_cap(Caps::REDACTION);
         now.markers = self.has_cap(Caps::READ_MARKER);
         self.host.able(&self.of, now);
@@ -303,11 +261,7 @@ impl Session {
         let in_room = link.server.is_channel(target);
         let own = self.is_own(by);
         let folded = self.fold(target);
-        if own {
-            self.settle(
-                |what| matches!(what, What::Redact { target, id: asked } if *target == folded && asked.as_str() == id),
-            );
-        }
+        let ours = if own { self.redacted(&folded, id) } else { None };
         let place = if in_room {
             let Some(room) = self.room(target) else { return };
             room.address()
@@ -321,6 +275,7 @@ impl Session {
         let event = Event::Retracted { of, by: None, reason };
         let mut event = Inbound::new(self.of.user.clone(), place.clone(), event);
         event.at = self.time_of(line);
+        event.echo_of = ours.map(|key| (key, 0));
         if self.rare().withdrawn.len() < MAX_WITHDRAWN {
             self.rare().withdrawn.push(Withdrawn { place, by: by.to_owned(), event });
         }
@@ -384,42 +339,5 @@ async fn paste(host: &Host, message: &mut Message) {
         let first = message.body.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
         let first: String = first.chars().take(80).collect();
         message.body = format!("{} … {url}", first.trim());
-    }
-}
-
-/// `s/old/new/` of the one part that differs, widened to whole words; `None` where that would not be shorter than the new words, or could
-/// be read in two ways.
-fn substitution(old: &str, new: &str) -> Option<String> {
-    let (was, is): (Vec<&str>, Vec<&str>) = (old.split(' ').collect(), new.split(' ').collect());
-    let before = was.iter().zip(&is).take_while(|(a, b)| a == b).count();
-    let left = was.len().min(is.len()) - before;
-    let after = was.iter().rev().zip(is.iter().rev()).take(left).take_while(|(a, b)| a == b).count();
-    let (was, is) = (was[before..was.len() - after].join(" "), is[before..is.len() - after].join(" "));
-    let clear = !was.is_empty() && !was.contains(['/', '\n']) && !is.contains(['/', '\n']);
-    let told = format!("s/{was}/{is}/");
-    (clear && told.len() < new.len() + 2).then_some(told)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_correction_names_the_words_that_differ() {
-        let cases = [
-            (
-                "but soft what lite through yonder window",
-                "but soft what light through yonder window",
-                Some("s/lite/light/"),
-            ),
-            ("wherefore are thou Romeo", "wherefore art thou, Romeo", Some("s/are thou/art thou,/")),
-            ("good night good night parting", "good night good night, parting", Some("s/night/night,/")),
-            ("a", "something else", None),
-            ("and/or he said so to all of us", "and/nor he said so to all of us", None),
-            ("the same words", "the same words", None),
-        ];
-        for (old, new, expected) in cases {
-            assert_eq!(substitution(old, new).as_deref(), expected, "{old} → {new}");
-        }
     }
 }

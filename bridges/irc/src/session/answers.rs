@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use isthmus_bridge::query::Part;
-use isthmus_bridge::{DeliveryError, Failure, ForeignMessageId, Reply, Text, Ticket, Values};
+use isthmus_bridge::{DeliveryError, DeliveryKey, Failure, ForeignMessageId, Reply, Text, Ticket, Values};
 use tokio::time::Instant;
 
 use super::Session;
@@ -142,6 +142,17 @@ impl Session {
         {
             ticket.sent(None);
         }
+    }
+
+    /// The server has withdrawn a message as the user wished; gives the wish's name.
+    pub(super) fn redacted(&mut self, folded: &str, of: &str) -> Option<DeliveryKey> {
+        let is =
+            |p: &Pending| matches!(&p.what, What::Redact { target, id } if **target == *folded && id.as_str() == of);
+        let at = self.pending.iter().position(is)?;
+        let ticket = self.pending.remove(at).ticket?;
+        let key = ticket.key().clone();
+        ticket.sent(None);
+        Some(key)
     }
 
     /// The server has answered the line with this label, and it was no refusal: what names its own answer goes on waiting for that.

@@ -42,8 +42,8 @@ use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::{People, RoomView};
 use isthmus_bridge::{
-    Address, Ask, BridgeError, Change, Delivery, DeliveryError, DeliveryKey, Event, Failure, ForeignMessageId, Host,
-    Inbound, Inbox, LinkState, Resolved, RoomId, SessionOf, Text, Work,
+    Address, Ask, BridgeError, Change, Delivery, DeliveryError, Event, Failure, ForeignMessageId, Host, Inbound, Inbox,
+    LinkState, Resolved, RoomId, SessionOf, Text, Work,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -90,6 +90,8 @@ pub(crate) enum Order {
     Certificate(Option<Arc<Certificate>>),
     /// Say how things stand.
     Tell(oneshot::Sender<Status>),
+    /// Ask the server.
+    Ask(Box<Ask>),
 }
 
 /// How things stand.
@@ -192,8 +194,6 @@ pub(crate) struct Rare {
     about: Vec<ForeignMessageId>,
     /// Messages that somebody has withdrawn, until it is known who wrote them.
     withdrawn: Vec<acts::Withdrawn>,
-    /// The user's last words, where corrections are told as the difference.
-    spoken: VecDeque<(DeliveryKey, Box<str>)>,
     /// What is said of somebody who is away, once.
     aways: Vec<(Box<str>, Box<str>)>,
     /// Folded nicks of watched contacts who are there.
@@ -415,6 +415,7 @@ impl Session {
                 Order::Disconnect(words) => self.disconnect(&words).await,
                 Order::Reconnect => self.reconnect().await,
                 Order::Certificate(own) => self.certificate = own,
+                Order::Ask(ask) => self.on_question(ask),
                 Order::Tell(back) => drop(back.send(self.status())),
             }
         }

@@ -48,14 +48,11 @@ impl Session {
     /// Sends a message: as one where the server can and the user wants it, else line by line.
     pub(super) fn say(&mut self, to: To, delivery: Box<Delivery>) {
         let Delivery { event, ticket, .. } = *delivery;
-        let isthmus_bridge::Intent::Send(mut message) = event.intent else {
+        let isthmus_bridge::Intent::Send(message) = event.intent else {
             return ticket.failed(super::unsupported());
         };
         let settings =
             to.room.as_ref().and_then(|_| self.room(&to.name)).map_or(&self.settings, |r| &r.settings).clone();
-        if message.replaces.is_some() {
-            message.body = self.corrected(&to, &message);
-        }
         let most = usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1);
         let space = self.room_for(&to.name, message.action);
         let all = lines::lines(&message.body, space);
@@ -71,7 +68,6 @@ impl Session {
             reply: message.reply_to.as_ref().and(self.about().first()).cloned(),
             key: event.key,
         };
-        self.remember_words(&words.key, &message.body);
         if all.len() > 1 && self.says_in_one(&message) {
             return self.say_in_one(words, &message.body, space, ticket);
         }

@@ -301,7 +301,7 @@ async fn commands_disconnect_and_say_how_things_stand() {
     let (session, mut client) = net.inside(&stage, "", "romeo").await;
     let step = session.command("get-irc-connection-info", net.address("net"), Vec::new()).await.expect("it works");
     let isthmus_bridge::Step::Done { table: Some(table), .. } = step else { panic!("{step:?}") };
-    assert_eq!(table.rows, [["#c%net"]]);
+    assert_eq!(table.rows, [["#c%net", ""]]);
     let values = isthmus_bridge::Values::new().with("quit-message", "bye\r\nJOIN #x");
     session.command("disconnect-from-irc-server", net.address("net"), vec![values]).await.expect("it works");
     assert_eq!(client.expect("QUIT").await, "QUIT :bye  JOIN #x");

@@ -153,7 +153,7 @@ async fn withdrawals_cross_and_name_who_did_it() {
     assert_eq!(failure(&net.host, &ticket).await, None);
     let retracted = |e: &Inbound| matches!(e.event, Event::Retracted { .. });
     let event = net.host.emitted("our own", retracted).await;
-    assert_eq!(event.from, net.occupant("#c%net", "romeo"));
+    assert_eq!((&event.from, &event.echo_of), (&net.occupant("#c%net", "romeo"), &Some((ticket.clone(), 0))));
     assert_eq!(event.event, Event::Retracted { of: of("m1"), by: None, reason: Some("too harsh".to_owned()) });
     // Refused.
     let ticket = session.send(net.address("#c%net"), retract);
@@ -214,20 +214,6 @@ async fn reactions_cross_step_by_step() {
         let event = net.host.emitted("hers", hers).await;
         assert_eq!(event.event, Event::Reacted { of: of("m1"), add, remove });
     }
-    session.stop().await.expect("stops");
-}
-
-#[tokio::test]
-async fn without_reactions_they_are_told_in_words_where_the_user_wants_that() {
-    let stage = Stage::open().await;
-    let net = Net::at(stage.port);
-    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
-    let react = || Intent::React { of: of("m1"), add: vec!["👋".to_owned()], remove: vec![] };
-    let key = session.send(net.address("#c%net"), react());
-    assert_eq!(failure(&net.host, &key).await, None, "nothing, silently");
-    session.set(&net.address("net"), "reactions", Some("action")).await;
-    session.send(net.address("#c%net"), react());
-    assert_eq!(client.expect("PRIVMSG").await, "PRIVMSG #c :\u{1}ACTION reacts: 👋\u{1}");
     session.stop().await.expect("stops");
 }
 
@@ -480,30 +466,6 @@ async fn what_the_connection_carries_is_told() {
     net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
     let ticket = session.send(net.address("#c%net"), Intent::Retract { of: of("m1"), reason: None });
     assert_eq!(failure(&net.host, &ticket).await, Some(Failure::Unsupported));
-    session.stop().await.expect("stops");
-}
-
-#[tokio::test]
-async fn corrections_are_told_as_the_user_wishes() {
-    let stage = Stage::open().await;
-    let net = Net::at(stage.port);
-    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
-    let correct = |key: &isthmus_bridge::DeliveryKey, words: &str| {
-        let mut message = Message::group(words);
-        message.replaces = Some(MessageRef::Key(key.clone()));
-        Intent::Send(Box::new(message))
-    };
-    let key = said(&net, &session, &mut client, "but soft what lite through yonder window breaks", "m1").await;
-    session.send(net.address("#c%net"), correct(&key, "but soft"));
-    client.holding("PRIVMSG #c :* but soft").await;
-    session.set(&net.address("net"), "corrections", Some("sed")).await;
-    let key = said(&net, &session, &mut client, "but soft what lite through yonder window breaks", "m2").await;
-    session.send(net.address("#c%net"), correct(&key, "but soft what light through yonder window breaks"));
-    client.holding("PRIVMSG #c :s/lite/light/").await;
-    session.set(&net.address("net"), "corrections", Some("redact")).await;
-    session.send(net.address("#c%net"), correct(&key, "but soft what light"));
-    client.holding("REDACT #c m2").await;
-    client.holding("PRIVMSG #c :but soft what light").await;
     session.stop().await.expect("stops");
 }
 

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod connecting;
+mod faults;
 mod ircd;
 mod ircv3;
 mod rooms;

@@ -1,0 +1,346 @@
+//! What goes wrong: servers that go, split, flood, fall silent or throw us out.
+
+use std::time::Duration;
+
+use isthmus_bridge::room::Standing;
+use isthmus_bridge::{LinkState, RoomId};
+
+use super::*;
+
+/// Lets this much time pass for everything that runs here. What waits for a socket meanwhile is not hurried.
+async fn later(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// A connected session of somebody else on the same bridge, in the room.
+async fn another(net: &Net, stage: &Stage, user: &str) -> (Session, Client) {
+    let session = Session::start(&net.bridge, &net.host, user, &net.address("net"));
+    session.send(net.address("#c%net"), join("nurse"));
+    let mut client = stage.welcome("PREFIX=(ov)@+").await;
+    client.admit("#c", "nurse").await;
+    let inside = |e: &Inbound| e.event == Event::Room(RoomChange::Joined) && e.to.as_str() == user;
+    net.host.emitted("the other's join", inside).await;
+    (session, client)
+}
+
+#[tokio::test]
+async fn a_server_that_goes_in_the_middle_of_a_burst_leaves_nothing_half_done() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    // A second room, whose names never end.
+    let key = session.send(net.address("#d%net"), join("romeo"));
+    client.expect("JOIN #d").await;
+    let mut burst = ":romeo!u@host.test JOIN #d\r\n".to_owned();
+    for i in 0..1_000 {
+        burst.push_str(&format!(":irc.test 353 romeo = #d :a{i} b{i} c{i}\r\n"));
+    }
+    client.raw(burst.as_bytes()).await;
+    client.raw(b":irc.test 353 romeo = #d :half of a na").await;
+    client.reset();
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Unreachable));
+    let view = net.host.host().room(session.of(), &RoomId::from("#d%net"));
+    assert_ne!(view.lock().expect("nobody panicked").standing, Standing::Inside);
+    let mut client = stage.welcome("").await;
+    let line = client.expect("JOIN").await;
+    assert!(line.contains("#c"), "{line}");
+    client.send(":romeo!u@host.test JOIN #c").await;
+    client.send(":irc.test 353 romeo = #c :romeo juliet").await;
+    client.send(":irc.test 366 romeo #c :End").await;
+    net.host.emitted("the room", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn five_thousand_quits_at_once_disturb_nobody_else() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let (other, mut others) = another(&net, &stage, "nurse@example.org").await;
+    let mut names = String::new();
+    for i in 0..5_000 {
+        names.push_str(&format!(":n{i}!u@h JOIN #c\r\n"));
+    }
+    client.raw(names.as_bytes()).await;
+    let last =
+        |e: &Inbound| e.from == net.occupant("#c%net", "n4999") && matches!(e.event, Event::Room(RoomChange::Entered));
+    net.host.emitted("the last of them", last).await;
+    net.host.take_emits();
+    let quits: String = (0..5_000).map(|i| format!(":n{i}!u@h QUIT :irc.hub irc.leaf\r\n")).collect();
+    let words = async {
+        others.send(":juliet!j@k PRIVMSG nurse :are you there?").await;
+        net.host
+            .emitted("the other's words", |e| matches!(&e.event, Event::Message(m) if m.body == "are you there?"))
+            .await
+    };
+    let (heard, ()) = tokio::join!(words, client.raw(quits.as_bytes()));
+    assert_eq!(heard.to.as_str(), "nurse@example.org");
+    let last = |e: &Inbound| {
+        e.from == net.occupant("#c%net", "n4999") && matches!(e.event, Event::Room(RoomChange::Left { .. }))
+    };
+    net.host.emitted("the last of them", last).await;
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    assert_eq!(view.lock().expect("nobody panicked").members().len(), 1);
+    session.stop().await.expect("stops");
+    other.stop().await.expect("stops");
+}
+
+/// A room that floods while the XMPP side takes nothing: what the session keeps is bounded, because it stops reading; the server feels that.
+#[tokio::test]
+async fn a_flood_into_a_slow_reader_is_held_back_and_nothing_of_it_is_lost() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    net.host.room_for(Some(0));
+    // Far more than the buffers of two sockets hold: a session that went on reading would take all of it.
+    let line = format!(":juliet!j@k PRIVMSG #c :{}\r\n", "x".repeat(400));
+    let (mut sent, total) = (0_u64, 200_000_u64);
+    let chunk = line.repeat(100);
+    let flood = async {
+        while sent < total {
+            client.raw(chunk.as_bytes()).await;
+            sent += 100;
+        }
+    };
+    // It cannot end; that it stands still is seen when nothing more was taken for a while.
+    let stuck = tokio::time::timeout(Duration::from_secs(5), flood).await.is_err();
+    assert!(stuck, "the session has read {sent} lines that nobody takes from it");
+    net.host.room_for(None);
+    let mut heard = 0;
+    while heard < sent {
+        net.host.emitted("a line", |e| matches!(e.event, Event::Message(_))).await;
+        heard += 1 + net.host.take_emits().iter().filter(|e| matches!(e.event, Event::Message(_))).count() as u64;
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_silent_server_is_asked_and_then_given_up() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    later(Duration::from_secs(81)).await;
+    client.expect("PING").await;
+    client.send(":irc.test PONG irc.test :isthmus").await;
+    client.send(":juliet!j@k PRIVMSG #c :still here").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    // The next time nothing answers: the connection is half open.
+    later(Duration::from_secs(81)).await;
+    client.expect("PING").await;
+    later(Duration::from_secs(31)).await;
+    let state = net.host.reported("the end", |l| matches!(l, LinkState::Down { .. })).await;
+    let LinkState::Down { reason, retry_at: Some(_) } = state else { panic!("{state:?}") };
+    assert!(key_is("ping-timeout")(&reason), "{reason}");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_server_that_never_lets_us_in_is_given_up() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.expect("USER ").await;
+    later(Duration::from_secs(61)).await;
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Unreachable));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_connection_for_private_messages_only_is_closed_after_a_quarter_of_an_hour() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    session.send(net.address("juliet%net"), chat("hello"));
+    let mut client = stage.welcome("").await;
+    client.expect("PRIVMSG juliet :hello").await;
+    // Its silence would be asked about; a server that says something is not silent.
+    for _ in 0..15 {
+        later(Duration::from_secs(61)).await;
+        client.send("PING :x").await;
+        if client.line().await.is_some_and(|l| l.starts_with("QUIT")) {
+            break;
+        }
+    }
+    client.ended().await;
+    net.host.reported("the end", |l| matches!(l, LinkState::Down { retry_at: None, .. })).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_nick_collision_costs_the_connection_and_no_more() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    client.send(":irc.hub KILL romeo :irc.leaf (Nick collision)").await;
+    client.send("ERROR :Closing Link: romeo (Killed (irc.hub (Nick collision)))").await;
+    drop(client);
+    net.host.emitted("the loss", |e| matches!(e.event, Event::Room(RoomChange::Lost { coming_back: true, .. }))).await;
+    // The other one has the nick now: we come back under another, and take it when it is free.
+    let mut client = stage.accept().await;
+    client.expect("USER ").await;
+    client.send(":irc.test 436 * romeo :Nickname collision KILL").await;
+    client.expect("NICK romeo_").await;
+    client.nick = "romeo_".to_owned();
+    for line in ["CAP * LS :", "001 romeo_ :Welcome", "376 romeo_ :End"] {
+        client.send(&format!(":irc.test {line}")).await;
+    }
+    client.admit("#c", "romeo_ romeo juliet").await;
+    net.host.emitted("the room", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    client.send(":romeo!x@y NICK montague").await;
+    client.expect("NICK romeo").await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn keys_of_rooms_are_known_after_a_break() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let with_key = Intent::Join { nick: "romeo".to_owned(), password: Some("sesame".to_owned()) };
+    let key = session.send(net.address("#d%net"), with_key);
+    assert_eq!(client.expect("JOIN").await, "JOIN #d sesame");
+    client.send(":romeo!u@host.test JOIN #d").await;
+    client.send(":irc.test 366 romeo #d :End").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    client.reset();
+    let mut client = stage.welcome("").await;
+    assert_eq!(client.expect("JOIN").await, "JOIN #d,#c sesame");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_server_that_bans_at_the_door_says_why() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.expect("USER ").await;
+    client.send(":irc.test 465 romeo :You are banned from this server- no gateways (2026/11/22)").await;
+    client.send("ERROR :Closing Link: 127.0.0.1 (K-Lined)").await;
+    drop(client);
+    let error = error(&net.host, &key).await.expect("refused");
+    assert!(error.text.to_string().contains("K-Lined"), "{error}");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_mind_floods_gets_lines_as_they_come() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("throttle", "1 0.001");
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("SAFERATE").await;
+    client.admit("#c", "romeo").await;
+    for i in 0..20 {
+        session.send(net.address("#c%net"), group(&format!("line {i}")));
+    }
+    client.expect("PRIVMSG #c :line 19").await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn limits_of_the_administrator_hold() {
+    let stage = Stage::open().await;
+    let keys = json!({"allow_private_networks": true, "allowed_networks": ["net"], "rooms_per_user": 1, "connections_per_network": 1});
+    let bridge = build(&crate::Irc, keys).expect("good keys");
+    let host = FakeHost::of(&bridge);
+    prepare(&host, stage.port);
+    let net = Net { bridge, host };
+    let elsewhere = Session::start(&net.bridge, &net.host, USER, &net.address("other.test"));
+    let key = elsewhere.send(net.address("#c%other.test"), join("romeo"));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Forbidden));
+    elsewhere.stop().await.expect("stops");
+    let (session, _client) = net.inside(&stage, "", "romeo").await;
+    let key = session.send(net.address("#d%net"), join("romeo"));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::OverQuota));
+    let other = Session::start(&net.bridge, &net.host, "nurse@example.org", &net.address("net"));
+    let key = other.send(net.address("#c%net"), join("nurse"));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Full));
+    other.stop().await.expect("stops");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn each_user_connects_from_an_address_of_their_own() {
+    let prefix = crate::listen::prefix("2001:db8:1:2::/64").expect("a prefix");
+    let net = Net::at(1);
+    let of = |user: &str| crate::listen::own_address(&net.host.host(), &user.into(), prefix);
+    let (romeo, juliet) = (of("romeo@example.org"), of("juliet@example.org"));
+    assert_ne!(romeo, juliet);
+    assert_eq!(romeo, of("romeo@example.org"), "the same for ever");
+    assert_eq!((romeo.segments()[..4].to_vec(), juliet.segments()[3]), (vec![0x2001, 0xdb8, 1, 2], 2));
+    for bad in ["2001:db8::", "2001:db8::/129", "192.0.2.0/24", "x/64"] {
+        assert_eq!(crate::listen::prefix(bad), None, "{bad}");
+    }
+    // A prefix of one address is that address, from which the server sees us come.
+    let listener = tokio::net::TcpListener::bind("[::1]:0").await.expect("IPv6 on loopback");
+    let port = listener.local_addr().expect("bound").port();
+    let bridge =
+        build(&crate::Irc, json!({"allow_private_networks": true, "user_addresses": "::1/128"})).expect("good keys");
+    let host = FakeHost::of(&bridge);
+    prepare(&host, port);
+    host.set_default("address", "::1");
+    let net = Net { bridge, host };
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let (_stream, from) = listener.accept().await.expect("connects");
+    assert_eq!(from.ip().to_string(), "::1");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn administrators_see_everybodys_connections_and_ask_for_anybody() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let admin = isthmus_bridge::BareJid::from("admin@example.org");
+    let gateway = Address::Gateway;
+    let run = async |by: &isthmus_bridge::BareJid, node: &str, at: &Address, forms| {
+        let call = isthmus_bridge::Call::start(node, by.clone(), at.clone());
+        isthmus_bridge::suite::run_command(&*net.bridge, &net.host.host(), call, forms).await.expect("it works")
+    };
+    let isthmus_bridge::Step::Done { table: None, .. } = run(&admin, "connections", &gateway, Vec::new()).await else {
+        panic!("not for everybody")
+    };
+    net.host.add_admin(&admin);
+    let isthmus_bridge::Step::Done { table: Some(table), .. } = run(&admin, "connections", &gateway, Vec::new()).await
+    else {
+        panic!("a table")
+    };
+    assert_eq!((table.rows.len(), table.rows[0][0].as_str(), table.rows[0][7].as_str()), (1, USER, "#c%net"));
+    let form = |keys: &[(&str, &str)]| {
+        vec![keys.iter().fold(isthmus_bridge::Values::new(), |all, (key, value)| all.with(*key, *value))]
+    };
+    let who = format!("{USER} net");
+    let server = async |client: &mut Client| {
+        client.expect("WHOIS juliet").await;
+        client.send(":irc.test 311 romeo juliet j capulet.test * :Juliet").await;
+        client.send(":irc.test 318 romeo juliet :End").await;
+    };
+    let asked = run(&admin, "whois-user", &gateway, form(&[("session", &who), ("nick", "juliet")]));
+    let (step, ()) = tokio::join!(asked, server(&mut client));
+    let isthmus_bridge::Step::Done { table: Some(table), .. } = step else { panic!("a table") };
+    assert!(table.rows.contains(&vec!["host".to_owned(), "capulet.test".to_owned()]), "{:?}", table.rows);
+    // The same for oneself; and rooms.
+    let (me, at) = (isthmus_bridge::BareJid::from(USER), net.address("net"));
+    let (step, ()) = tokio::join!(run(&me, "whois", &at, form(&[("nick", "juliet")])), server(&mut client));
+    assert!(matches!(step, isthmus_bridge::Step::Done { table: Some(_), .. }));
+    let listed = async {
+        client.expect("LIST").await;
+        client.send(":irc.test 322 romeo #verona 12 :Two houses").await;
+        client.send(":irc.test 322 romeo #mantua 3 :Exile").await;
+        client.send(":irc.test 323 romeo :End").await;
+    };
+    let (step, ()) = tokio::join!(run(&me, "list", &at, form(&[("filter", "houses")])), listed);
+    let isthmus_bridge::Step::Done { table: Some(table), .. } = step else { panic!("a table") };
+    assert_eq!(table.rows, [["#verona%net", "12", "Two houses"]]);
+    run(&admin, "reconnect-user", &gateway, form(&[("session", &who)])).await;
+    client.expect("QUIT").await;
+    session.stop().await.expect("stops");
+}

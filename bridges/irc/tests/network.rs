@@ -1,0 +1,123 @@
+//! What real servers do to connections: strict transport security, WEBIRC, bans at the door, labels.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use anyhow::Result;
+use isthmus_bridge::suite::Session;
+use isthmus_bridge::{Address, Event, Failure, Inbound, Intent, Message, Note, Query, RoomChange, Step, Text};
+use isthmus_testkit::hybrid::Hybrid;
+use isthmus_testkit::inspircd::Inspircd;
+use isthmus_testkit::irc::Person;
+
+use self::support::{Net, done, group, join};
+
+/// Port and encryption of the user's connection, by the command.
+async fn link(net: &Net, session: &Session) -> (String, String) {
+    let step = session.command("get-irc-connection-info", net.address("net"), Vec::new()).await;
+    let Ok(Step::Done { notes, .. }) = step else { panic!("{step:?}") };
+    let Note::Info(Text::Key { args, .. }) = &notes[0] else { panic!("{notes:?}") };
+    let arg = |name: &str| args.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default();
+    (arg("port"), arg("security"))
+}
+
+#[tokio::test]
+async fn a_strict_server_moves_us_to_tls_and_is_remembered() -> Result<()> {
+    let server = Inspircd::strict().await?;
+    let net = Net::at(server.plain().number(), false);
+    net.host.set_default("address", "localhost");
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    assert_eq!(done(&session, room.clone(), join("romeo")).await, Ok(()));
+    assert_eq!(link(&net, &session).await, (server.tls().to_string(), "TLS".to_owned()));
+    session.stop().await?;
+    // Another user: at once, and without a word in clear.
+    let other = Session::start(&net.bridge, &net.host, "juliet@example.org", &room);
+    assert_eq!(done(&other, room, join("juliet")).await, Ok(()));
+    assert_eq!(link(&net, &other).await, (server.tls().to_string(), "TLS".to_owned()));
+    let upgraded =
+        |e: &Inbound| matches!(&e.event, Event::Notice { text: Text::Key { name, .. }, .. } if name == "sts");
+    let all = net.host.emits();
+    let users: Vec<&str> = all.iter().filter(|e| upgraded(e)).map(|e| e.to.as_str()).collect();
+    assert_eq!(users, ["romeo@example.org"]);
+    let plain = |e: &Inbound| {
+        matches!(&e.event, Event::Notice { text: Text::Key { name, .. }, .. } if name == "connecting-plain")
+            && e.to.as_str() == "juliet@example.org"
+    };
+    assert!(!all.iter().any(plain));
+    other.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn webirc_gives_each_user_a_host_of_their_own() -> Result<()> {
+    let server = Inspircd::start().await?;
+    let port = server.plain().number();
+    let net = Net::at(port, false);
+    net.host.set_default("webirc_password", "webirc");
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    assert_eq!(done(&session, room, join("romeo")).await, Ok(()));
+    let mut juliet = Person::enter(port, "Juliet").await?;
+    juliet.send("WHOIS romeo").await?;
+    let line = juliet.line(" 311 ").await?;
+    assert!(line.contains(".example.org "), "{line}");
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_ban_at_the_door_fails_the_join_with_the_servers_words() -> Result<()> {
+    let server = Hybrid::start().await?;
+    let port = server.plain().number();
+    let mut oper = Person::enter(port, "oper").await?;
+    oper.send("OPER oper oper").await?;
+    oper.line(" 381 ").await?;
+    oper.send("KLINE 60 tybalt@127.0.0.1 :peace, I hate the word").await?;
+    oper.line("K-Line").await?;
+    let net = Net::at(port, false);
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "tybalt@example.org", &room);
+    let legs = session.deliver(room.clone(), join("tybalt")).await;
+    let error = legs[0].result.clone().expect_err("banned");
+    assert_eq!(error.failure, Failure::Unreachable, "{error}");
+    let words = error.text.to_string();
+    assert!(words.contains("K-line") || words.contains("peace"), "{words}");
+    session.stop().await?;
+    // And who is inside is thrown out by one, and told.
+    let session = Session::start(&net.bridge, &net.host, "paris@example.org", &room);
+    assert_eq!(done(&session, room, join("paris")).await, Ok(()));
+    oper.send("KLINE 60 paris@127.0.0.1 :wrong tomb").await?;
+    net.host.emitted("the loss", |e| matches!(e.event, Event::Room(RoomChange::Lost { coming_back: true, .. }))).await;
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_at_once_each_get_their_own_answer() -> Result<()> {
+    let server = Inspircd::start().await?;
+    let port = server.plain().number();
+    let mut juliet = Person::enter(port, "Juliet").await?;
+    juliet.join("#verona").await?;
+    let net = Net::at(port, false);
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    assert_eq!(done(&session, room.clone(), join("romeo")).await, Ok(()));
+    juliet.send("MODE #verona +m").await?;
+    net.host.emitted("the mode", |e| e.event == Event::Room(RoomChange::Settings)).await;
+    let private = |to: Address| session.send(to, Intent::Send(Box::new(Message::chat("the same words"))));
+    let keys = [
+        (private(net.address("nobody%net")), false),
+        (private(net.address("juliet%net")), true),
+        (session.send(room.clone(), group("the same words")), false),
+        (private(net.address("juliet%net")), true),
+    ];
+    for (key, expected) in keys {
+        let isthmus_bridge::Outcome::Legs(legs) = net.host.outcome_of(&key).await else { panic!("dropped") };
+        assert_eq!(legs[0].result.is_ok(), expected, "{:?}", legs[0].result);
+    }
+    let (parts, end) = session.ask(Query::About(net.address("juliet%net"))).await;
+    assert!(end.is_ok() && !parts.is_empty());
+    session.stop().await?;
+    Ok(())
+}
