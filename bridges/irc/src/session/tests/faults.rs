@@ -237,6 +237,7 @@ async fn a_server_that_does_not_mind_floods_gets_lines_as_they_come() {
     session.send(net.address("#c%net"), join("romeo"));
     let mut client = stage.welcome("SAFERATE").await;
     client.admit("#c", "romeo").await;
+    net.host.emitted("the room", |e| e.event == Event::Room(RoomChange::Joined)).await;
     for i in 0..20 {
         session.send(net.address("#c%net"), group(&format!("line {i}")));
     }
