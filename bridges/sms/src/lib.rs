@@ -112,6 +112,7 @@ fn profile(config: &Config) -> Profile {
     profile.max_recipients = config.limits.recipients;
     profile.receipts = config.providers.iter().any(|p| p.spec.webhooks.iter().any(|w| w.report.is_some()));
     profile.files = true;
+    profile.reactions = true; // as texts, by setting
     profile.idempotent = !config.providers.is_empty() && config.providers.iter().all(|p| p.spec.answer.idempotent);
     profile.retry_for = config.max_age;
     profile.notice_after = Some(Duration::from_secs(3600).min(config.max_age / 2));

@@ -64,6 +64,15 @@ pub(crate) async fn send(texts: &Texts, host: &Host, event: &Outbound, message: 
     ticket.done(legs);
 }
 
+/// Reactions, where the user wants to pay for them; those that are taken back change nothing on a phone.
+pub(crate) async fn react(texts: &Texts, host: &Host, event: &Outbound, add: &[String], ticket: Ticket) {
+    let at = event.to.first().map_or(Address::Gateway, |to| to.address.clone());
+    if add.is_empty() || !host.resolved(&event.user, &at).bool(settings::REACTIONS) {
+        return ticket.sent(None);
+    }
+    send(texts, host, event, &Message::chat(add.join(" ")), ticket).await;
+}
+
 /// Texts that are ready to go, and recipients whom none goes to.
 struct Ready {
     sendings: Vec<Sending>,

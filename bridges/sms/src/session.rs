@@ -56,6 +56,7 @@ async fn deliver(texts: &Texts, host: &Host, delivery: Delivery) {
                 Err(error) => ticket.failed(store_away(error)),
             }
         }
+        Intent::React { add, .. } => outgoing::react(texts, host, &event, add, ticket).await,
         // Texts have no such thing, and nobody has to be told.
         Intent::Mark { .. }
         | Intent::Typing { .. }

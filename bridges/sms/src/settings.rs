@@ -6,6 +6,8 @@ use isthmus_bridge::{Scope, Setting, SettingKind};
 pub(crate) const FOLD: &str = "fold";
 /// Pictures go as MMS where the provider has it; else as a link.
 pub(crate) const MMS: &str = "mms";
+/// Reactions go as texts of their own.
+pub(crate) const REACTIONS: &str = "reactions";
 /// A message to several: [`TOGETHER`] or [`SINGLY`].
 pub(crate) const GROUP: &str = "group";
 /// The number that texts come from; empty: the user's own, else a shared one.
@@ -28,6 +30,7 @@ pub(crate) fn all() -> Vec<Setting> {
     vec![
         Setting::new(FOLD, SettingKind::Bool, BOTH, "true"),
         Setting::new(MMS, SettingKind::Bool, BOTH, "true"),
+        Setting::new(REACTIONS, SettingKind::Bool, BOTH, "false"),
         Setting::new(GROUP, together, OWN, TOGETHER),
         Setting::new(NUMBER, SettingKind::Line, BOTH, ""),
         Setting::new(COUNTRY, SettingKind::Line, OWN, ""),

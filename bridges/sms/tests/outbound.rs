@@ -3,7 +3,10 @@
 mod common;
 
 use common::{HERS, JULIET, PHONE, ROMEO, SHARED, World, contact, kannel, taking, text};
-use isthmus_bridge::{Address, Failure, File, FileSource, Media, Message, Outcome, Retry, Sent, Step, Text, Values};
+use isthmus_bridge::{
+    Address, Failure, File, FileSource, Intent, Media, Message, MessageRef, NetworkId, Outcome, Retry, Sent, Step,
+    Text, Values,
+};
 use isthmus_testkit::httpd::{Act, Httpd};
 use serde_json::json;
 use url::Url;
@@ -120,6 +123,43 @@ async fn providers_by_prefix_and_by_price() {
     world.say(PHONE, "near").await.expect("taken");
     world.say("+447700900000", "far").await.expect("taken");
     assert_eq!((near.heard().len(), cheap.heard().len(), far.heard().len()), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_number_that_one_provider_has_is_used_there_only() {
+    let (cheap, own) = (taking().await, taking().await);
+    let mut keys = kannel(
+        "",
+        json!({"choose": "price", "providers": [
+        {"file": "providers/kannel.toml", "name": "cheap", "credentials": {"url": cheap.url()}, "prices": {"+1": 0.1}},
+        {"file": "providers/kannel.toml", "name": "own", "credentials": {"url": own.url()}, "prices": {"+1": 0.5}}],
+        "numbers": [{"number": HERS, "user": JULIET, "provider": "own"}, {"number": SHARED, "shared": true}]}),
+    );
+    keys.as_object_mut().expect("a table").remove("provider");
+    let world = World::of(keys).await;
+    world.say(PHONE, "from my own").await.expect("taken");
+    assert_eq!((cheap.heard().len(), own.heard().len()), (0, 1));
+    world.romeo.say(contact(PHONE), "from the shared one").await.expect("taken");
+    assert_eq!((cheap.heard().len(), own.heard().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn reactions_are_texts_only_where_the_user_wants_them() {
+    let server = taking().await;
+    let world = World::kannel(&server, json!({})).await;
+    let of = MessageRef::foreign(NetworkId::from("sms"), "kannel:1".into());
+    let react = |add: &[&str], remove: &[&str]| Intent::React {
+        of: of.clone(),
+        add: add.iter().map(ToString::to_string).collect(),
+        remove: remove.iter().map(ToString::to_string).collect(),
+    };
+    world.juliet.deliver(contact(PHONE), react(&["👍"], &[])).await;
+    assert!(server.heard().is_empty());
+    world.juliet.set(&Address::Gateway, "reactions", Some("true")).await;
+    world.juliet.deliver(contact(PHONE), react(&["👍", "🎉"], &[])).await;
+    world.juliet.deliver(contact(PHONE), react(&[], &["👍"])).await;
+    let heard = server.heard();
+    assert_eq!((heard.len(), heard[0].field("text").as_deref()), (1, Some("👍 🎉")));
 }
 
 #[tokio::test]
