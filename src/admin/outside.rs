@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::ClaimError;
 use crate::config::Config;
+use crate::storage::Clock;
 use crate::xmpp::link::LinkError;
 
 /// Reads the configuration, or tells its faults.
@@ -28,6 +29,8 @@ pub struct Outside {
     pub load: Load,
     /// Changes what is logged (`log.level`).
     pub level: SetLevel,
+    /// The gateway's clock: the system's, but in tests.
+    pub clock: Clock,
     /// To be called once, when every bridge has been started: tells the service manager.
     pub ready: Arc<dyn Fn() + Send + Sync>,
 }

@@ -8,8 +8,10 @@
 //! |---|---|
 //! | `ring` | the last ten minutes of a room: which line a session hears |
 //! | `rows` | the log in the store |
+//! | `names` | what messages are called by users and by the network |
 //! | `query` | XEP-0313: what is asked, and the answer |
 
+pub mod names;
 pub mod query;
 pub mod ring;
 mod rows;
@@ -33,10 +35,6 @@ const GATHER: Duration = Duration::from_millis(400);
 const STEP: usize = 200;
 /// What waits for a store that is away, at most; beyond it the oldest goes.
 const WAITING: usize = 50_000;
-/// How long a line is kept.
-pub const KEEP: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Lines that are kept of one room.
-pub const PER_ROOM: i64 = 100_000;
 
 /// One line of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +51,28 @@ pub struct Line {
     pub body: String,
     /// Conversation.
     pub thread: Option<String>,
+    /// What the line is beside its words (an answer, a reaction, a withdrawal): children of its stanza, as XML.
+    pub payload: Option<String>,
+    /// Its words were withdrawn, then.
+    pub gone: Option<SystemTime>,
+}
+
+/// How long what was said in rooms is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Lines.
+    pub keep_for: Duration,
+    /// Lines of one room; 0: without bound.
+    pub keep_lines: u32,
+    /// What messages are called.
+    pub remember_for: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |n: u64| Duration::from_secs(n * 24 * 3600);
+        Self { keep_for: days(365), keep_lines: 100_000, remember_for: days(30) }
+    }
 }
 
 /// What is heard of a line, by one session.
@@ -68,6 +88,10 @@ pub struct Said<'a> {
     pub body: &'a str,
     /// Conversation.
     pub thread: Option<&'a str>,
+    /// What it is beside its words, as XML.
+    pub payload: Option<&'a str>,
+    /// The id that it is to have, where it has one already; else a new one.
+    pub id: Option<&'a str>,
     /// The network's id of it.
     pub foreign: Option<&'a str>,
     /// When it was said.
@@ -99,6 +123,17 @@ enum Change {
         user: BareJid,
         id: String,
     },
+    /// What a message is called.
+    Name {
+        place: names::Place,
+        name: names::Name,
+    },
+    /// The words of a line are withdrawn.
+    Gone {
+        room: RoomId,
+        id: String,
+        at: SystemTime,
+    },
 }
 
 /// The archive of one bridge. Cheap to clone.
@@ -114,6 +149,7 @@ struct Inner {
     waiting: Mutex<Vec<Change>>,
     wake: Notify,
     ids: Ids,
+    recent: names::Recent,
     /// One flush at a time: rows reach the store in their order.
     flushing: tokio::sync::Mutex<()>,
 }
@@ -134,6 +170,7 @@ impl Archive {
             waiting: Mutex::default(),
             wake: Notify::new(),
             ids: Ids::default(),
+            recent: names::Recent::default(),
             flushing: tokio::sync::Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -204,7 +241,9 @@ impl Archive {
     pub fn hears(&self, user: &BareJid, said: &Said<'_>) -> Option<String> {
         let mut rooms = self.rooms();
         let ring = rooms.get_mut(said.room).filter(|ring| ring.has(user))?;
-        let id = match ring.hears(user, said.foreign, said.nick, said.body, Instant::now(), || self.next_id()) {
+        let words = (said.body, said.payload.unwrap_or_default());
+        let fresh = || said.id.map_or_else(|| self.next_id(), str::to_owned);
+        let id = match ring.hears(user, said.foreign, said.nick, words, Instant::now(), fresh) {
             Heard::Before(id) => return Some(id),
             Heard::First(id) => id,
         };
@@ -228,6 +267,11 @@ impl Archive {
         let foreign = said.foreign.map(str::to_owned);
         self.later(Change::Line { room: said.room.clone(), line, foreign, late: true });
         self.later(Change::Seen { room: said.room.clone(), user: user.clone(), id });
+    }
+
+    /// The words of a line are withdrawn: what is left is that there was one.
+    pub fn withdraw(&self, room: &RoomId, id: &str) {
+        self.later(Change::Gone { room: room.clone(), id: id.to_owned(), at: self.now() });
     }
 
     /// Writes all that waits.
@@ -304,9 +348,12 @@ impl Archive {
     ///
     /// # Errors
     /// The store is away.
-    pub async fn sweep(&self) -> Result<(), StoreError> {
-        let oldest = millis(self.now()).saturating_sub(i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX));
-        rows::sweep(&self.inner.store, &self.inner.bridge, oldest, PER_ROOM).await
+    pub async fn sweep(&self, keep: &Retention) -> Result<(), StoreError> {
+        let before =
+            |age: Duration| millis(self.now()).saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        let (store, bridge) = (&self.inner.store, &self.inner.bridge);
+        rows::sweep(store, bridge, before(keep.keep_for), i64::from(keep.keep_lines)).await?;
+        names::sweep(store, bridge, before(keep.remember_for)).await
     }
 
     /// An id behind all that were given.
@@ -352,6 +399,8 @@ impl Said<'_> {
             occupant: self.occupant.map(str::to_owned),
             body: self.body.to_owned(),
             thread: self.thread.map(str::to_owned),
+            payload: self.payload.map(str::to_owned),
+            gone: None,
         }
     }
 }

@@ -144,7 +144,16 @@ pub fn result(room: &str, to: &str, query: Option<&str>, line: &Line) -> String 
     xml.open("delay", ns::DELAY).attr("stamp", &stamp(line.at)).close();
     let from = line.nick.as_deref().map(|n| format!("{room}/{}", nick::spell(n)));
     xml.open("message", ns::CLIENT).attr("from", from.as_deref().unwrap_or(room));
-    xml.attr("type", "groupchat").attr("id", &line.id).leaf("body", "", &line.body);
+    xml.attr("type", "groupchat").attr("id", &line.id);
+    if !line.body.is_empty() {
+        xml.leaf("body", "", &line.body);
+    }
+    if let Some(payload) = &line.payload {
+        xml.finished(payload);
+    }
+    if let Some(at) = line.gone {
+        xml.open("retracted", ns::RETRACT).attr("id", &line.id).attr("stamp", &stamp(at)).close();
+    }
     if let Some(thread) = &line.thread {
         xml.leaf("thread", "", thread);
     }
@@ -256,6 +265,8 @@ mod tests {
             occupant: Some("o1".to_owned()),
             body: "a < b".to_owned(),
             thread: None,
+            payload: None,
+            gone: None,
         };
         assert_eq!(
             result(ROOM, "juliet@example.org/b", Some("q"), &line),

@@ -74,18 +74,18 @@ impl Ring {
         self.next.is_empty()
     }
 
-    /// A session hears a line. `fresh` makes the id of a new one.
+    /// A session hears a line: words, and what it is beside them. `fresh` makes the id of a new one.
     pub fn hears(
         &mut self,
         user: &BareJid,
         foreign: Option<&str>,
         nick: Option<&str>,
-        body: &str,
+        words: (&str, &str),
         now: Instant,
         fresh: impl FnOnce() -> String,
     ) -> Heard {
         self.forget(now);
-        let print = print(nick, body);
+        let print = print(nick, words);
         let from = self.next.get(user).copied().unwrap_or_default().max(self.first);
         let behind = usize::try_from(from - self.first).unwrap_or(usize::MAX);
         let same = |entry: &Recent| match (foreign, &entry.foreign) {
@@ -125,9 +125,9 @@ impl Ring {
     }
 }
 
-fn print(nick: Option<&str>, body: &str) -> u64 {
+fn print(nick: Option<&str>, words: (&str, &str)) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (nick, body).hash(&mut hasher);
+    (nick, words).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn hear(ring: &mut Ring, user: &str, foreign: Option<&str>, body: &str, fresh: &str) -> (bool, String) {
-        match ring.hears(&user.into(), foreign, Some("romeo"), body, Instant::now(), || fresh.to_owned()) {
+        match ring.hears(&user.into(), foreign, Some("romeo"), (body, ""), Instant::now(), || fresh.to_owned()) {
             Heard::First(id) => (true, id),
             Heard::Before(id) => (false, id),
         }

@@ -23,18 +23,20 @@ macro_rules! visible {
 }
 
 const COLUMNS: &str = visible!(
-    "a.id, a.at, a.nick, a.occupant, a.body, a.thread",
+    "a.id, a.at, a.nick, a.occupant, a.body, a.thread, a.payload, a.gone",
     "AND a.id > $4 AND a.id < $5 AND a.at >= $6 AND a.at <= $7 AND ($8 IS NULL OR a.nick = $8) ORDER BY a.id LIMIT $9"
 );
 const BACKWARDS: &str = visible!(
-    "a.id, a.at, a.nick, a.occupant, a.body, a.thread",
+    "a.id, a.at, a.nick, a.occupant, a.body, a.thread, a.payload, a.gone",
     "AND a.id > $4 AND a.id < $5 AND a.at >= $6 AND a.at <= $7 AND ($8 IS NULL OR a.nick = $8) ORDER BY a.id DESC LIMIT $9"
 );
 const COUNT: &str =
     visible!("COUNT(*)", "AND a.id > $4 AND a.id < $5 AND a.at >= $6 AND a.at <= $7 AND ($8 IS NULL OR a.nick = $8)");
-const ONE: &str = visible!("a.id, a.at, a.nick, a.occupant, a.body, a.thread", "AND a.id = $4");
-const FIRST: &str = visible!("a.id, a.at, a.nick, a.occupant, a.body, a.thread", "ORDER BY a.id LIMIT 1");
-const LAST: &str = visible!("a.id, a.at, a.nick, a.occupant, a.body, a.thread", "ORDER BY a.id DESC LIMIT 1");
+const ONE: &str = visible!("a.id, a.at, a.nick, a.occupant, a.body, a.thread, a.payload, a.gone", "AND a.id = $4");
+const FIRST: &str =
+    visible!("a.id, a.at, a.nick, a.occupant, a.body, a.thread, a.payload, a.gone", "ORDER BY a.id LIMIT 1");
+const LAST: &str =
+    visible!("a.id, a.at, a.nick, a.occupant, a.body, a.thread, a.payload, a.gone", "ORDER BY a.id DESC LIMIT 1");
 
 /// Behind every id, in whatever order the database has its letters.
 const END: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzz";
@@ -62,8 +64,8 @@ async fn one(tx: &mut Tx, bridge: &str, change: &Change) -> Result<(), StoreErro
                     return Ok(());
                 }
             }
-            let sql = "INSERT INTO archive (bridge, room, id, at, nick, occupant, body, thread, foreign_id) \
-                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (bridge, room, id) DO NOTHING";
+            let sql = "INSERT INTO archive (bridge, room, id, at, nick, occupant, body, thread, foreign_id, payload) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (bridge, room, id) DO NOTHING";
             let values = args![
                 bridge,
                 room.as_str(),
@@ -73,7 +75,8 @@ async fn one(tx: &mut Tx, bridge: &str, change: &Change) -> Result<(), StoreErro
                 &line.occupant,
                 &line.body,
                 &line.thread,
-                foreign
+                foreign,
+                &line.payload
             ];
             tx.execute(sql, values).await?;
         }
@@ -85,6 +88,12 @@ async fn one(tx: &mut Tx, bridge: &str, change: &Change) -> Result<(), StoreErro
             let sql =
                 "UPDATE archive_stays SET until = $4 WHERE bridge = $1 AND room = $2 AND person = $3 AND until IS NULL";
             tx.execute(sql, args![bridge, room.as_str(), user.as_str(), until]).await?;
+        }
+        Change::Name { place, name } => super::names::write(tx, bridge, place, name).await?,
+        Change::Gone { room, id, at } => {
+            let sql =
+                "UPDATE archive SET body = '', payload = NULL, gone = $4 WHERE bridge = $1 AND room = $2 AND id = $3";
+            tx.execute(sql, args![bridge, room.as_str(), id, millis(*at)]).await?;
         }
         Change::Seen { room, user, id } => {
             let sql = "INSERT INTO archive_stays (bridge, room, person, since, until) VALUES ($1, $2, $3, $4, $4)";
@@ -176,9 +185,16 @@ pub(super) async fn ends(
 
 /// Drops old lines, those of full rooms, and stays that show nothing any more.
 pub(super) async fn sweep(store: &Store, bridge: &str, oldest: i64, per_room: i64) -> Result<(), StoreError> {
-    let full = store
-        .read("SELECT room FROM archive WHERE bridge = $1 GROUP BY room HAVING COUNT(*) > $2", args![bridge, per_room])
-        .await?;
+    let full = if per_room == 0 {
+        Vec::new()
+    } else {
+        store
+            .read(
+                "SELECT room FROM archive WHERE bridge = $1 GROUP BY room HAVING COUNT(*) > $2",
+                args![bridge, per_room],
+            )
+            .await?
+    };
     let full = full.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
     store
         .write((bridge.to_owned(), oldest, per_room, full), |tx, (bridge, oldest, per_room, full)| {
@@ -205,5 +221,9 @@ fn line(row: &Row) -> Result<Line, StoreError> {
         occupant: row.opt_text(3)?,
         body: row.text(4)?,
         thread: row.opt_text(5)?,
+        payload: row.opt_text(6)?,
+        gone: row
+            .opt_int(7)?
+            .map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or_default())),
     })
 }

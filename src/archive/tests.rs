@@ -12,7 +12,7 @@ async fn open(place: &Place) -> (Archive, Clock) {
 }
 
 fn said<'a>(room: &'a RoomId, nick: &'a str, body: &'a str, at: SystemTime) -> Said<'a> {
-    Said { room, nick: Some(nick), occupant: Some("o"), body, thread: None, foreign: None, at }
+    Said { room, nick: Some(nick), occupant: Some("o"), body, thread: None, payload: None, id: None, foreign: None, at }
 }
 
 async fn seen(archive: &Archive, user: &str, question: Question) -> Vec<String> {
@@ -24,7 +24,10 @@ async fn seen(archive: &Archive, user: &str, question: Question) -> Vec<String> 
 on_both_engines!(
     a_user_sees_what_was_said_while_they_were_inside,
     pages_go_both_ways,
-    a_crash_ends_stays_and_old_lines_go
+    a_crash_ends_stays_and_old_lines_go,
+    a_full_room_loses_its_oldest_lines,
+    rows_are_written_without_being_asked_for_and_delay_no_commit,
+    what_is_withdrawn_leaves_its_place
 );
 
 async fn a_user_sees_what_was_said_while_they_were_inside(place: Place) {
@@ -127,8 +130,77 @@ async fn a_crash_ends_stays_and_old_lines_go(place: Place) {
     assert_eq!(seen(&after, "romeo@example.org", Question::default()).await, ["before"]);
     assert_eq!(seen(&after, "juliet@example.org", Question::default()).await, ["after"]);
 
-    clock.advance(KEEP - Duration::from_secs(2));
-    after.sweep().await.expect("swept");
+    let keep = Retention::default();
+    clock.advance(keep.keep_for - Duration::from_secs(2));
+    after.sweep(&keep).await.expect("swept");
     assert!(seen(&after, "romeo@example.org", Question::default()).await.is_empty());
     assert_eq!(seen(&after, "juliet@example.org", Question::default()).await, ["after"]);
+}
+
+async fn a_full_room_loses_its_oldest_lines(place: Place) {
+    let (archive, clock) = open(&place).await;
+    let (room, romeo) = (RoomId::from(ROOM), BareJid::from("romeo@example.org"));
+    archive.enter(&room, &romeo);
+    for n in 0..10 {
+        clock.advance(Duration::from_secs(1));
+        archive.hears(&romeo, &said(&room, "romeo", &n.to_string(), archive.now()));
+    }
+    archive.flush().await.expect("written");
+    let keep = Retention { keep_lines: 0, ..Retention::default() };
+    archive.sweep(&keep).await.expect("swept");
+    assert_eq!(seen(&archive, "romeo@example.org", Question::default()).await.len(), 10, "0 is no bound");
+    archive.sweep(&Retention { keep_lines: 3, ..keep }).await.expect("swept");
+    assert_eq!(seen(&archive, "romeo@example.org", Question::default()).await, ["7", "8", "9"]);
+    let young = Retention { keep_for: Duration::from_millis(1_500), ..keep };
+    archive.sweep(&young).await.expect("swept");
+    assert_eq!(seen(&archive, "romeo@example.org", Question::default()).await, ["8", "9"]);
+}
+
+/// What is gathered waits for less than a second, all on its own; and a commit that somebody waits for goes between its steps.
+async fn rows_are_written_without_being_asked_for_and_delay_no_commit(place: Place) {
+    const _: () = assert!(GATHER.as_millis() < 1_000);
+    let store = Store::open(place.open(Clock::system())).await.expect("the store opens");
+    let archive = Archive::new(store.clone(), "rooms");
+    let (room, romeo) = (RoomId::from(ROOM), BareJid::from("romeo@example.org"));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(archive.clone().run(stop.clone()));
+    archive.enter(&room, &romeo);
+    archive.hears(&romeo, &said(&room, "romeo", "kept", archive.now()));
+    let count = async || {
+        let rows = store.read("SELECT COUNT(*) FROM archive", vec![]).await.expect("the store answers");
+        rows[0].int(0).expect("a number")
+    };
+    while count().await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.cancel();
+    running.await.expect("it ends");
+
+    // Much at once: written in steps, between which others come to their turn.
+    for n in 0..20 * STEP {
+        archive.hears(&romeo, &said(&room, "romeo", &n.to_string(), archive.now()));
+    }
+    let flush = tokio::spawn({
+        let archive = archive.clone();
+        async move { archive.flush().await }
+    });
+    while count().await < 2 {
+        tokio::task::yield_now().await;
+    }
+    store.write((), |_, ()| Box::pin(async { Ok(()) })).await.expect("committed");
+    let written = count().await;
+    assert!(written < 20 * STEP as i64, "the commit waited for all {written} rows");
+    flush.await.expect("no panic").expect("written");
+}
+
+async fn what_is_withdrawn_leaves_its_place(place: Place) {
+    let (archive, clock) = open(&place).await;
+    let (room, romeo) = (RoomId::from(ROOM), BareJid::from("romeo@example.org"));
+    archive.enter(&room, &romeo);
+    clock.advance(Duration::from_secs(1));
+    let id = archive.hears(&romeo, &said(&room, "romeo", "rash words", archive.now())).expect("kept");
+    archive.withdraw(&room, &id);
+    let question = Question { max: 10, ..Question::default() };
+    let found = archive.find(&room, &romeo, &question).await.expect("the store answers").lines;
+    assert_eq!((found.len(), found[0].body.as_str(), found[0].gone.is_some()), (1, "", true));
 }

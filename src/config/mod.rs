@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::access::{Policy, Quotas};
+pub use crate::archive::Retention;
 use crate::settings::Scheme;
 pub use crate::xmpp::link::Endpoint;
 use crate::xmpp::link::{self, LinkConfig};
@@ -48,6 +49,8 @@ pub struct Config {
     pub access: Policy,
     /// Files carried as links.
     pub files: Files,
+    /// How long what was said in rooms is kept.
+    pub archive: Retention,
     /// Bounds.
     pub limits: Limits,
     /// Logs.

@@ -14,7 +14,9 @@ use url::Url;
 use super::jid_domain;
 use super::places::Places;
 use super::sources::Tree;
-use super::{BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Seal, Server, Tls, units};
+use super::{
+    BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Retention, Seal, Server, Tls, units,
+};
 use crate::access::{Pattern, Policy, Quota, Quotas, Rule, Tier};
 use crate::http::Certificate;
 use crate::settings::{Chosen, Scheme};
@@ -53,6 +55,7 @@ pub(super) fn config(
     };
     let (access, quotas) = in_table(&mut top, "access", |t| access(t, &base, Quotas::default()));
     let files = in_table(&mut top, "files", files);
+    let archive = in_table(&mut top, "archive", archive);
     let limits = in_table(&mut top, "limits", limits);
     let log = in_table(&mut top, "log", log);
     let seal = in_table(&mut top, "secrets", |t| Seal { key_file: t.path("key_file", &folder), key: secret_text(t) });
@@ -80,6 +83,7 @@ pub(super) fn config(
         http: http?,
         access: access.clone(),
         files,
+        archive,
         limits,
         log,
         seal,
@@ -440,6 +444,14 @@ fn files(table: &mut Table) -> Files {
     let max_size = table.read("max_size", "a size such as \"16 MiB\"", units::bytes).unwrap_or(16 << 20);
     let keep_for = table.read("keep_for", "a time such as \"30d\"", units::time);
     Files { upload, fetch_from, max_size, keep_for: keep_for.unwrap_or(Duration::from_secs(30 * 24 * 3600)) }
+}
+
+fn archive(table: &mut Table) -> Retention {
+    let or = Retention::default();
+    let mut time = |key, or| table.read(key, "a time such as \"30d\"", units::time).unwrap_or(or);
+    let (keep_for, remember_for) = (time("keep_for", or.keep_for), time("remember_for", or.remember_for));
+    let keep_lines = table.integer("keep_lines", 0, i64::from(u32::MAX)).and_then(|n| u32::try_from(n).ok());
+    Retention { keep_for, keep_lines: keep_lines.unwrap_or(or.keep_lines), remember_for }
 }
 
 fn limits(table: &mut Table) -> Limits {

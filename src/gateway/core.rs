@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use url::Url;
 
 use super::answers::Answers;
+use super::asides::Asides;
 use super::dialogue::Dialogues;
 use super::files::FileDesk;
 use super::guest::Guest;
@@ -27,7 +28,7 @@ use super::presence::{Languages, Online};
 use super::rooms::Listings;
 use crate::access::{Limiter, Policy, Quotas, Tier};
 use crate::admin::outside::Outside;
-use crate::archive::Archive;
+use crate::archive::{Archive, Retention};
 use crate::config::Limits;
 use crate::inbox::{Inbox, Rendered};
 use crate::outbox::Outbox;
@@ -49,6 +50,8 @@ pub(super) const PRESENCE: Lane = Lane(1);
 /// The gateway.
 pub(super) struct Core {
     pub(super) limits: Limits,
+    /// How long what was said in rooms is kept, and what messages are called.
+    pub(super) retention: Retention,
     pub(super) public_url: Option<Url>,
     pub(super) store: Store,
     pub(super) seal: Arc<Seal>,
@@ -89,6 +92,8 @@ pub(super) struct Served {
     rooms: Mutex<HashMap<(SessionOf, RoomId), Room>>,
     /// Which resources are inside which room.
     pub(super) occupancy: Occupancy,
+    /// What happens to messages after they were said.
+    pub(super) asides: Asides,
     /// Lists of a network's rooms that users page through.
     pub(super) listings: Listings,
     /// Since when the link is down; `None` while it is up, and before it was up first.
@@ -189,6 +194,7 @@ impl Served {
             persons,
             rooms: Mutex::default(),
             occupancy: Occupancy::default(),
+            asides: Asides::default(),
             listings: Listings::default(),
             down_since: Mutex::new(None),
             shown: Mutex::default(),
@@ -434,6 +440,11 @@ impl Core {
 
     pub(super) fn bridge(&self, name: &str) -> Option<Arc<Served>> {
         self.bridges.load().iter().find(|b| &*b.instance.name == name).cloned()
+    }
+
+    /// Now, for spans of time.
+    pub(super) fn instant(&self) -> Instant {
+        self.store.clock().instant()
     }
 
     pub(super) fn now(&self) -> SystemTime {

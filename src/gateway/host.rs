@@ -14,8 +14,11 @@ use isthmus_bridge::{
 use tracing::{debug, info};
 use url::Url;
 
+use super::asides::is_aside;
 use super::core::{Core, Served, Shown};
+use super::references::reference;
 use crate::access::Tier;
+use crate::archive::names::{Name, Place};
 use crate::storage::fresh_id;
 use crate::storage::people::Subscription;
 use crate::translate::inbound::{Scene, stanzas};
@@ -100,6 +103,10 @@ impl Gateway for BridgeHost {
             return Ok(());
         }
         let of = SessionOf::new(event.to.clone(), self.served.network(&event.from));
+        if is_aside(&event.event) {
+            self.served.asides.push(&core, &self.served, of, event);
+            return Ok(());
+        }
         let rooms = core.rooms(&self.served);
         let mut hearers = Vec::new();
         if self.served.profile().rooms {
@@ -123,6 +130,13 @@ impl Gateway for BridgeHost {
         }
         let words = |text: &Text| core.words(&self.served, text, &lang);
         let jid = |address: &Address| self.served.jid(address);
+        let place = Place::Talk(event.to.clone(), event.from.clone());
+        let referenced = match reference(&event) {
+            Some(MessageRef::Foreign { id, .. }) => self.served.archive().named_lately(&place, id),
+            _ => None,
+        };
+        let referenced =
+            referenced.as_ref().map(|name| (&*name.id, if name.writer.is_some() { event.to.as_str() } else { &from }));
         let scene = |to| Scene {
             from: &from,
             to,
@@ -130,7 +144,7 @@ impl Gateway for BridgeHost {
             id: &id,
             words: &words,
             jid: &jid,
-            referenced: None,
+            referenced,
             now: core.now(),
             direct,
         };
@@ -150,7 +164,12 @@ impl Gateway for BridgeHost {
             }
         });
         match result {
-            Ok(()) => {}
+            Ok(()) => {
+                if let (Event::Message(_), Some(foreign)) = (&event.event, event.id) {
+                    let name = Name { id: id.clone(), head: id, foreign: Some(foreign), ..Name::default() };
+                    self.served.archive().name(&place, name);
+                }
+            }
             Err(NotSent::Full) => {
                 self.is_full(&of);
                 return Err(Full);

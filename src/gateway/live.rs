@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use isthmus_bridge::{
-    Delivery, DeliveryError, DeliveryKey, Failure, Lang, Outbound, Outcome, RoomId, SessionOf, StoreError, Text,
-    Ticket, TicketSink, Work,
+    Address, Delivery, DeliveryError, DeliveryKey, Failure, Lang, Leg, Outbound, Outcome, RoomId, SessionOf,
+    StoreError, Text, Ticket, TicketSink, Work,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::core::{Core, Served};
 use crate::admin::control::SendAnswer;
+use crate::archive::names::{Name, Place};
 use crate::xmpp::errors::StanzaError;
 
 /// Who sent a live event, for its error.
@@ -33,6 +35,17 @@ pub(super) struct Origin {
     pub(super) of: SessionOf,
     /// What it is for.
     pub(super) aim: Aim,
+    /// Words for somebody, and to whom: so that they can be referred to.
+    pub(super) said: Option<(Address, Box<str>)>,
+}
+
+/// Reactions that are on their way: if they do not arrive, those of before count.
+#[derive(Debug, Clone)]
+pub(super) struct Reacting {
+    pub(super) place: Place,
+    pub(super) id: String,
+    pub(super) who: String,
+    pub(super) before: Vec<String>,
 }
 
 /// What a live event is for: what its outcome means beyond an error.
@@ -46,6 +59,10 @@ pub(super) enum Aim {
     Leave(RoomId),
     /// Another nick in a room.
     Rename,
+    /// Another set of reactions.
+    React(Box<Reacting>),
+    /// A message is to be withdrawn: if it is not, its sender is told.
+    Withdraw,
     /// Nobody waits for it.
     Nothing,
 }
@@ -94,6 +111,27 @@ impl Live {
         }
     }
 
+    /// What somebody was told has names from now on: the stanza's, and those of the network.
+    fn name(&self, origin: &Origin, at: &Address, words: &str, legs: &[Leg]) {
+        let (Some(served), Some(client)) = (self.served.upgrade(), origin.id.as_deref()) else { return };
+        let place = Place::Talk(origin.of.user.clone(), at.clone());
+        let mut ids =
+            legs.iter().filter(|leg| leg.result.is_ok()).flat_map(|leg| &leg.ids).cloned().map(Some).peekable();
+        let none = ids.peek().is_none().then_some(None);
+        for foreign in ids.chain(none) {
+            let name = Name {
+                id: client.to_owned(),
+                head: client.to_owned(),
+                foreign,
+                writer: Some(origin.of.user.clone()),
+                client: Some(client.to_owned()),
+                words: Some(words.into()),
+                ..Name::default()
+            };
+            served.archive().name(&place, name);
+        }
+    }
+
     fn fail(&self, origin: &Origin, error: &DeliveryError) {
         self.settled(origin, Err(error));
     }
@@ -103,8 +141,21 @@ impl Live {
         match (&origin.aim, result) {
             (Aim::Join(room), result) => core.rooms(&served).join_settled(&origin.of, room, result),
             (Aim::Leave(room), _) => core.rooms(&served).leave_settled(&origin.of, room),
-            (Aim::Nothing, _) | (Aim::Say | Aim::Rename, Ok(())) => {}
+            (Aim::Nothing, _) | (Aim::Say | Aim::Rename | Aim::React(_) | Aim::Withdraw, Ok(())) => {}
             (Aim::Say | Aim::Rename, Err(error)) => core.error_to(&served, origin, &StanzaError::from(error)),
+            (Aim::React(reacting), Err(error)) => {
+                core.error_to(&served, origin, &StanzaError::from(error));
+                let (Reacting { place, id, who, before }, served) = ((**reacting).clone(), served.clone());
+                core.tasks.spawn(async move {
+                    if let Err(e) = served.archive().react(&place, &id, &who, before).await {
+                        warn!(error = %e, "a reaction that did not arrive could not be taken back");
+                    }
+                });
+            }
+            (Aim::Withdraw, Err(_)) => {
+                let words = core.words(&served, &Text::key("note.not-withdrawn"), &origin.lang);
+                core.note(&served, &origin.to, &origin.from, &words);
+            }
         }
     }
 }
@@ -120,6 +171,9 @@ impl TicketSink for Live {
 
     fn settle(&self, key: DeliveryKey, _attempt: u32, outcome: Outcome) {
         let Some(origin) = self.forget(&key) else { return };
+        if let (Outcome::Legs(legs), Some((at, words))) = (&outcome, &origin.said) {
+            self.name(&origin, at, words, legs);
+        }
         let error = match outcome {
             Outcome::Legs(legs) => legs.into_iter().find_map(|leg| leg.result.err()),
             _ => Some(DeliveryError::uncertain(Text::key("error.dropped"))),

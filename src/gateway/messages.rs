@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use isthmus_bridge::{
-    Address, BareJid, Delivery, DeliveryKey, Intent, Lang, Message, MessageKind, Outbound, Recipient, Registration,
+    Abilities, Address, BareJid, Delivery, DeliveryKey, Intent, Lang, MessageKind, Outbound, Recipient, Registration,
     SessionOf, Text, Ticket, Work,
 };
 use tracing::{debug, warn};
@@ -12,21 +12,23 @@ use tracing::{debug, warn};
 use super::core::{Core, Served};
 use super::live::{Aim, LONGEST};
 use super::receive::{Asked, Heard};
+use super::references::Found;
 use super::rooms::origin;
 use crate::access::{Over, Tier};
 use crate::inbox::Returned;
 use crate::outbox::{Sender, StanzaKind, Withdrawn};
 use crate::router::{self, Party};
 use crate::storage::fresh_id;
+use crate::translate::degrade::{self, Meant};
 use crate::translate::outbound::{self, Said};
 use crate::xmpp::errors::{ErrorType, StanzaError};
 use crate::xmpp::link::Stanza;
 
 impl Core {
     /// A message to a contact of a live bridge. Does not wait.
-    pub(super) fn live_message(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) {
+    pub(super) fn live_message(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard, found: &Found) {
         if served.profile().rooms && matches!(heard.at, Address::Room(_) | Address::Occupant { .. }) {
-            return self.rooms(served).message(heard);
+            return self.rooms(served).message(heard, found);
         }
         if served.profile().rooms && self.rooms(served).directly_invited(heard) {
             return;
@@ -36,14 +38,14 @@ impl Core {
             outbound::Heard::Nothing | outbound::Heard::Returned(_) => return, // errors of live bridges are not retried
             outbound::Heard::Refused(error) => return self.answer_error(served, &heard.stanza, &error),
             outbound::Heard::Typing(on) => Intent::Typing { on },
-            outbound::Heard::Said(said) => match self.admit(served, heard).and_then(|()| said_to(served, heard, *said))
-            {
-                Ok(intent) => intent,
-                Err(error) => return self.answer_error(served, &heard.stanza, &error),
-            },
-            // A live bridge that carries these finds the message by its own ids; without a map there is nothing to find.
-            outbound::Heard::Mark(_) | outbound::Heard::React(..) => return,
-            outbound::Heard::Retract(..) => return self.not_withdrawn(served, heard),
+            outbound::Heard::Said(said) => {
+                match self.admit(served, heard).and_then(|()| self.said_to(served, heard, *said, found)) {
+                    Ok(intent) => intent,
+                    Err(error) => return self.answer_error(served, &heard.stanza, &error),
+                }
+            }
+            // These name a message, and have gone another way.
+            outbound::Heard::Mark(_) | outbound::Heard::React(..) | outbound::Heard::Retract(..) => return,
         };
         let quiet = matches!(intent, Intent::Typing { .. });
         if quiet && self.may(served, &heard.from) < Tier::User {
@@ -60,7 +62,10 @@ impl Core {
         let mut event = Outbound::new(key.clone(), user, heard.at.clone(), intent);
         event.lang = lang(&heard.stanza);
         event.at = self.now_millis();
-        let origin = origin(heard, of.clone(), Aim::Say);
+        let mut origin = origin(heard, of.clone(), Aim::Say);
+        if let Intent::Send(message) = &event.intent {
+            origin.said = Some((heard.at.clone(), message.body.as_str().into()));
+        }
         let deadline = tokio::time::Instant::now() + served.profile().answer_within.min(LONGEST);
         if !quiet {
             served.live().expect(key.clone(), origin, deadline);
@@ -81,10 +86,7 @@ impl Core {
         let meant = outbound::message(&heard.stanza, served.profile());
         let (core, served) = (self.clone(), served.clone());
         match meant {
-            outbound::Heard::Nothing
-            | outbound::Heard::Typing(_)
-            | outbound::Heard::Mark(_)
-            | outbound::Heard::React(..) => None,
+            outbound::Heard::Nothing | outbound::Heard::Typing(_) => None,
             outbound::Heard::Refused(error) => {
                 self.answer_error(&served, &heard.stanza, &error);
                 None
@@ -94,6 +96,13 @@ impl Core {
             }
             outbound::Heard::Retract(id, _) => {
                 Some(Asked { commit: Box::pin(async move { core.retract(&served, heard, &id).await }), alone: true })
+            }
+            outbound::Heard::React(id, all) => Some(Asked {
+                commit: Box::pin(async move { core.react_held(&served, &heard, &id, all).await }),
+                alone: true,
+            }),
+            outbound::Heard::Mark(id) => {
+                Some(Asked { commit: Box::pin(async move { core.mark_held(&served, &heard, &id).await }), alone: true })
             }
             outbound::Heard::Said(said) => {
                 if let Err(error) = self.admit(&served, &heard) {
@@ -109,7 +118,7 @@ impl Core {
     /// Commits a message to the outbox; a correction of one that still waits changes that one instead.
     pub(super) async fn say(&self, served: &Arc<Served>, heard: Heard, said: Said) {
         let name = &served.instance.name;
-        let sender = sender_of(name, &heard, &said);
+        let sender = sender_of(name, &heard, Some(&said));
         let user = heard.from.bare();
         let recipients = match recipients(served, &heard, &said) {
             Ok(recipients) => recipients,
@@ -122,12 +131,20 @@ impl Core {
         if let Some(id) = &corrects {
             match self.outbox.replace(name, &user, id, message.clone()).await {
                 Ok(Withdrawn::Queued) => return debug!(bridge = %name, "a queued message was corrected"),
-                Ok(_) => degrade_correction(&mut message, served),
+                Ok(_) => {
+                    let names = self.reference(served, &user, id).await.into_iter().collect();
+                    let meant = Meant { names, words: None };
+                    let chosen = served.persons().resolved(&user, &heard.at);
+                    let can = Abilities::of(served.profile());
+                    // What is gone cannot be withdrawn first by a queue: `redact` is for live networks.
+                    drop(degrade::correction(&mut message, &meant, can, &chosen, served.profile().correction_prefix));
+                }
                 Err(e) => return self.answer_error(served, &heard.stanza, &StanzaError::from(&e)),
             }
         }
-        if message.reply_to.is_none() && answers.is_some() {
-            quote(&mut message);
+        if answers.is_some() && (message.reply_to.is_none() || !served.profile().replies) {
+            message.reply_to = None;
+            degrade::quote(&mut message);
         }
         let mut event =
             Outbound::new(DeliveryKey::new(fresh_id()), user, heard.at.clone(), Intent::Send(Box::new(message)));
@@ -194,14 +211,14 @@ impl Core {
             // The gateway is the network too: what is not marked as a command is a line for it.
             return match body.trim_start().strip_prefix('!') {
                 Some(command) => self.chat(served, &heard.from, command, &lang(&heard.stanza)).await,
-                None => self.live_message(served, heard),
+                None => self.live_message(served, heard, &Found::default()),
             };
         }
         self.chat(served, &heard.from, &body, &lang(&heard.stanza)).await;
     }
 
     async fn say_to_many(&self, served: &Arc<Served>, heard: &Heard, said: Said) {
-        let sender = sender_of(&served.instance.name, heard, &said);
+        let sender = sender_of(&served.instance.name, heard, Some(&said));
         let recipients = match recipients(served, heard, &said) {
             Ok(recipients) => recipients,
             Err(error) => return self.answer_error(served, &heard.stanza, &error),
@@ -247,6 +264,27 @@ impl Core {
         self.bridges().iter().map(|b| b.sessions().of(user).len()).sum::<usize>() >= limit
     }
 
+    /// Words for somebody; to a network itself, a line in its own language.
+    fn said_to(
+        self: &Arc<Self>,
+        served: &Arc<Served>,
+        heard: &Heard,
+        said: Said,
+        found: &Found,
+    ) -> Result<Intent, StanzaError> {
+        let to_network = matches!(heard.at, Address::Network(_) | Address::Gateway) && served.profile().rooms;
+        if !to_network {
+            let (message, before) = self.carried(served, heard, said, found);
+            self.withdraw_first(served, heard, before);
+            return Ok(Intent::Send(Box::new(message)));
+        }
+        let line = heard.stanza.body().unwrap_or_default().trim_end_matches('\n').to_owned();
+        if line.contains(['\r', '\n', '\0']) {
+            return Err(StanzaError::not_acceptable().with(Text::key("error.one-line")));
+        }
+        Ok(Intent::Raw { line })
+    }
+
     /// What the access rules make of a sender on this bridge.
     pub(super) fn may(&self, served: &Served, from: &Party) -> Tier {
         served.tier(&from.bare())
@@ -268,61 +306,22 @@ pub(super) fn lang(stanza: &Stanza) -> Lang {
     stanza.lang().map_or_else(Lang::default, Lang::from)
 }
 
-fn sender_of(bridge: &str, heard: &Heard, said: &Said) -> Sender {
+pub(super) fn sender_of(bridge: &str, heard: &Heard, said: Option<&Said>) -> Sender {
+    let message = said.map(|said| &said.message);
     Sender {
         bridge: bridge.to_owned(),
         from_full: heard.from.full().to_owned(),
         to: heard.to.full().to_owned(),
         stanza_id: heard.stanza.id().map(str::to_owned),
-        kind: match said.message.kind {
-            MessageKind::Group => StanzaKind::Groupchat,
-            MessageKind::Normal => StanzaKind::Normal,
+        kind: match message.map(|m| m.kind) {
+            Some(MessageKind::Group) => StanzaKind::Groupchat,
+            Some(MessageKind::Normal) => StanzaKind::Normal,
             _ => StanzaKind::Chat,
         },
         lang: heard.stanza.lang().map(str::to_owned),
-        wants_receipt: said.wants_receipt,
-        wants_marker: said.wants_marker,
-        thread: said.message.thread.clone(),
-    }
-}
-
-/// Words for somebody; to a network itself, a line in its own language.
-fn said_to(served: &Served, heard: &Heard, said: Said) -> Result<Intent, StanzaError> {
-    let to_network = matches!(heard.at, Address::Network(_) | Address::Gateway) && served.profile().rooms;
-    if !to_network {
-        return Ok(Intent::Send(Box::new(plain(said, served))));
-    }
-    let line = heard.stanza.body().unwrap_or_default().trim_end_matches('\n').to_owned();
-    if line.contains(['\r', '\n', '\0']) {
-        return Err(StanzaError::not_acceptable().with(Text::key("error.one-line")));
-    }
-    Ok(Intent::Raw { line })
-}
-
-/// A live message: ids of other messages are resolved by nobody, so a correction and an answer degrade here.
-pub(super) fn plain(said: Said, served: &Served) -> Message {
-    let Said { mut message, answers, corrects, .. } = said;
-    if corrects.is_some() {
-        degrade_correction(&mut message, served);
-    }
-    if answers.is_some() {
-        quote(&mut message);
-    }
-    message
-}
-
-/// A network without corrections gets a message that says it is one.
-fn degrade_correction(message: &mut Message, served: &Served) {
-    if !served.profile().corrections {
-        message.body.insert_str(0, served.profile().correction_prefix);
-    }
-}
-
-/// A network without answers gets the answered words as quoted text.
-fn quote(message: &mut Message) {
-    if let Some(quoted) = message.quoted.take() {
-        let lines: String = quoted.lines().map(|l| format!("> {l}\n")).collect();
-        message.body.insert_str(0, &lines);
+        wants_receipt: said.is_some_and(|s| s.wants_receipt),
+        wants_marker: said.is_some_and(|s| s.wants_marker),
+        thread: message.and_then(|m| m.thread.clone()),
     }
 }
 

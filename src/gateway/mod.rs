@@ -18,6 +18,7 @@
 //! | `desk` | the administrator's side: control socket |
 
 mod answers;
+mod asides;
 mod core;
 mod desk;
 mod dialogue;
@@ -60,8 +61,6 @@ use self::running::Running;
 
 /// How long sessions and queues may take to end in order.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long the message map remembers (corrections, receipts, bounces).
-const REMEMBER: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How often what is past its time is swept away.
 const SWEEP: Duration = Duration::from_secs(300);
 /// How often what waits is counted, for the figures.
@@ -75,7 +74,7 @@ pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
     let claim = Claim::new(&config.data_dir)?;
     let seal = Arc::new(seal(&config)?);
     let url = config.database.url();
-    let store = Store::open(Open::new(url.expose_secret(), &config.data_dir))
+    let store = Store::open(Open::new(url.expose_secret(), &config.data_dir).with_clock(outside.clock.clone()))
         .await
         .map_err(|e| GatewayEnd::Storage(e.to_string()))?;
     let ports = Ports::new();
@@ -86,6 +85,7 @@ pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
         files: files::FileDesk::new(&config, &seal)?,
         contact: config.contact.clone(),
         limits: config.limits.clone(),
+        retention: config.archive,
         public_url: config.http.public_url.clone(),
         texts: ArcSwap::from_pointee(texts(&config)),
         bridges: ArcSwap::default(),
@@ -252,13 +252,11 @@ async fn housekeeping(core: Arc<Core>) {
 impl Core {
     async fn sweep(&self) {
         let mut failed = Vec::new();
-        failed.extend(self.outbox.sweep(REMEMBER).await.err());
+        failed.extend(self.outbox.sweep(self.retention.remember_for).await.err());
         failed.extend(self.inbox.sweep().await.err());
         for served in self.bridges().iter() {
             failed.extend(served.persons().sweep().await.err());
-            if served.profile().rooms {
-                failed.extend(served.archive().sweep().await.err());
-            }
+            failed.extend(served.archive().sweep(&self.retention).await.err());
         }
         self.sweep_files().await;
         for e in failed {

@@ -13,6 +13,7 @@ use tracing::{error, warn};
 
 use super::core::{Core, Served};
 use super::guest;
+use crate::archive::names::Place;
 use crate::inbox::{Later, Prepare, Rendered, Wire, WireLost};
 use crate::outbox::{Carry, Tell, Telling};
 use crate::translate::inbound::{Scene, SharedFile};
@@ -119,12 +120,31 @@ impl Core {
             served.met(&event.to, &event.from).await;
         }
         let referenced = self.referenced(served, event).await;
+        let whole = self.whole_set(served, event, referenced.as_ref()).await?;
+        let event = whole.as_ref().unwrap_or(event);
         let stanzas = self.render(served, row, event, &files, referenced.as_ref());
         let limit = self.limits.max_stanza;
         if stanzas.iter().all(|stanza| sendable(stanza, limit)) {
             return Ok(stanzas);
         }
         Ok(self.shortened(served, row, event, &files, referenced.as_ref(), limit))
+    }
+
+    /// A step of reactions as the whole set that it makes (XEP-0444). A second try finds the same set.
+    async fn whole_set(
+        &self,
+        served: &Served,
+        event: &Inbound,
+        referenced: Option<&(String, String)>,
+    ) -> Result<Option<Inbound>, Later> {
+        let (Event::Reacted { of, add, remove }, Some((id, _))) = (&event.event, referenced) else { return Ok(None) };
+        let place = Place::Talk(event.to.clone(), event.from.clone());
+        let who = served.jid(&event.from).unwrap_or_default();
+        let all = served.archive().react_by(&place, id, &who, add.clone(), remove.clone()).await;
+        let add = all.map_err(|e| Later { after: Duration::from_secs(5), why: e.to_string() })?;
+        let mut whole = event.clone();
+        whole.event = Event::Reacted { of: of.clone(), add, remove: Vec::new() };
+        Ok(Some(whole))
     }
 
     fn render(

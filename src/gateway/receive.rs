@@ -8,7 +8,6 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -16,7 +15,9 @@ use isthmus_bridge::{Address, BareJid, Mode};
 use tracing::{debug, info, warn};
 
 use super::core::{Core, Served};
+use super::references::Found;
 use crate::router::{self, Party};
+use crate::translate::outbound;
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::{BadStanza, Kind, LinkState, Permit, Receive, Refusal, Stanza};
 
@@ -87,7 +88,8 @@ impl Receive for Receiver {
             }
             if !(heard.stanza.kind() == Kind::Message
                 && self.served.profile().mode == Mode::Live
-                && heard.at != Address::Gateway)
+                && heard.at != Address::Gateway
+                && !outbound::refers(&heard.stanza))
             {
                 queues.insert(sender.clone(), VecDeque::from([heard]));
                 let (core, served, queues) = (self.core.clone(), self.served.clone(), self.queues.clone());
@@ -95,7 +97,7 @@ impl Receive for Receiver {
                 return;
             }
         }
-        self.core.live_message(&self.served, &heard);
+        self.core.live_message(&self.served, &heard, &Found::default());
     }
 
     fn on_malformed(&self, stanza: BadStanza) {
@@ -114,7 +116,7 @@ impl Receive for Receiver {
                 self.core.tasks.spawn(async move { core.on_attached(&served, down).await });
             }
             LinkState::Down { reason, retry_at: Some(_) } => {
-                self.served.down_since().get_or_insert_with(Instant::now);
+                self.served.down_since().get_or_insert_with(|| self.core.instant());
                 warn!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, %reason, "not attached; trying again");
             }
             _ => {}
@@ -156,7 +158,8 @@ async fn worker(core: Arc<Core>, served: Arc<Served>, queues: Arc<Queues>, sende
                     core.gateway_message(&served, &heard).await;
                 }
             }
-            Kind::Message => core.live_message(&served, &heard),
+            Kind::Message if outbound::refers(&heard.stanza) => core.referring(&served, &heard).await,
+            Kind::Message => core.live_message(&served, &heard, &Found::default()),
             Kind::Presence => core.presence(&served, &heard).await,
             Kind::Iq => core.iq(&served, heard).await,
         }

@@ -104,7 +104,7 @@ impl Running {
         for guest in self.served.guests() {
             self.tasks.spawn(self.core.clone().attend(self.served.clone(), guest.clone(), self.stop.clone()));
         }
-        if self.served.profile().rooms {
+        if self.served.profile().rooms || self.served.profile().mode == isthmus_bridge::Mode::Live {
             self.tasks.spawn(self.served.archive().clone().run(self.stop.clone()));
         }
     }

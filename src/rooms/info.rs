@@ -2,6 +2,7 @@
 
 use isthmus_bridge::Profile;
 
+use super::aside::MODERATE;
 use super::page;
 use super::rank::Modes;
 use super::show::{HATS, OCCUPANT_ID};
@@ -58,6 +59,9 @@ pub fn info(profile: &Profile, known: &Known) -> Info {
         or(modes.moderated, "muc_moderated", "muc_unmoderated"),
         or(modes.hidden, "muc_hidden", "muc_public"),
     ];
+    if profile.retractions {
+        info.features.push(MODERATE);
+    }
     if *recorded {
         info.features.extend([query::MAM, query::EXTENDED]);
     }
@@ -76,7 +80,7 @@ pub fn info(profile: &Profile, known: &Known) -> Info {
 /// What a network of rooms adds to its own identity.
 pub fn network(info: &mut Info, profile: &Profile, name: &str) {
     info.identities.push(("conference", profile.rooms_type.to_owned(), name.to_owned()));
-    info.features.extend([ns::MUC, page::RSM]);
+    info.features.extend([ns::MUC, page::RSM, "jabber:iq:search"]);
     info.features.sort_unstable();
     info.features.dedup();
 }

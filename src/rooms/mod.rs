@@ -6,6 +6,7 @@
 //! | `rank` | what the far network lets somebody do → role and affiliation |
 //! | `show` | presences and messages of a room, written straight into the link's output |
 //! | `occupancy` | which full JIDs of a user are inside which room |
+//! | `aside` | answers, corrections, reactions, withdrawals, marks |
 //! | `changes` | what differs between two lists of members |
 //! | `admin` | lists of roles and affiliations, and wishes to change them |
 //! | `info` | what disco says of a room |
@@ -15,6 +16,7 @@
 //! The way between these, the sessions and the link stands in `gateway/rooms`.
 
 pub mod admin;
+pub mod aside;
 pub mod changes;
 pub mod form;
 pub mod info;
@@ -52,6 +54,19 @@ fn fresh_number(now: SystemTime) -> u128 {
     millis << 80 | rand::random::<u128>() >> 48
 }
 
+/// The time in an id of ours.
+pub fn time_of(id: &str) -> Option<SystemTime> {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    if id.len() != 26 {
+        return None;
+    }
+    let mut all = 0_u128;
+    for byte in id.bytes() {
+        all = all << 5 | ALPHABET.iter().position(|b| *b == byte)? as u128;
+    }
+    UNIX_EPOCH.checked_add(std::time::Duration::from_millis(u64::try_from(all >> 80).ok()?))
+}
+
 fn spell_id(all: u128) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     (0..26).rev().map(|i| char::from(ALPHABET[(all >> (5 * i) & 31) as usize])).collect()
@@ -66,6 +81,8 @@ mod tests {
     fn ids_are_ordered_by_time_and_never_twice_the_same() {
         let at = |ms| fresh_stanza_id(UNIX_EPOCH + Duration::from_millis(ms));
         assert_eq!(at(1).len(), 26);
+        assert_eq!(time_of(&at(1_700_000_000_001)), Some(UNIX_EPOCH + Duration::from_millis(1_700_000_000_001)));
+        assert_eq!(time_of("anything"), None);
         assert!(at(1_700_000_000_000) < at(1_700_000_000_001));
         assert!(at(1_700_000_000_001) < at(1_900_000_000_000));
         assert_ne!(at(5), at(5));

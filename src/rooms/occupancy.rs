@@ -49,6 +49,8 @@ pub struct Stay {
     pub wanted: Option<Box<str>>,
     /// The id of a line that could not be written yet: it is told again, and is the same line.
     pub stamped: Option<String>,
+    /// The message whose parts come back now, and the id of its first.
+    head: Option<(DeliveryKey, Box<str>)>,
     sent: VecDeque<Sent>,
 }
 
@@ -259,6 +261,7 @@ impl Stay {
             inside: Vec::with_capacity(1),
             wanted: None,
             stamped: None,
+            head: None,
             sent: VecDeque::new(),
         }
     }
@@ -348,6 +351,19 @@ impl Stay {
         if self.sent.is_empty() {
             self.sent = VecDeque::new();
         }
+    }
+
+    /// The id of the first part of a message of which this is a part: of one's own, where the network has split it.
+    pub fn head(&mut self, echo: Option<&(DeliveryKey, u16)>, id: &str) -> String {
+        let Some((key, part)) = echo else { return id.to_owned() };
+        if *part > 0
+            && let Some((known, head)) = &self.head
+            && known == key
+        {
+            return head.to_string();
+        }
+        self.head = Some((key.clone(), id.into()));
+        id.to_owned()
     }
 
     /// Who is inside, and the subject, as this stay's resources are to know it.

@@ -188,6 +188,8 @@ pub struct Line<'a> {
     pub body: &'a str,
     /// Conversation.
     pub thread: Option<&'a str>,
+    /// What it is beside its words.
+    pub payload: Option<&'a crate::xmpp::link::Fragment>,
     /// The speaker's id (XEP-0421).
     pub occupant_id: Option<&'a str>,
     /// What is kept of the sender's own stanza: ids given by others.
@@ -198,12 +200,15 @@ pub struct Line<'a> {
 
 /// A message to everybody in the room.
 pub fn line(w: &mut StanzaWriter<'_>, room: &str, to: &str, line: &Line<'_>) {
-    w.message(line.from, to, Some("groupchat"), Some(line.id)).leaf("body", None, line.body);
+    w.message(line.from, to, Some("groupchat"), Some(line.id));
+    if !line.body.is_empty() {
+        w.leaf("body", None, line.body);
+    }
     if let Some(thread) = line.thread {
         w.leaf("thread", None, thread);
     }
-    if let Some(kept) = line.kept {
-        w.fragment(kept);
+    for more in [line.payload, line.kept].into_iter().flatten() {
+        w.fragment(more);
     }
     w.open("stanza-id", Some(ns::SID)).attr("by", room).attr("id", line.stanza_id).close();
     if let Some(id) = line.occupant_id {
@@ -211,6 +216,14 @@ pub fn line(w: &mut StanzaWriter<'_>, room: &str, to: &str, line: &Line<'_>) {
     }
     if let Some(at) = line.at {
         delay(w, room, at);
+    }
+}
+
+/// A mark: neither words nor anything that is kept.
+pub fn mark(w: &mut StanzaWriter<'_>, to: &str, line: &Line<'_>) {
+    w.message(line.from, to, Some("groupchat"), Some(line.id));
+    if let Some(payload) = line.payload {
+        w.fragment(payload);
     }
 }
 
@@ -259,6 +272,30 @@ pub fn invitation(
     w.close();
     if let Some(password) = password {
         w.leaf("password", None, password);
+    }
+    w.close();
+}
+
+/// An invitation was declined (XEP-0045 section 7.8.2).
+pub fn declined(w: &mut StanzaWriter<'_>, room: &str, to: &str, from: &str, reason: Option<&str>) {
+    w.message(room, to, None, None).open("x", Some(ns::MUC_USER)).open("decline", None).attr("from", from);
+    if let Some(reason) = reason {
+        w.leaf("reason", None, reason);
+    }
+    w.close().close();
+}
+
+/// Somebody asks a moderator for voice (XEP-0045 section 8.6).
+pub fn voice(w: &mut StanzaWriter<'_>, room: &str, to: &str, title: &str, (jid, nick): (&str, &str)) {
+    w.message(room, to, None, None).open("x", Some(ns::DATA)).attr("type", "form").leaf("title", None, title);
+    for (var, kind, value) in [
+        ("FORM_TYPE", "hidden", "http://jabber.org/protocol/muc#request"),
+        ("muc#role", "hidden", "participant"),
+        ("muc#jid", "jid-single", jid),
+        ("muc#roomnick", "text-single", nick),
+        ("muc#request_allow", "boolean", "false"),
+    ] {
+        w.open("field", None).attr("var", var).attr("type", kind).leaf("value", None, value).close();
     }
     w.close();
 }

@@ -125,6 +125,7 @@ fn a_subject_comes_from_who_set_it_and_an_empty_one_from_the_room() {
 #[test]
 fn a_line_has_the_ids_of_room_and_occupant() {
     let said = Line {
+        payload: None,
         from: &format!("{ROOM}/Romeo"),
         id: "m1",
         stanza_id: "s1",

@@ -1,6 +1,6 @@
 //! Time for the queues: the system's, or one that a test moves by hand.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
@@ -8,6 +8,8 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     manual: Option<watch::Sender<i64>>,
+    /// Milliseconds by which it goes before the system's.
+    ahead: Option<watch::Sender<i64>>,
 }
 
 impl Clock {
@@ -18,25 +20,39 @@ impl Clock {
 
     /// A clock that stands until [`advance`](Self::advance) moves it; for tests.
     pub fn manual(start: i64) -> Self {
-        Self { manual: Some(watch::Sender::new(start)) }
+        Self { manual: Some(watch::Sender::new(start)), ahead: None }
+    }
+
+    /// The system's, which [`advance`](Self::advance) moves on; for tests of a whole gateway.
+    pub fn ahead() -> Self {
+        Self { manual: None, ahead: Some(watch::Sender::new(0)) }
     }
 
     /// Whether it is the system's.
     pub fn is_system(&self) -> bool {
-        self.manual.is_none()
+        self.manual.is_none() && self.ahead.is_none()
     }
 
     /// Now, in milliseconds since the epoch.
     pub fn now(&self) -> i64 {
         match &self.manual {
             Some(manual) => *manual.borrow(),
-            None => millis(SystemTime::now()),
+            None => millis(SystemTime::now()) + self.offset(),
         }
     }
 
-    /// Moves a manual clock on; nothing on the system's.
+    /// The same for spans of time.
+    pub fn instant(&self) -> Instant {
+        Instant::now() + Duration::from_millis(u64::try_from(self.offset()).unwrap_or(0))
+    }
+
+    fn offset(&self) -> i64 {
+        self.ahead.as_ref().map_or(0, |ahead| *ahead.borrow())
+    }
+
+    /// Moves a clock of a test on; nothing on the system's.
     pub fn advance(&self, by: Duration) {
-        if let Some(manual) = &self.manual {
+        for manual in [&self.manual, &self.ahead].into_iter().flatten() {
             manual.send_modify(|now| *now += by.as_millis() as i64);
         }
     }
@@ -49,8 +65,22 @@ impl Clock {
                 let _ = manual.subscribe().wait_for(|now| *now >= at).await;
             }
             None => {
-                let wait = at.saturating_sub(self.now()).max(0) as u64;
-                tokio::time::sleep(Duration::from_millis(wait)).await;
+                let mut moved = self.ahead.as_ref().map(watch::Sender::subscribe);
+                loop {
+                    let wait = at.saturating_sub(self.now());
+                    if wait <= 0 {
+                        return;
+                    }
+                    let sleep = tokio::time::sleep(Duration::from_millis(wait.unsigned_abs()));
+                    match &mut moved {
+                        Some(moved) => tokio::select! {
+                            () = sleep => {}
+                            // The sender lives in `self`, so waiting cannot fail.
+                            _ = moved.changed() => {}
+                        },
+                        None => sleep.await,
+                    }
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ pub const ALL: &[(i64, &str, &str)] = &[
     (1, "queues", include_str!("migrations/0001_queues.sql")),
     (2, "people", include_str!("migrations/0002_people.sql")),
     (3, "archive", include_str!("migrations/0003_archive.sql")),
+    (4, "names", include_str!("migrations/0004_names.sql")),
 ];
 
 /// Brings the schema up to date. Each step is one transaction; several processes that start at once do it one after the other.

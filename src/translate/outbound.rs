@@ -49,6 +49,26 @@ pub struct Said {
     pub addresses: Vec<(RecipientKind, String)>,
 }
 
+/// Whether a stanza names another message: an answer, a correction, a reaction, a withdrawal, a mark.
+pub fn refers(stanza: &Stanza) -> bool {
+    stanza.children().any(|child| {
+        matches!(
+            (child.name(), child.ns()),
+            ("reply", ns::REPLY)
+                | ("replace", ns::CORRECT)
+                | ("reactions", ns::REACTIONS)
+                | ("retract", ns::RETRACT)
+                | ("displayed", ns::MARKERS)
+                | ("apply-to", FASTEN)
+        )
+    })
+}
+
+/// XEP-0422, which XEP-0424 was built upon before its version 0.4.
+pub const FASTEN: &str = "urn:xmpp:fasten:0";
+/// XEP-0424 as clients of that time send it.
+const RETRACT_0: &str = "urn:xmpp:message-retract:0";
+
 /// What a message means to a bridge of this profile.
 pub fn message(stanza: &Stanza, profile: &Profile) -> Heard {
     if stanza.type_() == Some("error") {
@@ -73,8 +93,15 @@ pub fn in_room(stanza: &Stanza, profile: &Profile) -> Heard {
     {
         return Heard::Retract(id.into_owned(), nested(&retract, "reason"));
     }
+    // COMPAT(clients before XEP-0424 0.4): the withdrawal is wrapped.
+    if let Some(fastened) = stanza.child("apply-to", FASTEN)
+        && let Some(id) = fastened.attr("id")
+        && fastened.element().is_ok_and(|e| e.get_child("retract", RETRACT_0).is_some())
+    {
+        return Heard::Retract(id.into_owned(), None);
+    }
     if let Some(reactions) = stanza.child("reactions", ns::REACTIONS) {
-        return react(&reactions, profile);
+        return react(&reactions);
     }
     if let Some(name) = unreadable(stanza) {
         return Heard::Refused(StanzaError::not_acceptable().with(Text::key("error.encrypted").with("method", name)));
@@ -82,10 +109,16 @@ pub fn in_room(stanza: &Stanza, profile: &Profile) -> Heard {
     said(stanza, profile).unwrap_or_else(|| silent(stanza, profile))
 }
 
-fn react(reactions: &Child<'_>, profile: &Profile) -> Heard {
-    let Some(id) = reactions.attr("id").filter(|_| profile.reactions) else { return Heard::Nothing };
+fn react(reactions: &Child<'_>) -> Heard {
+    let Some(id) = reactions.attr("id") else { return Heard::Nothing };
     let Ok(element) = reactions.element() else { return Heard::Nothing };
-    let all = element.children().filter(|c| c.name() == "reaction").map(|c| c.text().trim().to_owned()).collect();
+    let mut all: Vec<String> = Vec::new();
+    for reaction in element.children().filter(|c| c.name() == "reaction").map(|c| c.text().trim().to_owned()) {
+        // A reaction is an emoji (XEP-0444 section 4.1): what is longer is none.
+        if !reaction.is_empty() && reaction.len() <= 64 && !all.contains(&reaction) && all.len() < 32 {
+            all.push(reaction);
+        }
+    }
     Heard::React(id.into_owned(), all)
 }
 

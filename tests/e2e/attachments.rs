@@ -6,7 +6,11 @@ use crate::world::MailWorld;
 
 const CAROL: &str = "carol\\40outside.test@email.localhost";
 
-crate::on_both!(a_picture_travels_both_ways);
+crate::on_both!(
+    a_picture_travels_both_ways,
+    without_an_upload_service_the_gateway_serves_files_itself,
+    a_link_that_nobody_vouches_for_stays_a_link,
+);
 
 async fn a_picture_travels_both_ways(flavour: Flavour) {
     let mail = MailWorld::start(flavour).await;
@@ -35,13 +39,7 @@ async fn a_picture_travels_both_ways(flavour: Flavour) {
     let sent = mail.dovecot.mail("carol@outside.test", "the picture", |m| m.contains("multipart/")).await.unwrap();
     assert!(sent.contains("image/png"), "{sent}");
 
-    let body = encode(&picture);
-    let text = format!(
-        "From: carol@outside.test\r\nTo: alice@gw.test\r\nSubject: pot\r\nMessage-ID: <pot@outside.test>\r\nMIME-Version: 1.0\r\n\
-         Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nmy own\r\n--b\r\n\
-         Content-Type: image/png; name=pot.png\r\nContent-Disposition: attachment; filename=pot.png\r\n\
-         Content-Transfer-Encoding: base64\r\n\r\n{body}\r\n--b--\r\n"
-    );
+    let text = pot(&picture);
     assert_eq!(mail.send("carol@outside.test", &["alice@gw.test"], &text).await, [250]);
     alice.find("the text", |s| s.body().is_some_and(|body| body.contains("my own"))).await.unwrap();
     let got = alice.find("the picture", |s| s.has("x", "jabber:x:oob")).await.unwrap();
@@ -52,6 +50,47 @@ async fn a_picture_travels_both_ways(flavour: Flavour) {
     );
     let bytes = http.get(&link).send().await.unwrap().bytes().await.unwrap();
     assert_eq!(bytes, picture, "what comes is not what was sent");
+}
+
+/// A mail with this picture.
+fn pot(picture: &[u8]) -> String {
+    let body = encode(picture);
+    format!(
+        "From: carol@outside.test\r\nTo: alice@gw.test\r\nSubject: pot\r\nMessage-ID: <pot@outside.test>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nmy own\r\n--b\r\n\
+         Content-Type: image/png; name=pot.png\r\nContent-Disposition: attachment; filename=pot.png\r\n\
+         Content-Transfer-Encoding: base64\r\n\r\n{body}\r\n--b--\r\n"
+    )
+}
+
+async fn without_an_upload_service_the_gateway_serves_files_itself(flavour: Flavour) {
+    let mail = MailWorld::without_upload(flavour).await;
+    let mut alice = mail.registered("alice").await;
+    let picture: Vec<u8> = (0..3000u32).map(|n| (n * 7 % 251) as u8).collect();
+    assert_eq!(mail.send("carol@outside.test", &["alice@gw.test"], &pot(&picture)).await, [250]);
+    let got = alice.find("the picture", |s| s.has("x", "jabber:x:oob")).await.unwrap();
+    let link = got.get("x", "jabber:x:oob").and_then(|x| x.child("url")).expect("a URL").text.clone();
+    assert!(!link.contains("alice") && !link.contains("localhost") && !link.contains('@'), "it names nobody: {link}");
+    let answer = http().get(&link).send().await.unwrap();
+    assert!(answer.status().is_success(), "{link}: {}", answer.status());
+    assert_eq!(answer.bytes().await.unwrap(), picture, "what comes is not what was sent");
+    // Whoever guesses gets nothing.
+    let (head, name) = link.rsplit_once('/').unwrap();
+    let token = head.rsplit('/').next().unwrap();
+    let first = if token.starts_with('A') { "B" } else { "A" };
+    let guessed = format!("{}{first}{}/{name}", &head[..head.len() - token.len()], &token[1..]);
+    assert_eq!(http().get(&guessed).send().await.unwrap().status().as_u16(), 404, "{guessed}");
+}
+
+async fn a_link_that_nobody_vouches_for_stays_a_link(flavour: Flavour) {
+    let mail = MailWorld::start(flavour).await;
+    let mut alice = mail.registered("alice").await;
+    for (n, link) in ["https://elsewhere.test/tea.png", "http://localhost/tea.png"].iter().enumerate() {
+        let file = format!("<body>{link}</body><x xmlns='jabber:x:oob'><url>{link}</url></x>");
+        alice.send(format!("<message type='chat' to='{CAROL}' id='l{n}'>{file}</message>")).await.unwrap();
+        let sent = mail.dovecot.mail("carol@outside.test", "the link", |m| m.contains(link)).await.unwrap();
+        assert!(!sent.contains("image/png"), "{sent}");
+    }
 }
 
 fn http() -> reqwest::Client {

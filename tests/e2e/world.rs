@@ -21,7 +21,12 @@ impl World {
 
     /// With what `setup` adds.
     pub(crate) async fn with(flavour: Flavour, setup: impl FnOnce(Setup) -> Setup) -> Self {
-        let server = XmppServer::start(flavour, Options::default()).await.unwrap();
+        Self::serving(flavour, Options::default(), setup).await
+    }
+
+    /// The same, with a server that serves otherwise.
+    pub(crate) async fn serving(flavour: Flavour, options: Options, setup: impl FnOnce(Setup) -> Setup) -> Self {
+        let server = XmppServer::start(flavour, options).await.unwrap();
         let start = Setup::new(env!("CARGO_BIN_EXE_isthmus"), server.component());
         let gateway = setup(start).start().await.unwrap();
         Self { gateway, server }
@@ -47,6 +52,15 @@ impl MailWorld {
 
     /// With Postfix asking for recipients first, or not.
     pub(crate) async fn verifying(flavour: Flavour, verify_recipients: bool) -> Self {
+        Self::made(flavour, Options::default(), verify_recipients).await
+    }
+
+    /// At an XMPP server without an upload service.
+    pub(crate) async fn without_upload(flavour: Flavour) -> Self {
+        Self::made(flavour, Options { upload: false, ..Options::default() }, false).await
+    }
+
+    async fn made(flavour: Flavour, served: Options, verify_recipients: bool) -> Self {
         let lmtp = Port::take().unwrap();
         let dovecot = Dovecot::start(&["carol@outside.test", "dave@outside.test"]).await.unwrap();
         let gateway = Some(("gw.test".to_owned(), lmtp.number()));
@@ -60,7 +74,7 @@ impl MailWorld {
         // The server's upload service is at a loopback address, which users' links may not name unless the operator lists it.
         let files = "[files]\nfetch_from = [\"127.0.0.1\"]";
         let setup = |setup: Setup| setup.top(files).bridge("email", "email", "email.localhost", &keys);
-        let world = World::with(flavour, setup).await;
+        let world = World::serving(flavour, served, setup).await;
         Self { world, postfix, dovecot }
     }
 

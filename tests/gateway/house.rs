@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use isthmus::admin::outside::{GatewayEnd, Outside};
 use isthmus::config::Config;
+use isthmus::storage::Clock;
 use isthmus_bridge::suite::LoopbackKind;
 use isthmus_testkit::fake::FakeXmpp;
 use isthmus_testkit::server::secret;
@@ -29,6 +30,8 @@ pub(crate) struct House {
     pub(crate) end: JoinHandle<Result<(), GatewayEnd>>,
     pub(crate) folder: tempfile::TempDir,
     domain: &'static str,
+    /// Goes with the system's until a test moves it on.
+    pub(crate) clock: Clock,
 }
 
 impl House {
@@ -97,16 +100,17 @@ impl House {
             Config::load(&path, Vec::new(), &kinds)
         };
         let config = load().unwrap_or_else(|e| panic!("the configuration has faults: {e:?}"));
-        let (stop, reload) = (CancellationToken::new(), Arc::new(Notify::new()));
+        let (stop, reload, clock) = (CancellationToken::new(), Arc::new(Notify::new()), Clock::ahead());
         let outside = Outside {
             stop: stop.clone(),
             reload: reload.clone(),
             load: Arc::new(load),
             level: Arc::new(|_| Ok(())),
+            clock: clock.clone(),
             ready: Arc::new(|| {}),
         };
         let end = tokio::spawn(isthmus::gateway::run(config, outside));
-        let mut house = Self { server, stop, reload, end, folder, domain };
+        let mut house = Self { server, stop, reload, end, folder, domain, clock };
         tokio::select! {
             attached = house.server.attached(domain) => drop(attached.expect("the gateway attaches")),
             end = &mut house.end => panic!("the gateway ended: {end:?}"),

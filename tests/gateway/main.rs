@@ -7,6 +7,7 @@ mod presence;
 mod questions;
 mod reload;
 mod rooms;
+mod rooms_aside;
 mod rooms_ask;
 mod rooms_history;
 mod rooms_life;

@@ -3,7 +3,7 @@
 use isthmus_testkit::xml::Element;
 
 use super::house::{House, JULIET, LOOP};
-use super::rooms::{ROMEO, USER, verona};
+use super::rooms::{ROMEO, USER, presence, verona};
 
 const INFO: &str = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
 const ITEMS: &str = "<query xmlns='http://jabber.org/protocol/disco#items'/>";
@@ -193,5 +193,72 @@ async fn invitations_go_to_the_network_or_to_a_jid() {
     house.send(&invite(JULIET, "benvolio@elsewhere.example"));
     let error = house.next("an error", |s| s.attr("type") == Some("error")).await;
     assert_eq!(error.error().as_deref(), Some("modify/not-acceptable"));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn a_declined_invitation_is_told_to_who_invited() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    house.join(ROMEO, &room, "romeo").await;
+    let decline = |to: &str| {
+        format!(
+            "<message from='{JULIET}' to='{room}' id='d1'><x xmlns='http://jabber.org/protocol/muc#user'><decline to='{to}'><reason>too late</reason></decline></x></message>"
+        )
+    };
+    house.send(&decline(ROMEO));
+    let told = house.next("her answer", |s| s.walk().any(|e| e.name == "decline")).await;
+    let decline_of = told.get("x", USER).and_then(|x| x.child("decline")).expect("a declined invitation");
+    assert_eq!((told.attr("from"), told.attr("to")), (Some(room.as_str()), Some("romeo@example.org")));
+    assert_eq!(decline_of.attr("from"), Some("juliet@example.org"));
+    assert_eq!(decline_of.child("reason").map(|r| r.text.as_str()), Some("too late"));
+    // On the network it is said in words; Loopback's people repeat what they are told.
+    house.send(&decline(&format!("nurse%loop@{LOOP}")));
+    let said = house.next("her words", |s| s.body().is_some_and(|b| b.contains("too late"))).await;
+    assert_eq!(said.attr("from"), Some(&*format!("nurse%loop@{LOOP}")));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn a_request_for_voice_goes_to_the_moderators_and_their_answer_to_the_network() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    house.join(ROMEO, &room, "romeo").await;
+    house.join(JULIET, &room, "juliet").await;
+    let form = |from: &str, more: &str| {
+        format!(
+            "<message from='{from}' to='{room}' id='v1'><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'>             <value>http://jabber.org/protocol/muc#request</value></field><field var='muc#role'><value>participant</value></field>{more}</x></message>"
+        )
+    };
+    house.send(&form(JULIET, ""));
+    let asked = house.next("the form", |s| s.attr("to") == Some(ROMEO) && s.has("x", "jabber:x:data")).await;
+    let value = |var: &str| {
+        let field = asked.walk().find(|e| e.attr("var") == Some(var)).unwrap_or_else(|| panic!("no {var} in {asked}"));
+        field.child("value").map(|v| v.text.clone()).unwrap_or_default()
+    };
+    assert_eq!((value("muc#roomnick"), value("muc#jid")), ("juliet".to_owned(), JULIET.to_owned()));
+    house.send(&form(
+        ROMEO,
+        "<field var='muc#roomnick'><value>juliet</value></field><field var='muc#request_allow'><value>true</value></field>",
+    ));
+    house.next("her new role", |s| presence(&format!("{room}/juliet"), JULIET)(s) && s.attr("type").is_none()).await;
+    // He is the only moderator: whom should he ask?
+    house.send(&form(ROMEO, ""));
+    let error = house.next("an error", |s| s.attr("to") == Some(ROMEO) && s.attr("type") == Some("error")).await;
+    assert_eq!(error.error().as_deref(), Some("cancel/item-not-found"));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn rooms_are_searched_for_by_a_part_of_their_names() {
+    let (mut house, network) = (House::rooms("listed = 5000").await, format!("loop@{LOOP}"));
+    let form = house.ask(JULIET, &network, "get", "<query xmlns='jabber:iq:search'/>").await;
+    assert!(form.walk().any(|e| e.attr("var") == Some("name")), "{form}");
+    let wish = "<query xmlns='jabber:iq:search'><x xmlns='jabber:x:data' type='submit'>\
+                <field var='FORM_TYPE'><value>jabber:iq:search</value></field><field var='name'><value>room00123</value></field></x></query>";
+    let found = house.ask(JULIET, &network, "set", wish).await;
+    let rooms: Vec<_> = found.walk().filter(|e| e.name == "item").filter_map(|i| i.child("field")).collect();
+    assert_eq!(rooms.len(), 10, "{found}");
+    assert!(found.to_string().contains(&format!("#room001235%loop@{LOOP}")), "{found}");
+    let nothing = house.ask(JULIET, &network, "set", "<query xmlns='jabber:iq:search'/>").await;
+    assert_eq!(nothing.error().as_deref(), Some("modify/bad-request"));
     house.finish().await.expect("an orderly stop");
 }

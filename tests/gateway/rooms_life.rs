@@ -1,5 +1,7 @@
 //! What happens to people in rooms: nicks, kicks, bans, failures, links that break, several resources, the stop.
 
+use std::time::Duration;
+
 use isthmus_testkit::xml::Element;
 
 use super::house::{House, JULIET, LOOP};
@@ -370,5 +372,56 @@ async fn who_is_away_everywhere_is_away_on_the_network() {
     assert_eq!(seen.child("show").map(|s| s.text.as_str()), Some("away"));
     house.send(&format!("<presence from='{JULIET}' to='{room}/juliet'/>"));
     house.next("she is back", |s| here(&format!("{room}/juliet"), ROMEO)(s) && s.child("show").is_none()).await;
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn a_room_is_held_for_ten_minutes_and_then_given_up_with_the_reason() {
+    let (mut house, room) = House::both("").await;
+    let he = format!("{room}/romeo");
+    house.raw(ROMEO, "break");
+    house.next("she sees him go", gone(&he, JULIET)).await;
+    house.clock.advance(Duration::from_secs(599));
+    // The clock was read again since: he is still shown nothing.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let pong = house.ask(ROMEO, &he, "get", "<ping xmlns='urn:xmpp:ping'/>").await;
+    assert_eq!(pong.attr("type"), Some("result"), "held for ten minutes");
+    house.clock.advance(Duration::from_secs(2));
+    let own = house.next("his end", gone(&he, ROMEO)).await;
+    assert_eq!(codes(&own), ["110", "333"]);
+    assert!(own.child("status").is_some_and(|s| !s.text.is_empty()), "with the reason: {own}");
+    // The session need not try any more.
+    house.raw(ROMEO, "mend");
+    house.say(ROMEO, &room, "m1", "hello?");
+    let error = house.next("an error", |s| s.attr("id") == Some("m1")).await;
+    assert_eq!(error.error().as_deref(), Some("modify/not-acceptable"));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn who_is_silent_for_a_quarter_of_an_hour_is_asked_and_who_is_gone_goes() {
+    let (mut house, room) = House::both("").await;
+    let ping = |to: &'static str| {
+        move |s: &Element| s.name == "iq" && s.attr("type") == Some("get") && s.attr("to") == Some(to)
+    };
+    house.clock.advance(Duration::from_secs(14 * 60));
+    house.say(ROMEO, &room, "m1", "still here");
+    house.next("what he says", |s| group(JULIET)(s) && s.body().is_some()).await;
+    house.clock.advance(Duration::from_secs(61));
+    let hers = house.next("a ping for her", ping(JULIET)).await;
+    assert_eq!((hers.attr("from"), hers.has("ping", "urn:xmpp:ping")), (Some(room.as_str()), true));
+    // She answers that she knows no such thing: she is there. He has spoken: nobody asks him.
+    house.send(&format!(
+        "<iq type='error' from='{JULIET}' to='{room}' id='{}'><error type='cancel'><feature-not-implemented xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>",
+        hers.attr("id").expect("an id")
+    ));
+    house.ask(JULIET, LOOP, "get", "<ping xmlns='urn:xmpp:ping'/>").await;
+    house.clock.advance(Duration::from_secs(15 * 60));
+    let his = house.next("a ping for him", ping(ROMEO)).await;
+    house.send(&format!(
+        "<iq type='error' from='{ROMEO}' to='{room}' id='{}'><error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>",
+        his.attr("id").expect("an id")
+    ));
+    house.next("she sees him go", gone(&format!("{room}/romeo"), JULIET)).await;
     house.finish().await.expect("an orderly stop");
 }

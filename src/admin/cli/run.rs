@@ -44,6 +44,7 @@ async fn gateway(place: Place, config: Config, level: SetLevel) -> Exit {
         reload: Arc::new(Notify::new()),
         load: Arc::new(move || place.load()),
         level,
+        clock: crate::storage::Clock::system(),
         ready: Arc::new(|| notify(&[NotifyState::Ready])),
     };
     let signals = match Signals::new() {

@@ -1,22 +1,22 @@
 //! Questions to rooms and occupants: discovery, self-pings (XEP-0410), what the far side knows of somebody.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
-
 use isthmus_bridge::query::{Part, ProbeKind, ReplySink};
 use isthmus_bridge::room::Standing;
 use isthmus_bridge::{
     Address, Ask, DeliveryError, Failure, Intent, Outbound, Query, Reply, RoomId, SessionOf, Text, Values, Work,
 };
 use minidom::Element;
+use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 
+use super::search::SEARCH;
 use super::{Rooms, look};
 use crate::archive::query::MAM;
 use crate::gateway::iq::{Answer, with};
 use crate::gateway::live::LONGEST;
 use crate::gateway::messages::lang;
 use crate::gateway::receive::Heard;
+use crate::rooms::aside::MODERATE;
 use crate::rooms::info::{self, Known, OWN_NICK};
 use crate::rooms::occupancy::lock;
 use crate::rooms::{admin, nick, rank};
@@ -38,8 +38,11 @@ impl Rooms<'_> {
             (Address::Room(_), "query", ns::DISCO_ITEMS) => node.is_none(),
             (Address::Room(_), "query", admin::ADMIN | admin::OWNER) => true,
             (Address::Room(_), "query" | "metadata", MAM) => true,
+            (Address::Room(_), "moderate", MODERATE) => true,
             (Address::Network(_), "query", ns::DISCO_ITEMS) => node.is_none(),
             (Address::Gateway, "query", ns::DISCO_ITEMS) => node.is_none(),
+            (Address::Network(_), "query", SEARCH) => true,
+            (Address::Gateway, "query", SEARCH) => !self.served.profile().networks,
             _ => false,
         }
     }
@@ -51,6 +54,7 @@ impl Rooms<'_> {
         let room = match &heard.at {
             Address::Occupant { room, nick } => return self.of_occupant(heard, &payload, room, nick, get).await,
             Address::Room(room) => room,
+            _ if payload.ns() == SEARCH => return self.search(heard, &payload, get).await,
             _ if !get => return Err(StanzaError::not_allowed()),
             Address::Network(_) => return self.listing(heard, &payload).await,
             _ if !self.served.profile().networks => return self.listing(heard, &payload).await,
@@ -62,6 +66,7 @@ impl Rooms<'_> {
             (ns::DISCO_ITEMS, true) => self.room_items(heard, room),
             (admin::ADMIN, true) => self.lists(heard, room, &element(&payload)?).await,
             (admin::ADMIN, false) => self.changes(heard, room, &element(&payload)?).await,
+            (MODERATE, false) => self.moderate(heard, room, &element(&payload)?).await,
             (MAM, get) => self.archived(heard, room, &element(&payload)?, get).await,
             (admin::OWNER, true) => self.configuration(heard, room).await,
             (admin::OWNER, false) => self.configure(heard, room, &element(&payload)?).await,
@@ -74,7 +79,7 @@ impl Rooms<'_> {
         let stays = self.served.occupancy.of(of)?;
         let mut stays = lock(&stays);
         let (stay, at) = stays.with(room, heard.from.full())?;
-        stay.inside[at].heard(Instant::now());
+        stay.inside[at].heard(self.core.instant());
         Some(stay.nick.clone())
     }
 
@@ -223,6 +228,14 @@ impl Rooms<'_> {
     pub(super) async fn question(&self, of: &SessionOf, query: Query) -> Result<Vec<Part>, StanzaError> {
         if !self.served.sessions().runs(of) {
             return Err(StanzaError::new(ErrorType::Wait, "recipient-unavailable"));
+        }
+        self.question_anew(of, query).await
+    }
+
+    /// The same of a session that is started for it, if need be.
+    pub(super) async fn question_anew(&self, of: &SessionOf, query: Query) -> Result<Vec<Part>, StanzaError> {
+        if self.core.has_too_many(&of.user, self.served, of) {
+            return Err(StanzaError::resource_constraint());
         }
         let (back, answer) = oneshot::channel();
         let sink = Collected { parts: Vec::new(), back: Mutex::new(Some(back)) };

@@ -1,7 +1,5 @@
 //! Who comes, goes, is renamed or away (XEP-0045 section 7).
 
-use std::time::Instant;
-
 use isthmus_bridge::room::{RoomView, Standing};
 use isthmus_bridge::{Address, DeliveryError, Intent, Registration, RoomId, SessionOf, Text};
 
@@ -64,7 +62,7 @@ impl Rooms<'_> {
         let nick = nick.ok_or_else(|| StanzaError::jid_malformed().with(Text::key("error.room-nick-needed")))?;
         self.may_enter(heard)?;
         let jid = self.served.jid(&Address::Room(room.clone())).ok_or_else(StanzaError::jid_malformed)?;
-        let (full, now) = (heard.from.full(), Instant::now());
+        let (full, now) = (heard.from.full(), self.core.instant());
         let stays = self.served.occupancy.open(of);
         let mut stays = lock(&stays);
         let view = self.served.known_room(of, room);
@@ -231,7 +229,7 @@ impl Rooms<'_> {
         let Some(stays) = self.served.occupancy.of(of) else { return Ok(false) };
         let mut stays = lock(&stays);
         let Some((stay, at)) = stays.with(room, heard.from.full()) else { return Ok(false) };
-        stay.inside[at].heard(Instant::now());
+        stay.inside[at].heard(self.core.instant());
         let Some(asked) = asked.filter(|asked| *nick::spell(&stay.nick) != **asked) else { return Ok(true) };
         match stay.phase {
             Phase::Held(_) => return Err(held()),

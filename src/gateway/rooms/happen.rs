@@ -1,7 +1,5 @@
 //! What sessions tell of rooms. The session has changed the view before; what is told here is how the resources inside learn of it.
 
-use std::time::Instant;
-
 use isthmus_bridge::inbound::Departure;
 use isthmus_bridge::room::{Member, RoomView, Standing, Subject};
 use isthmus_bridge::{Address, DeliveryError, Event, Full, Inbound, Intent, RoomChange, RoomId, SessionOf, Text};
@@ -292,7 +290,7 @@ impl Rooms<'_> {
             Phase::Inside if coming_back => {
                 let members = if before.is_empty() { view.members().to_vec() } else { before };
                 let subject = view.subject.clone();
-                stay.phase = Phase::Held(Box::new(Held { until: Instant::now() + HELD, members, subject }));
+                stay.phase = Phase::Held(Box::new(Held { until: self.core.instant() + HELD, members, subject }));
             }
             // Tickets of joins and leaves are answered by the session.
             Phase::Held(_) | Phase::Entering if coming_back => {}

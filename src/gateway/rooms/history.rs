@@ -15,7 +15,7 @@ use crate::gateway::iq::{Answer, with};
 use crate::gateway::receive::Heard;
 use crate::rooms::occupancy::{History, Place, Stay, lock};
 use crate::xmpp::errors::StanzaError;
-use crate::xmpp::link::{Lane, NotSent, Rendered};
+use crate::xmpp::link::{Fragment, Lane, NotSent, Rendered};
 use crate::xmpp::ns;
 
 /// Settings that the core reads where a bridge declares them: whether what a user hears in a room is kept, and how many lines somebody who
@@ -24,6 +24,16 @@ const RECORD: &str = "record_history";
 const ON_JOIN: &str = "max_history_length";
 /// Lines for who comes in, whatever setting and client say.
 const MOST: usize = 500;
+
+/// What is kept of a line.
+pub(super) struct Words<'a> {
+    /// As they are shown.
+    pub(super) body: &'a str,
+    /// What the line is beside them.
+    pub(super) payload: Option<&'a Fragment>,
+    /// The id that it has already.
+    pub(super) id: Option<&'a str>,
+}
 
 impl Rooms<'_> {
     /// Whether what this user hears in a room is kept.
@@ -66,14 +76,17 @@ impl Rooms<'_> {
         nick: &str,
         occupant: &str,
         event: &Inbound,
-        (message, body): (&Message, &str),
+        (message, words): (&Message, &Words<'_>),
     ) -> Option<String> {
+        let payload = words.payload.map(Fragment::text);
         let said = Said {
             room,
             nick: Some(nick),
             occupant: Some(occupant),
-            body,
+            body: words.body,
             thread: message.thread.as_deref(),
+            payload: payload.as_deref(),
+            id: words.id,
             foreign: event.id.as_ref().map(|id| id.as_str()),
             at: event.at,
         };

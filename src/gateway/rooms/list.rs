@@ -12,7 +12,7 @@ use crate::archive::Line;
 use crate::gateway::core::{Core, Served};
 use crate::rooms::occupancy::{History, Phase, Place, Stay, lock};
 use crate::rooms::show::{self, Whose};
-use crate::xmpp::link::NotSent;
+use crate::xmpp::link::{Fragment, NotSent};
 
 /// Bytes of presences that are written at a time.
 const PIECE: usize = 60 << 10;
@@ -70,9 +70,11 @@ impl Rooms<'_> {
                 let whose = Whose::Own { entering: true, renamed: *arrival.nick != *stay.nick };
                 show::present(w, stage, to, &own, whose, None);
                 if let History::Ready(lines) = &arrival.history {
-                    for line in lines {
+                    for line in lines.iter().filter(|line| line.gone.is_none()) {
                         let from = line.nick.as_deref().map(|nick| stage.occupant(nick));
-                        show::line(w, stage.jid, to, &past(line, from.as_deref().unwrap_or(stage.jid)));
+                        let payload = line.payload.as_deref().map(Fragment::read);
+                        let line = past(line, from.as_deref().unwrap_or(stage.jid), payload.as_ref());
+                        show::line(w, stage.jid, to, &line);
                     }
                 }
                 show::subject(w, stage, to, subject, None);
@@ -102,13 +104,14 @@ impl Rooms<'_> {
 }
 
 /// A line of the archive, as it was.
-fn past<'a>(line: &'a Line, from: &'a str) -> show::Line<'a> {
+fn past<'a>(line: &'a Line, from: &'a str, payload: Option<&'a Fragment>) -> show::Line<'a> {
     show::Line {
         from,
         id: &line.id,
         stanza_id: &line.id,
         body: &line.body,
         thread: line.thread.as_deref(),
+        payload,
         occupant_id: line.occupant.as_deref(),
         kept: None,
         at: Some(line.at),

@@ -7,20 +7,26 @@
 //! | `happen` | what sessions tell of rooms |
 //! | `talk` | messages, both ways |
 //! | `ask` | questions to rooms and occupants |
+//! | `aside` | reactions, withdrawals, marks, both ways; moderation |
 //! | `admin` | roles, affiliations, bans, configuration |
 //! | `history` | the archive, and the last lines for who comes in |
 //! | `listing` | the rooms of a network, page by page |
+//! | `requests` | declined invitations, voice |
+//! | `search` | rooms by a part of their names |
 //! | `watch` | what time does: held rooms, ghosts, sessions that ended; the stop |
 //!
 //! Locks are taken in this order and never across an `.await`: the rooms of a session, the view of a room, the link's output.
 
 mod admin;
+mod aside;
 mod ask;
 mod enter;
 mod happen;
 mod history;
 mod list;
 mod listing;
+mod requests;
+mod search;
 mod talk;
 mod watch;
 
@@ -146,7 +152,13 @@ impl Rooms<'_> {
     }
 
     /// Hands a wish to the session of a room. `Err`: it is too busy; then nobody was told yet.
-    fn wish(&self, of: &SessionOf, to: Address, intent: Intent, origin: Origin) -> Result<DeliveryKey, StanzaError> {
+    pub(super) fn wish(
+        &self,
+        of: &SessionOf,
+        to: Address,
+        intent: Intent,
+        origin: Origin,
+    ) -> Result<DeliveryKey, StanzaError> {
         let key = DeliveryKey::new(fresh_id());
         let mut event = Outbound::new(key.clone(), of.user.clone(), to, intent);
         event.lang = origin.lang.clone();
@@ -170,7 +182,7 @@ impl Rooms<'_> {
     }
 
     /// The same for a wish that nobody waits for.
-    fn wish_quietly(&self, of: &SessionOf, to: Address, intent: Intent, aim: Aim) -> bool {
+    pub(super) fn wish_quietly(&self, of: &SessionOf, to: Address, intent: Intent, aim: Aim) -> bool {
         let origin = Origin {
             from: of.user.to_string(),
             to: String::new(),
@@ -179,6 +191,7 @@ impl Rooms<'_> {
             lang: Lang::default(),
             of: of.clone(),
             aim,
+            said: None,
         };
         self.wish(of, to, intent, origin).is_ok()
     }
@@ -213,6 +226,7 @@ pub(super) fn origin(heard: &Heard, of: SessionOf, aim: Aim) -> Origin {
         lang: lang(&heard.stanza),
         of,
         aim,
+        said: None,
     }
 }
 

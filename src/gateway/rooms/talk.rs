@@ -1,19 +1,21 @@
 //! Messages of rooms, both ways: groupchat with its reflection, private messages, invitations.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use isthmus_bridge::{
-    Address, Event, Full, Inbound, Intent, Message, MessageKind, Origin as Age, RoomId, SessionOf, Text,
+    Address, Event, Full, Inbound, Intent, Message, MessageKind, MessageRef, Origin as Age, RoomId, SessionOf, Text,
 };
 
 use super::enter::held;
+use super::history::Words;
 use super::{Reach, Rooms, look, origin};
+use crate::archive::names::{Name, Place};
 use crate::gateway::live::Aim;
-use crate::gateway::messages::plain;
 use crate::gateway::receive::Heard;
-use crate::rooms::fresh_stanza_id;
+use crate::gateway::references::Found;
 use crate::rooms::occupancy::{Phase, Stay, lock};
 use crate::rooms::show::{self, Line};
+use crate::rooms::{aside, fresh_stanza_id};
 use crate::router::{self, Party};
 use crate::translate::inbound::body_of;
 use crate::translate::outbound;
@@ -28,16 +30,16 @@ const FRESH: Duration = Duration::from_secs(30);
 
 impl Rooms<'_> {
     /// A message to a room or an occupant. Does not wait.
-    pub(in crate::gateway) fn message(&self, heard: &Heard) {
+    pub(in crate::gateway) fn message(&self, heard: &Heard, found: &Found) {
         if heard.stanza.type_() == Some("error") {
             return self.bounced(heard);
         }
         let result = match &heard.at {
-            Address::Room(room) if heard.stanza.type_() == Some("groupchat") => self.group(heard, room),
+            Address::Room(room) if heard.stanza.type_() == Some("groupchat") => self.group(heard, room, found),
             Address::Room(room) => self.to_room(heard, room),
             // To everybody is said in the room, not to one of them (XEP-0045 section 7.4).
             Address::Occupant { .. } if heard.stanza.type_() == Some("groupchat") => Err(StanzaError::bad_request()),
-            Address::Occupant { room, .. } => self.to_occupant(heard, room),
+            Address::Occupant { room, .. } => self.to_occupant(heard, room, found),
             _ => Ok(()),
         };
         if let Err(error) = result {
@@ -46,13 +48,13 @@ impl Rooms<'_> {
     }
 
     /// Words for everybody.
-    fn group(&self, heard: &Heard, room: &RoomId) -> Result<(), StanzaError> {
+    fn group(&self, heard: &Heard, room: &RoomId, found: &Found) -> Result<(), StanzaError> {
         let of = self.session(heard);
         let outside = || StanzaError::not_acceptable().with(Text::key("error.room-not-inside"));
         let stays = self.served.occupancy.of(&of).ok_or_else(outside)?;
         let mut stays = lock(&stays);
         let (stay, at) = stays.with(room, heard.from.full()).ok_or_else(outside)?;
-        stay.inside[at].heard(Instant::now());
+        stay.inside[at].heard(self.core.instant());
         match stay.phase {
             Phase::Inside => {}
             Phase::Held(_) => return Err(held()),
@@ -67,7 +69,8 @@ impl Rooms<'_> {
         match outbound::message(&heard.stanza, self.served.profile()) {
             outbound::Heard::Said(said) => {
                 self.core.admit(self.served, heard)?;
-                let message = plain(*said, self.served);
+                let (message, before) = self.core.carried(self.served, heard, *said, found);
+                self.core.withdraw_first(self.served, heard, before);
                 let kept = kept(heard, &stay.jid);
                 let intent = Intent::Send(Box::new(message));
                 let key = self.wish(&of, heard.at.clone(), intent, origin(heard, of.clone(), Aim::Say))?;
@@ -79,23 +82,27 @@ impl Rooms<'_> {
                 Ok(())
             }
             outbound::Heard::Refused(error) => Err(error),
-            outbound::Heard::Retract(..) => {
-                self.core.not_withdrawn(self.served, heard);
-                Ok(())
-            }
+            // These name a message, and have gone another way.
             outbound::Heard::Mark(_)
             | outbound::Heard::React(..)
+            | outbound::Heard::Retract(..)
             | outbound::Heard::Returned(_)
             | outbound::Heard::Nothing => Ok(()),
         }
     }
 
-    /// A message to the room itself that is none for everybody: invitations.
+    /// A message to the room itself that is none for everybody: invitations, requests.
     fn to_room(&self, heard: &Heard, room: &RoomId) -> Result<(), StanzaError> {
+        if let Some(done) = self.voice(heard, room) {
+            return done;
+        }
         let Some(x) = heard.stanza.child("x", ns::MUC_USER).and_then(|x| x.element().ok()) else {
             return if heard.stanza.body().is_some() { Err(StanzaError::bad_request()) } else { Ok(()) };
         };
         let of = self.session(heard);
+        for decline in x.children().filter(|c| c.is("decline", ns::MUC_USER)) {
+            self.decline(heard, room, decline)?;
+        }
         for invite in x.children().filter(|c| c.is("invite", ns::MUC_USER)) {
             let inside =
                 self.served.occupancy.of(&of).is_some_and(|s| lock(&s).with(room, heard.from.full()).is_some());
@@ -162,7 +169,7 @@ impl Rooms<'_> {
     }
 
     /// A private message. From outside it is accepted while the session is there: it needs no room to find its way.
-    fn to_occupant(&self, heard: &Heard, room: &RoomId) -> Result<(), StanzaError> {
+    fn to_occupant(&self, heard: &Heard, room: &RoomId, found: &Found) -> Result<(), StanzaError> {
         let of = self.session(heard);
         let stays = self.served.occupancy.of(&of);
         let mut stays = stays.as_ref().map(|s| lock(s));
@@ -170,7 +177,7 @@ impl Rooms<'_> {
         let mut to = heard.at.clone();
         match stay {
             Some((stay, at)) => {
-                stay.inside[at].heard(Instant::now());
+                stay.inside[at].heard(self.core.instant());
                 if matches!(stay.phase, Phase::Held(_)) {
                     return Err(held());
                 }
@@ -186,10 +193,12 @@ impl Rooms<'_> {
         match outbound::message(&heard.stanza, self.served.profile()) {
             outbound::Heard::Said(said) => {
                 self.core.admit(self.served, heard)?;
-                let mut message = plain(*said, self.served);
+                let (mut message, before) = self.core.carried(self.served, heard, *said, found);
+                self.core.withdraw_first(self.served, heard, before);
                 message.kind = MessageKind::Chat;
-                let intent = Intent::Send(Box::new(message));
-                self.wish(&of, to, intent, origin(heard, of.clone(), Aim::Say)).map(drop)
+                let mut origin = origin(heard, of.clone(), Aim::Say);
+                origin.said = Some((heard.at.clone(), message.body.as_str().into()));
+                self.wish(&of, to, Intent::Send(Box::new(message)), origin).map(drop)
             }
             outbound::Heard::Typing(on) => {
                 self.wish_quietly(&of, to, Intent::Typing { on }, Aim::Nothing);
@@ -212,7 +221,9 @@ impl Rooms<'_> {
             {
                 let body = self.body(of, message);
                 let occupant = self.occupant_id_of(of, room, nick);
-                self.keep_line(of, room, nick, &occupant, event, (message, &body));
+                let payload = self.refers(of, room, message).map(|(_, kept)| kept);
+                let words = Words { body: &body, payload: payload.as_ref(), id: None };
+                self.keep_line(of, room, nick, &occupant, event, (message, &words));
             }
             return Ok(());
         };
@@ -249,11 +260,18 @@ impl Rooms<'_> {
         }
         let occupant = nick.map(|nick| format!("{}/{}", stay.jid, crate::rooms::nick::spell(nick)));
         let occupant_id = nick.map(|nick| self.occupant_id_of(of, &stay.room, nick));
+        let (payload, for_archive) = self.refers(of, &stay.room, message).unzip();
+        // A line that has an id by the network is one line for all who hear it, whether it is kept for them or not.
+        let place = Place::Room(stay.room.clone());
+        let known = event.id.as_ref().and_then(|id| self.served.archive().named_lately(&place, id));
         let kept_id = stay.stamped.take().or_else(|| {
             let (nick, occupant) = (nick?, occupant_id.as_deref()?);
-            self.keep_line(of, &stay.room, nick, occupant, event, (message, &body))
+            let id = known.as_ref().map(|name| name.id.as_str());
+            let words = Words { body: &body, payload: for_archive.as_ref(), id };
+            self.keep_line(of, &stay.room, nick, occupant, event, (message, &words))
         });
-        let stanza_id = kept_id.unwrap_or_else(|| fresh_stanza_id(now));
+        let stanza_id = kept_id.or_else(|| known.as_ref().map(|name| name.id.clone()));
+        let stanza_id = stanza_id.unwrap_or_else(|| fresh_stanza_id(now));
         let reflection = event.echo_of.as_ref().filter(|(_, part)| *part == 0).map(|(key, _)| key);
         let client = reflection.and_then(|key| stay.reflects(key));
         let (id, kept) = client.map_or((None, None), |(id, kept)| (id.map(str::to_owned), kept.cloned()));
@@ -264,6 +282,7 @@ impl Rooms<'_> {
             stanza_id: &stanza_id,
             body: &body,
             thread: message.thread.as_deref(),
+            payload: payload.as_ref(),
             occupant_id: occupant_id.as_deref(),
             kept: kept.as_ref(),
             at: now.duration_since(event.at).is_ok_and(|age| age > FRESH).then_some(event.at),
@@ -276,7 +295,36 @@ impl Rooms<'_> {
         if let Some(key) = reflection {
             stay.reflected(key);
         }
+        if event.echo_of.is_some() || (event.id.is_some() && known.is_none()) {
+            let head = stay.head(event.echo_of.as_ref(), &stanza_id);
+            let name = Name {
+                id: stanza_id,
+                head,
+                foreign: event.id.clone(),
+                writer: event.echo_of.as_ref().map(|_| of.user.clone()),
+                client: id,
+                nick: nick.map(str::to_owned),
+                words: event.echo_of.as_ref().map(|_| message.body.as_str().into()),
+                at: None,
+            };
+            self.served.archive().name(&place, name);
+        }
         Ok(())
+    }
+
+    /// What a message refers to, as its hearers see it and as it is kept: those who wrote what is corrected know it by another id.
+    fn refers(&self, of: &SessionOf, room: &RoomId, message: &Message) -> Option<(Fragment, Fragment)> {
+        let meant = message.replaces.as_ref().or(message.reply_to.as_ref())?;
+        let MessageRef::Foreign { id, .. } = meant else { return None };
+        let name = self.served.archive().named_lately(&Place::Room(room.clone()), id)?;
+        if message.replaces.is_some() {
+            let own = name.client.as_deref().filter(|_| name.writer.as_ref() == Some(&of.user));
+            return Some((aside::replace(own.unwrap_or(&name.id)), aside::replace(&name.id)));
+        }
+        let jid = self.served.jid(&Address::Room(room.clone()))?;
+        let author = name.nick.as_deref().map_or_else(|| jid.clone(), |nick| self.occupant_jid(&jid, nick));
+        let reply = aside::reply(&author, &name.id);
+        Some((reply.clone(), reply))
     }
 
     /// To each resource in the room alone.
@@ -305,7 +353,7 @@ impl Rooms<'_> {
         body_of(message, &|text| self.core.words(self.served, text, &lang))
     }
 
-    fn occupant_id_of(&self, of: &SessionOf, room: &RoomId, nick: &str) -> String {
+    pub(super) fn occupant_id_of(&self, of: &SessionOf, room: &RoomId, nick: &str) -> String {
         let view = self.served.known_room(of, room);
         let identity = view.and_then(|view| look(&view).named(nick).map(|m| m.person.identity().into_owned()));
         self.served.occupant_id(room, identity.as_deref().unwrap_or(nick))
@@ -318,7 +366,7 @@ impl Rooms<'_> {
 }
 
 /// Of the sender's stanza the reflection keeps the ids that others gave; one in the room's name is forged (XEP-0359 section 3.1).
-fn kept(heard: &Heard, room: &str) -> Option<Fragment> {
+pub(super) fn kept(heard: &Heard, room: &str) -> Option<Fragment> {
     let ids: Vec<(String, Option<String>, String)> = heard
         .stanza
         .children()

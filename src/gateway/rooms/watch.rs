@@ -40,7 +40,7 @@ impl Rooms<'_> {
         if !self.served.profile().rooms {
             return;
         }
-        let now = Instant::now();
+        let now = self.core.instant();
         let mut doubts = Vec::new();
         for (of, stays) in self.served.occupancy.all() {
             let mut stays = lock(&stays);
@@ -152,7 +152,7 @@ async fn ask(core: Arc<Core>, served: Arc<Served>, doubt: Doubt) {
         match answer {
             Err(Unanswered::Silence) => resource.silences += 1,
             Err(Unanswered::NotSent) => {}
-            _ => resource.heard(Instant::now()),
+            _ => resource.heard(core.instant()),
         }
         silences = resource.silences;
     }

@@ -10,7 +10,7 @@ use crate::args;
 use crate::storage::{Seal, Tx};
 
 /// The tables that hold rows of a person; tombstones and the audit log are not among them.
-const FORGET: [&str; 7] = [
+const FORGET: [&str; 9] = [
     "DELETE FROM registrations WHERE bridge = $1 AND person = $2",
     "DELETE FROM choices WHERE bridge = $1 AND person = $2",
     "DELETE FROM last_writers WHERE bridge = $1 AND person = $2",
@@ -18,6 +18,8 @@ const FORGET: [&str; 7] = [
     "DELETE FROM blocks WHERE bridge = $1 AND person = $2",
     "DELETE FROM state WHERE bridge = $1 AND person = $2",
     "DELETE FROM archive_stays WHERE bridge = $1 AND person = $2",
+    "DELETE FROM names WHERE bridge = $1 AND person = $2",
+    "DELETE FROM reactions WHERE bridge = $1 AND person = $2",
 ];
 
 /// One person's work in the writer.

@@ -77,6 +77,19 @@ impl Fragment {
         Self { xml }
     }
 
+    /// What was rendered (and stored) before.
+    #[must_use]
+    pub fn read(xml: &str) -> Self {
+        Self { xml: xml.as_bytes().to_vec() }
+    }
+
+    /// The same as text, to be stored.
+    #[must_use]
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        // Rendered from text, so nothing is replaced.
+        String::from_utf8_lossy(&self.xml)
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -1,0 +1,148 @@
+//! What happens to messages of live bridges after they were said: marks, reactions, withdrawals. They name a message by the network's id, which
+//! only the store may know: so they wait in a queue of their own, in order, and delay nothing that is said.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use isthmus_bridge::{Address, Event, Inbound, MessageRef, Origin, SessionOf, Text};
+use tracing::{debug, warn};
+
+use super::core::{Core, Served};
+use super::references::reference;
+use crate::archive::names::{Name, Place};
+use crate::storage::fresh_id;
+use crate::translate::inbound::{Scene, stanzas};
+use crate::xmpp::link::{NotSent, Rendered};
+
+/// Events that wait, at most: beyond them reactions are lost, not words.
+const WAITING: usize = 4_096;
+
+/// The queue of one bridge.
+#[derive(Default)]
+pub(super) struct Asides(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    events: VecDeque<(SessionOf, Inbound)>,
+    running: bool,
+}
+
+/// Whether an event is one of these.
+pub(super) fn is_aside(event: &Event) -> bool {
+    matches!(event, Event::Marked { .. } | Event::Reacted { .. } | Event::Retracted { .. })
+}
+
+impl Asides {
+    /// Queues an event; a task works the queue off while there is something in it.
+    pub(super) fn push(&self, core: &Arc<Core>, served: &Arc<Served>, of: SessionOf, event: Inbound) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.events.len() >= WAITING {
+            warn!(bridge = %served.instance.name, "too many reactions and marks at once: one is dropped");
+            return;
+        }
+        waiting.events.push_back((of, event));
+        if !std::mem::replace(&mut waiting.running, true) {
+            let (core, served) = (core.clone(), served.clone());
+            core.tasks.clone().spawn(async move { work(&core, &served).await });
+        }
+    }
+
+    fn next(&self) -> Option<(SessionOf, Inbound)> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = waiting.events.pop_front();
+        waiting.running = next.is_some();
+        next
+    }
+}
+
+async fn work(core: &Arc<Core>, served: &Arc<Served>) {
+    while let Some((of, event)) = served.asides.next() {
+        core.aside(served, &of, event).await;
+    }
+}
+
+impl Core {
+    async fn aside(self: &Arc<Self>, served: &Arc<Served>, of: &SessionOf, event: Inbound) {
+        let Some(MessageRef::Foreign { id, .. }) = reference(&event) else { return };
+        let (room, nick) = match &event.from {
+            Address::Room(room) if served.profile().rooms => (Some(room.clone()), None),
+            Address::Occupant { room, nick } if served.profile().rooms => (Some(room.clone()), Some(nick.clone())),
+            _ => (None, None),
+        };
+        if let Some(room) = room {
+            match served.archive().by_foreign(&Place::Room(room.clone()), id).await {
+                Ok(Some(name)) => {
+                    return self.rooms(served).aside(of, &room, nick.as_deref(), &event, &name).await;
+                }
+                Ok(None) => {} // perhaps of what was said in private
+                Err(e) => {
+                    return warn!(bridge = %served.instance.name, error = %e, "a reference could not be looked up");
+                }
+            }
+        }
+        let place = Place::Talk(event.to.clone(), event.from.clone());
+        match served.archive().by_foreign(&place, id).await {
+            Ok(Some(name)) => self.aside_of_talk(served, of, &place, event, &name).await,
+            Ok(None) => debug!(bridge = %served.instance.name, "something happened to a message that is not known"),
+            Err(e) => warn!(bridge = %served.instance.name, error = %e, "a reference could not be looked up"),
+        }
+    }
+
+    async fn aside_of_talk(
+        self: &Arc<Self>,
+        served: &Arc<Served>,
+        of: &SessionOf,
+        place: &Place,
+        mut event: Inbound,
+        name: &Name,
+    ) {
+        let Some(from) = served.jid(&event.from) else { return };
+        if let Event::Reacted { add, remove, .. } = &mut event.event {
+            let step = (std::mem::take(add), std::mem::take(remove));
+            match served.archive().react_by(place, &name.id, &from, step.0, step.1).await {
+                // XEP-0444 tells the whole set.
+                Ok(all) => *add = all,
+                Err(e) => return warn!(bridge = %served.instance.name, error = %e, "a reaction could not be kept"),
+            }
+        }
+        if event.origin == Origin::Backlog {
+            return;
+        }
+        let mut hearers = if served.profile().rooms { self.rooms(served).present_on(of) } else { Vec::new() };
+        let direct = !hearers.is_empty();
+        if !direct {
+            hearers.push(event.to.as_str().into());
+        }
+        let author = if name.writer.is_some() { event.to.to_string() } else { from.clone() };
+        let (id, lang) = (fresh_id(), self.languages.of(&event.to));
+        let all: Vec<_> = {
+            let words = |text: &Text| self.words(served, text, &lang);
+            let jid = |address: &Address| served.jid(address);
+            let scene = |to| Scene {
+                from: &from,
+                to,
+                domain: &served.instance.domain,
+                id: &id,
+                words: &words,
+                jid: &jid,
+                referenced: Some((&name.id, &author)),
+                now: self.now(),
+                direct,
+            };
+            hearers.iter().flat_map(|to| stanzas(&scene(to), &event, &[])).collect()
+        };
+        for stanza in all {
+            let Ok(stanza) = Rendered::parse(&stanza.xml) else { continue };
+            loop {
+                match served.link().send_rendered(served.lane(of), &stanza) {
+                    Ok(()) => break served.counters.sent(),
+                    Err(NotSent::Full) => tokio::select! {
+                        () = served.link().room(served.lane(of)) => tokio::task::yield_now().await,
+                        () = self.stop.cancelled() => return,
+                    },
+                    Err(e) => break served.counters.lost(&e, &served.instance.name),
+                }
+            }
+        }
+    }
+}

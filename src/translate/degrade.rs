@@ -1,0 +1,155 @@
+//! What a network does not carry, said in words. Once, here, for all bridges.
+
+use isthmus_bridge::{Abilities, Message, MessageRef, Resolved};
+
+/// The setting that a bridge may declare: how a correction is told where the network has none. `redact`: withdrawn, and said anew; `substitute` (or
+/// `sed`): `s/old/new/`; anything else: all of it, with the profile's prefix.
+const CORRECTIONS: &str = "corrections";
+
+/// The message that another one refers to, as far as it is known.
+#[derive(Debug, Clone, Default)]
+pub struct Meant {
+    /// Its names on the network, in order of its parts; empty where the network has none for it.
+    pub names: Vec<MessageRef>,
+    /// Its words, where they are remembered.
+    pub words: Option<String>,
+}
+
+/// What is left to do beside sending the message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Before {
+    /// These are withdrawn first.
+    pub withdraw: Vec<MessageRef>,
+}
+
+/// A correction: carried as one, or told as the user wants it.
+pub fn correction(message: &mut Message, meant: &Meant, can: Abilities, chosen: &Resolved, prefix: &str) -> Before {
+    if can.corrections
+        && let Some(first) = meant.names.first()
+    {
+        message.replaces = Some(first.clone());
+        return Before::default();
+    }
+    match chosen.str(CORRECTIONS) {
+        "redact" if can.retractions && !meant.names.is_empty() => {
+            return Before { withdraw: meant.names.clone() };
+        }
+        "substitute" | "sed" => {
+            if let Some(short) = meant.words.as_deref().and_then(|old| substitution(old, &message.body)) {
+                message.body = short;
+                return Before::default();
+            }
+        }
+        _ => {}
+    }
+    message.body.insert_str(0, prefix);
+    Before::default()
+}
+
+/// An answer: carried as one, or with the words that it answers quoted.
+pub fn answer(message: &mut Message, meant: &Meant, can: Abilities) {
+    if can.replies
+        && let Some(first) = meant.names.first()
+    {
+        message.reply_to = Some(first.clone());
+        return;
+    }
+    if message.quoted.is_none() {
+        message.quoted.clone_from(&meant.words);
+    }
+    quote(message);
+}
+
+/// The answered words as quoted text before the answer.
+pub fn quote(message: &mut Message) {
+    if let Some(quoted) = message.quoted.take() {
+        let lines: String = quoted.lines().map(|l| format!("> {l}\n")).collect();
+        message.body.insert_str(0, &lines);
+    }
+}
+
+/// `s/old/new/`, as people correct each other where nothing else is to be had: the words that differ, if they say clearly which are meant.
+fn substitution(old: &str, new: &str) -> Option<String> {
+    if old.contains('\n') || new.contains('\n') {
+        return None;
+    }
+    let (before, after): (Vec<&str>, Vec<&str>) = (old.split(' ').collect(), new.split(' ').collect());
+    let same_start = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
+    let most = before.len().min(after.len()) - same_start;
+    let same_end = before.iter().rev().zip(after.iter().rev()).take(most).take_while(|(a, b)| a == b).count();
+    // What was put in between two words is shown with the word before it.
+    let start = if same_start + same_end == before.len() { same_start.checked_sub(1)? } else { same_start };
+    let (from, to) = (before[start..before.len() - same_end].join(" "), after[start..after.len() - same_end].join(" "));
+    let clear = !from.is_empty() && old.matches(&from).count() == 1 && !from.contains('/') && !to.contains('/');
+    let short = format!("s/{from}/{to}/");
+    (clear && short.len() < new.len()).then_some(short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isthmus_bridge::Profile;
+    use std::collections::BTreeMap;
+
+    fn chosen(how: &str) -> Resolved {
+        Resolved::new(BTreeMap::from([(CORRECTIONS, how.to_owned())]))
+    }
+
+    fn meant(words: &str) -> Meant {
+        Meant { names: vec![MessageRef::foreign("net".into(), "f1".into())], words: Some(words.to_owned()) }
+    }
+
+    #[test]
+    fn words_that_differ_are_found() {
+        for (old, new, short) in [
+            ("we meet at five today", "we meet at six today", Some("s/five/six/")),
+            ("a long sentence without an end", "a long sentence with an end", Some("s/without/with/")),
+            (
+                "bring the letter tomorrow morning",
+                "bring the sealed letter tomorrow morning",
+                Some("s/the/the sealed/"),
+            ),
+            ("the end of the the line", "the end of the line", None),
+            ("yes", "no", None),
+            ("one\ntwo", "one\nthree", None),
+            ("it costs 1/2 of that and no more", "it costs 1/3 of that and no more", None),
+        ] {
+            assert_eq!(substitution(old, new).as_deref(), short, "{old:?} → {new:?}");
+        }
+    }
+
+    #[test]
+    fn a_correction_is_carried_or_told_as_the_user_wants() {
+        let mut profile = Profile::live("x", "X");
+        (profile.corrections, profile.retractions) = (true, true);
+        let all = Abilities::of(&profile);
+        let mut plain = all;
+        plain.corrections = false;
+        let told = |can, how: &str| {
+            let mut message = Message::group("we meet at six today");
+            let before = correction(&mut message, &meant("we meet at five today"), can, &chosen(how), "* ");
+            (message.body, message.replaces.is_some(), before.withdraw.len())
+        };
+        assert_eq!(told(all, "line"), ("we meet at six today".to_owned(), true, 0));
+        assert_eq!(told(plain, "line"), ("* we meet at six today".to_owned(), false, 0));
+        assert_eq!(told(plain, ""), ("* we meet at six today".to_owned(), false, 0));
+        assert_eq!(told(plain, "substitute"), ("s/five/six/".to_owned(), false, 0));
+        assert_eq!(told(plain, "redact"), ("we meet at six today".to_owned(), false, 1));
+        plain.retractions = false;
+        assert_eq!(told(plain, "redact"), ("* we meet at six today".to_owned(), false, 0));
+    }
+
+    #[test]
+    fn an_answer_is_carried_or_quotes_what_it_answers() {
+        let mut profile = Profile::live("x", "X");
+        profile.replies = true;
+        let can = Abilities::of(&profile);
+        let mut message = Message::group("yes");
+        answer(&mut message, &meant("at five?"), can);
+        assert!(message.reply_to.is_some() && message.body == "yes");
+        let mut message = Message::group("yes");
+        answer(&mut message, &Meant { names: Vec::new(), ..meant("at five?\ntoday?") }, can);
+        assert!(message.reply_to.is_none());
+        assert_eq!(message.body, "> at five?\n> today?\nyes");
+    }
+}

@@ -1,0 +1,158 @@
+//! Rooms by the book (XEP-0045) and their archive (XEP-0313), on real servers, with the network that has everything.
+
+use isthmus_testkit::server::Flavour;
+use isthmus_testkit::slix::SlixClient;
+use isthmus_testkit::xml::Element;
+
+use super::irc::{codes, is_group, join, say};
+use super::within::{LOOP, Within};
+
+const MAM: &str = "urn:xmpp:mam:2";
+const RSM: &str = "http://jabber.org/protocol/rsm";
+const ADMIN: &str = "http://jabber.org/protocol/muc#admin";
+const USER: &str = "http://jabber.org/protocol/muc#user";
+
+crate::on_both!(
+    roles_bans_and_lists_are_asked_for_and_changed,
+    requests_invitations_and_searches_find_their_people,
+    the_archive_is_read_in_both_directions_and_keeps_who_said_what,
+);
+
+fn room() -> String {
+    format!("#verona%loop@{LOOP}")
+}
+
+async fn both(within: &Within) -> (SlixClient, SlixClient, String) {
+    let (mut romeo, mut juliet) = (within.client("romeo").await, within.client("juliet").await);
+    join(&mut romeo, &room(), "romeo").await;
+    join(&mut juliet, &room(), "juliet").await;
+    (romeo, juliet, room())
+}
+
+fn gone<'a>(from: &'a str) -> impl Fn(&Element) -> bool + 'a {
+    move |s| s.name == "presence" && s.attr("from") == Some(from) && s.attr("type") == Some("unavailable")
+}
+
+async fn admin(client: &mut SlixClient, room: &str, kind: &str, item: &str) -> Element {
+    client.ask(room, kind, &format!("<query xmlns='{ADMIN}'>{item}</query>")).await.unwrap()
+}
+
+async fn roles_bans_and_lists_are_asked_for_and_changed(flavour: Flavour) {
+    let within = Within::start(flavour).await;
+    let (mut romeo, mut juliet, room) = both(&within).await;
+    let moderators = admin(&mut juliet, &room, "get", "<item role='moderator'/>").await;
+    let items: Vec<_> = moderators.walk().filter(|e| e.name == "item").filter_map(|i| i.attr("nick")).collect();
+    assert_eq!(items, ["romeo"], "{moderators}");
+    let refused = admin(&mut juliet, &room, "set", "<item nick='romeo' role='none'/>").await;
+    assert_eq!(refused.error().as_deref(), Some("auth/forbidden"));
+    admin(&mut romeo, &room, "set", "<item nick='juliet' role='moderator'/>").await;
+    let she = format!("{room}/juliet");
+    let risen = |s: &Element| {
+        s.attr("from") == Some(&*she) && s.walk().any(|e| e.name == "item" && e.attr("role") == Some("moderator"))
+    };
+    juliet.find("her new role", risen).await.unwrap();
+    admin(&mut romeo, &room, "set", "<item nick='juliet' role='none'><reason>late</reason></item>").await;
+    assert_eq!(codes(&juliet.find("her end", gone(&she)).await.unwrap()), ["307", "110"]);
+    join(&mut juliet, &room, "juliet").await;
+    admin(&mut romeo, &room, "set", "<item nick='juliet' affiliation='outcast'/>").await;
+    assert_eq!(codes(&juliet.find("her end", gone(&she)).await.unwrap()), ["301", "110"]);
+    let bans = admin(&mut romeo, &room, "get", "<item affiliation='outcast'/>").await;
+    assert!(bans.walk().any(|e| e.name == "item" && e.attr("jid") == Some("juliet")), "{bans}");
+    admin(&mut romeo, &room, "set", "<item jid='juliet' affiliation='none'/>").await;
+    join(&mut juliet, &room, "juliet").await;
+    let destroy = "<query xmlns='http://jabber.org/protocol/muc#owner'><destroy/></query>";
+    let refused = romeo.ask(&room, "set", destroy).await.unwrap();
+    assert_eq!(refused.error().as_deref(), Some("cancel/not-allowed"));
+    within.finish().await;
+}
+
+async fn requests_invitations_and_searches_find_their_people(flavour: Flavour) {
+    let within = Within::start(flavour).await;
+    let (mut romeo, mut juliet, room) = both(&within).await;
+    let form = |more: &str| {
+        format!(
+            "<message to='{room}' id='v1'><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'>\
+             <value>http://jabber.org/protocol/muc#request</value></field><field var='muc#role'><value>participant</value></field>{more}</x></message>"
+        )
+    };
+    juliet.send(form("")).await.unwrap();
+    let asked =
+        romeo.find("a request for voice", |s| s.name == "message" && s.has("x", "jabber:x:data")).await.unwrap();
+    assert!(asked.to_string().contains("juliet"), "{asked}");
+    let allow = "<field var='muc#roomnick'><value>juliet</value></field><field var='muc#request_allow'><value>true</value></field>";
+    romeo.send(form(allow)).await.unwrap();
+    let she = format!("{room}/juliet");
+    juliet.find("her new role", |s| s.name == "presence" && s.attr("from") == Some(&*she)).await.unwrap();
+
+    romeo
+        .send(format!("<message to='{room}'><x xmlns='{USER}'><invite to='juliet@localhost'><reason>come</reason></invite></x></message>"))
+        .await
+        .unwrap();
+    let invited = juliet.find("an invitation", |s| s.walk().any(|e| e.name == "invite")).await.unwrap();
+    let by = invited.walk().find(|e| e.name == "invite").and_then(|i| i.attr("from")).unwrap().to_owned();
+    juliet
+        .send(format!(
+            "<message to='{room}'><x xmlns='{USER}'><decline to='{by}'><reason>no</reason></decline></x></message>"
+        ))
+        .await
+        .unwrap();
+    let declined = romeo.find("her answer", |s| s.walk().any(|e| e.name == "decline")).await.unwrap();
+    assert_eq!(declined.attr("from"), Some(&*room));
+
+    let search = "<query xmlns='jabber:iq:search'><x xmlns='jabber:x:data' type='submit'>\
+                  <field var='name'><value>veron</value></field></x></query>";
+    let found = romeo.ask(&format!("loop@{LOOP}"), "set", search).await.unwrap();
+    assert!(found.walk().any(|e| e.text == room), "{found}");
+    within.finish().await;
+}
+
+async fn the_archive_is_read_in_both_directions_and_keeps_who_said_what(flavour: Flavour) {
+    let within = Within::start(flavour).await;
+    let (mut romeo, mut juliet, room) = both(&within).await;
+    let (mut ids, mut occupants) = (Vec::new(), Vec::new());
+    for n in 0..5 {
+        if n == 3 {
+            juliet.send(format!("<presence to='{room}/capulet'/>")).await.unwrap();
+            juliet.find("her new nick", |s| s.attr("from") == Some(&*format!("{room}/capulet"))).await.unwrap();
+        }
+        say(&mut juliet, &room, &format!("m{n}"), &format!("line {n}")).await;
+        let heard = romeo.find("a line", |s| is_group(s) && s.body().is_some()).await.unwrap();
+        let id = |name: &str| heard.child(name).and_then(|s| s.attr("id")).unwrap().to_owned();
+        ids.push(id("stanza-id"));
+        occupants.push(id("occupant-id"));
+    }
+    occupants.dedup();
+    assert_eq!(occupants.len(), 1, "an occupant's id outlives a nick (XEP-0421)");
+    let page = async |client: &mut SlixClient, inner: &str| {
+        let end = client.ask(&room, "set", &format!("<query xmlns='{MAM}' queryid='q'>{inner}</query>")).await.unwrap();
+        let mut bodies = Vec::new();
+        for stanza in client.drain() {
+            let Some(result) = stanza.get("result", MAM) else { continue };
+            let said = result.child("forwarded").and_then(|f| f.get("message", "jabber:client")).expect("a message");
+            assert_eq!(said.child("occupant-id").and_then(|o| o.attr("id")), Some(&*occupants[0]), "{said}");
+            bodies.push(said.body().unwrap_or_default().to_owned());
+        }
+        (bodies, end)
+    };
+    let set = |inner: &str| format!("<set xmlns='{RSM}'>{inner}</set>");
+    let (bodies, end) = page(&mut romeo, &set("<max>2</max>")).await;
+    assert_eq!(bodies, ["line 0", "line 1"]);
+    assert_eq!(end.get("fin", MAM).and_then(|f| f.attr("complete")), None);
+    let (bodies, end) = page(&mut romeo, &set(&format!("<max>10</max><after>{}</after>", ids[1]))).await;
+    assert_eq!(bodies, ["line 2", "line 3", "line 4"]);
+    assert_eq!(end.get("fin", MAM).and_then(|f| f.attr("complete")), Some("true"));
+    assert_eq!(page(&mut romeo, &set("<max>2</max><before/>")).await.0, ["line 3", "line 4"]);
+    assert_eq!(
+        page(&mut romeo, &set(&format!("<max>2</max><before>{}</before>", ids[3]))).await.0,
+        ["line 1", "line 2"]
+    );
+    let ids_of =
+        format!("<x xmlns='jabber:x:data' type='submit'><field var='ids'><value>{}</value></field></x>", ids[2]);
+    assert_eq!(page(&mut romeo, &ids_of).await.0, ["line 2"]);
+    let nobody = "<x xmlns='jabber:x:data' type='submit'><field var='ids'><value>nothing</value></field></x>";
+    assert_eq!(page(&mut romeo, nobody).await.1.error().as_deref(), Some("cancel/item-not-found"));
+    let ends = romeo.ask(&room, "get", &format!("<metadata xmlns='{MAM}'/>")).await.unwrap();
+    let at = |name: &str| ends.walk().find(|e| e.name == name).and_then(|e| e.attr("id")).map(str::to_owned);
+    assert_eq!((at("start"), at("end")), (Some(ids[0].clone()), Some(ids[4].clone())), "{ends}");
+    within.finish().await;
+}

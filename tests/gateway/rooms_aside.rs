@@ -1,0 +1,254 @@
+//! What refers to messages of rooms: answers, corrections, reactions, withdrawals, marks; carried, degraded or answered.
+
+use isthmus_testkit::xml::Element;
+
+use super::house::{House, JULIET, LOOP};
+use super::rooms::{ROMEO, group, verona};
+
+const REACTIONS: &str = "urn:xmpp:reactions:0";
+const RETRACT: &str = "urn:xmpp:message-retract:1";
+
+impl House {
+    /// Both of them in the room, he as its moderator.
+    async fn pair() -> (Self, String) {
+        let (mut house, room) = (Self::rooms("").await, verona());
+        house.join(ROMEO, &room, "romeo").await;
+        house.join(JULIET, &room, "juliet").await;
+        (house, room)
+    }
+
+    /// Sends a groupchat message with these children.
+    fn group(&self, who: &str, room: &str, id: &str, children: &str) {
+        self.send(&format!("<message from='{who}' to='{room}' type='groupchat' id='{id}'>{children}</message>"));
+    }
+
+    /// Says something; gives the room's id of it, as both have heard it.
+    async fn said(&mut self, who: &str, room: &str, id: &str, body: &str) -> String {
+        self.say(who, room, id, body);
+        let mut ids = Vec::new();
+        for to in [ROMEO, JULIET] {
+            let heard = self.next("the words", |s| group(to)(s) && s.body() == Some(body)).await;
+            ids.push(stanza_id(&heard));
+        }
+        assert_eq!(ids[0], ids[1], "a line has one id by the room");
+        ids.remove(0)
+    }
+
+    /// A line to the network itself.
+    async fn line(&mut self, who: &str, line: &str) {
+        self.send(&format!("<message from='{who}' to='loop@{LOOP}' type='chat'><body>{line}</body></message>"));
+        // Answered in order: what follows finds it done.
+        self.ask(who, &format!("{}/nobody", verona()), "get", "<ping xmlns='urn:xmpp:ping'/>").await;
+    }
+}
+
+fn stanza_id(stanza: &Element) -> String {
+    stanza
+        .child("stanza-id")
+        .and_then(|s| s.attr("id"))
+        .unwrap_or_else(|| panic!("no stanza-id in {stanza}"))
+        .to_owned()
+}
+
+fn has<'a>(to: &'a str, name: &'a str, ns: &'a str) -> impl Fn(&Element) -> bool + 'a {
+    move |s| group(to)(s) && s.has(name, ns)
+}
+
+fn reactions(stanza: &Element) -> (Option<&str>, Vec<&str>) {
+    let all = stanza.get("reactions", REACTIONS).unwrap_or_else(|| panic!("no reactions in {stanza}"));
+    (all.attr("id"), all.children.iter().map(|r| r.text.as_str()).collect())
+}
+
+#[tokio::test]
+async fn reactions_are_sets_to_users_and_steps_to_the_network() {
+    let (mut house, room) = House::pair().await;
+    let id = house.said(ROMEO, &room, "m1", "good morrow").await;
+    for (n, set) in [vec!["👍", "🌹"], vec!["🌹", "💔"], vec![]].into_iter().enumerate() {
+        let inner: String = set.iter().map(|r| format!("<reaction>{r}</reaction>")).collect();
+        house.group(
+            JULIET,
+            &room,
+            &format!("r{n}"),
+            &format!("<reactions xmlns='{REACTIONS}' id='{id}'>{inner}</reactions>"),
+        );
+        for to in [ROMEO, JULIET] {
+            let told = house.next("the reactions", has(to, "reactions", REACTIONS)).await;
+            assert_eq!(reactions(&told), (Some(id.as_str()), set.clone()), "{told}");
+            assert_eq!(told.attr("from"), Some(&*format!("{room}/juliet")));
+            assert_eq!(
+                told.attr("id") == Some(&*format!("r{n}")),
+                to == JULIET,
+                "her own comes back under her id: {told}"
+            );
+        }
+    }
+    // What nobody said cannot be reacted to.
+    house.group(
+        JULIET,
+        &room,
+        "r9",
+        &format!("<reactions xmlns='{REACTIONS}' id='nothing'><reaction>👍</reaction></reactions>"),
+    );
+    let error = house.next("an error", |s| s.attr("id") == Some("r9")).await;
+    assert_eq!(error.error().as_deref(), Some("cancel/item-not-found"));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn a_withdrawal_takes_all_parts_and_leaves_a_tombstone_in_the_archive() {
+    let (mut house, room) = House::pair().await;
+    // One message of two lines is two messages of the network.
+    house.say(ROMEO, &room, "m1", "first\nsecond");
+    let mut ids = Vec::new();
+    for body in ["first", "second"] {
+        ids.push(stanza_id(&house.next("a part", |s| group(JULIET)(s) && s.body() == Some(body)).await));
+    }
+    let retract = |id: &str| format!("<retract xmlns='{RETRACT}' id='{id}'/><body>/me withdrew it</body>");
+    // Hers they are not.
+    house.group(JULIET, &room, "w0", &retract(&ids[0]));
+    let error = house.next("an error", |s| s.attr("id") == Some("w0")).await;
+    assert_eq!(error.error().as_deref(), Some("auth/forbidden"));
+    house.group(ROMEO, &room, "w1", &retract(&ids[0]));
+    for id in &ids {
+        let told = house.next("the withdrawal", has(JULIET, "retract", RETRACT)).await;
+        assert_eq!(told.get("retract", RETRACT).and_then(|r| r.attr("id")), Some(id.as_str()));
+        assert!(told.has("fallback", "urn:xmpp:fallback:0") && told.body().is_some(), "{told}");
+    }
+    let mam = "urn:xmpp:mam:2";
+    house.ask(JULIET, &room, "set", &format!("<query xmlns='{mam}'/>")).await;
+    let mut found = Vec::new();
+    for seen in house.server.drain() {
+        let isthmus_testkit::fake::Seen::Stanza { element, .. } = seen else { continue };
+        found.extend(element.get("result", mam).cloned());
+    }
+    let gone = |r: &Element, id: &str| r.attr("id") == Some(id) && r.walk().any(|e| e.name == "retracted");
+    assert!(ids.iter().all(|id| found.iter().any(|r| gone(r, id))), "{found:?}");
+    assert!(!found.iter().any(|r| r.walk().any(|e| e.text == "first")), "the words are gone: {found:?}");
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn a_moderator_withdraws_what_another_said() {
+    let (mut house, room) = House::pair().await;
+    let info = house.ask(ROMEO, &room, "get", "<query xmlns='http://jabber.org/protocol/disco#info'/>").await;
+    assert!(info.to_string().contains("urn:xmpp:message-moderate:1"), "{info}");
+    let (hers, his) = (house.said(JULIET, &room, "m1", "oh").await, house.said(ROMEO, &room, "m2", "ah").await);
+    let wish = |id: &str| {
+        format!(
+            "<moderate xmlns='urn:xmpp:message-moderate:1' id='{id}'><retract xmlns='{RETRACT}'/><reason>noise</reason></moderate>"
+        )
+    };
+    let refused = house.ask(JULIET, &room, "set", &wish(&his)).await;
+    assert_eq!(refused.error().as_deref(), Some("auth/forbidden"));
+    assert_eq!(house.ask(ROMEO, &room, "set", &wish(&hers)).await.attr("type"), Some("result"));
+    for to in [ROMEO, JULIET] {
+        let told = house.next("the moderation", has(to, "retract", RETRACT)).await;
+        assert_eq!(told.attr("from"), Some(room.as_str()), "{told}");
+        let retract = told.get("retract", RETRACT).expect("a withdrawal");
+        let by = retract.child("moderated").and_then(|m| m.attr("by"));
+        assert_eq!((retract.attr("id"), by), (Some(hers.as_str()), Some(&*format!("{room}/romeo"))));
+        assert_eq!(retract.child("reason").map(|r| r.text.as_str()), Some("noise"));
+    }
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn answers_and_corrections_name_the_message_that_each_hearer_knows() {
+    let (mut house, room) = House::pair().await;
+    let id = house.said(ROMEO, &room, "m1", "at five?").await;
+    let reply = format!(
+        "<body>&gt; at five?\nyes</body><reply xmlns='urn:xmpp:reply:0' to='{room}/romeo' id='{id}'/>\
+         <fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='0' end='11'/></fallback>"
+    );
+    house.group(JULIET, &room, "m2", &reply);
+    for to in [ROMEO, JULIET] {
+        let told = house.next("the answer", has(to, "reply", "urn:xmpp:reply:0")).await;
+        let reply = told.get("reply", "urn:xmpp:reply:0").expect("an answer");
+        assert_eq!((reply.attr("id"), reply.attr("to")), (Some(id.as_str()), Some(&*format!("{room}/romeo"))));
+        assert_eq!(told.body(), Some("yes"));
+    }
+    let correct = "urn:xmpp:message-correct:0";
+    house.group(ROMEO, &room, "m3", &format!("<body>at six?</body><replace xmlns='{correct}' id='m1'/>"));
+    for (to, known) in [(ROMEO, "m1"), (JULIET, id.as_str())] {
+        let told = house.next("the correction", has(to, "replace", correct)).await;
+        assert_eq!(told.get("replace", correct).and_then(|r| r.attr("id")), Some(known), "{told}");
+        assert_eq!(told.body(), Some("at six?"));
+    }
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn marks_and_typing_pass_and_nobody_answers_them() {
+    let (mut house, room) = House::pair().await;
+    let id = house.said(ROMEO, &room, "m1", "read me").await;
+    house.group(JULIET, &room, "d1", &format!("<displayed xmlns='urn:xmpp:chat-markers:0' id='{id}'/>"));
+    let told = house.next("her mark", has(ROMEO, "displayed", "urn:xmpp:chat-markers:0")).await;
+    let mark = told.get("displayed", "urn:xmpp:chat-markers:0").and_then(|d| d.attr("id"));
+    assert_eq!((mark, told.attr("from")), (Some(id.as_str()), Some(&*format!("{room}/juliet"))));
+    house.group(JULIET, &room, "t1", "<composing xmlns='http://jabber.org/protocol/chatstates'/>");
+    house.next("she types", has(ROMEO, "composing", "http://jabber.org/protocol/chatstates")).await;
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn what_a_connection_does_not_carry_is_degraded_once() {
+    let (mut house, room) = House::pair().await;
+    house.line(ROMEO, "plain").await;
+    let id = house.said(JULIET, &room, "m1", "shall we meet at five today?").await;
+    // An answer without the words that it answers gets them from the archive.
+    house.group(ROMEO, &room, "a1", &format!("<body>yes</body><reply xmlns='urn:xmpp:reply:0' id='{id}'/>"));
+    for line in ["> shall we meet at five today?", "yes"] {
+        house.next("the answer", |s| group(JULIET)(s) && s.body() == Some(line)).await;
+    }
+    house.said(ROMEO, &room, "c1", "bring the letter tomorrow morning").await;
+    let correct = |body: &str| format!("<body>{body}</body><replace xmlns='urn:xmpp:message-correct:0' id='c1'/>");
+    house.group(ROMEO, &room, "c2", &correct("bring the letter this morning"));
+    house.next("the words anew", |s| group(JULIET)(s) && s.body() == Some("* bring the letter this morning")).await;
+    let form = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+                <field var='corrections'><value>substitute</value></field><field var='reactions'><value>true</value></field></x></query>";
+    assert_eq!(house.ask(ROMEO, &room, "set", form).await.attr("type"), Some("result"));
+    house.group(ROMEO, &room, "c3", &correct("bring the letter this morning"));
+    house.next("what differs", |s| group(JULIET)(s) && s.body() == Some("s/tomorrow/this/")).await;
+    // Reactions in words, because he wants it so.
+    house.group(
+        ROMEO,
+        &room,
+        "r1",
+        &format!("<reactions xmlns='{REACTIONS}' id='{id}'><reaction>👍</reaction></reactions>"),
+    );
+    let told = house.next("a reaction in words", |s| group(JULIET)(s) && s.body().is_some()).await;
+    assert_eq!(told.body(), Some("/me reacts with 👍 to “shall we meet at five today?”"));
+    // A withdrawal is impossible: he learns it.
+    house.group(ROMEO, &room, "w1", &format!("<retract xmlns='{RETRACT}' id='c1'/>"));
+    let note = house.next("a note", |s| s.attr("to") == Some(ROMEO) && s.attr("type") == Some("chat")).await;
+    assert!(note.body().is_some_and(|b| b.contains("could not be withdrawn")), "{note}");
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn what_is_said_between_two_is_referred_to_by_both_sides() {
+    let mut house = House::rooms("").await;
+    let alice = format!("alice%loop@{LOOP}");
+    let chat = |id: &str, children: &str| {
+        format!("<message from='{JULIET}' to='{alice}' type='chat' id='{id}'>{children}</message>")
+    };
+    house.send(&chat("m1", "<body>hello</body>"));
+    let answer = house.next("an answer", |s| s.body() == Some("hello") && s.attr("from") == Some(&*alice)).await;
+    let theirs = answer.attr("id").expect("an id").to_owned();
+    // Loopback's people do to what was said to them what is done to theirs.
+    house.send(&chat(
+        "r1",
+        &format!("<reactions xmlns='{REACTIONS}' id='{theirs}'><reaction>👍</reaction></reactions>"),
+    ));
+    let told = house.next("her reaction", |s| s.has("reactions", REACTIONS)).await;
+    assert_eq!(reactions(&told), (Some(theirs.as_str()), vec!["👍"]));
+    house.send(&chat("m2", &format!("<body>indeed</body><reply xmlns='urn:xmpp:reply:0' id='{theirs}'/>")));
+    let told = house.next("her answer", |s| s.body() == Some("indeed")).await;
+    assert_eq!(told.get("reply", "urn:xmpp:reply:0").and_then(|r| r.attr("id")), Some(theirs.as_str()), "{told}");
+    house.send(&chat("d1", &format!("<displayed xmlns='urn:xmpp:chat-markers:0' id='{theirs}'/>")));
+    house.next("her mark", |s| s.has("displayed", "urn:xmpp:chat-markers:0")).await;
+    house.send(&chat("w1", &format!("<retract xmlns='{RETRACT}' id='m1'/>")));
+    let told = house.next("her withdrawal", |s| s.has("retract", RETRACT)).await;
+    assert_eq!(told.get("retract", RETRACT).and_then(|r| r.attr("id")), Some("m1"), "{told}");
+    house.finish().await.expect("an orderly stop");
+}
