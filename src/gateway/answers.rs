@@ -79,9 +79,13 @@ impl Core {
         let sent = served.link().send_raw(crate::xmpp::link::Lane::GATEWAY, xml.finish().as_bytes());
         let result = match sent {
             Err(_) => Err(Unanswered::NotSent),
-            Ok(()) => match tokio::time::timeout(patience, answer).await {
-                Ok(Ok(answer)) => answer,
-                _ => Err(Unanswered::Silence),
+            Ok(()) => tokio::select! {
+                answered = tokio::time::timeout(patience, answer) => match answered {
+                    Ok(Ok(answer)) => answer,
+                    _ => Err(Unanswered::Silence),
+                },
+                // The orderly stop waits for nobody's answer.
+                () = self.stop.cancelled() => Err(Unanswered::NotSent),
             },
         };
         self.answers.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);

@@ -170,6 +170,9 @@ pub(crate) async fn remember(
     told: &mut bool,
 ) -> Result<(), StoreError> {
     let Some(first) = members.first() else { return Ok(()) };
+    if matches!(first.event.intent, Intent::Mark { .. } | Intent::React { .. }) {
+        return Ok(()); // what is done to a message is none that anybody could refer to
+    }
     let now = tx.now();
     let mut message = 0;
     for member in members.iter().rev() {
