@@ -11,7 +11,6 @@ logging.basicConfig(level=logging.CRITICAL)
 
 import slixmpp  # noqa: E402
 
-COMMANDS = "http://jabber.org/protocol/commands"
 FORM = "jabber:x:data"
 
 
@@ -78,14 +77,6 @@ class User(slixmpp.ClientXMPP):
         form = offer.find(f".//{{{FORM}}}x")
         answers = filled(form, values) if form is not None else ""  # nothing to fill in
         await self.ask(gateway, "set", f"<query xmlns='jabber:iq:register'>{answers}</query>")
-
-    async def configure(self, address, values):
-        """The command `configure` (XEP-0050)."""
-        offer = await self.ask(address, "set", f"<command xmlns='{COMMANDS}' node='configure' action='execute'/>")
-        session = offer.find(f"{{{COMMANDS}}}command").get("sessionid")
-        form = filled(offer.find(f".//{{{FORM}}}x"), values)
-        command = f"<command xmlns='{COMMANDS}' node='configure' sessionid={quoteattr(session)} action='complete'>{form}</command>"
-        await self.ask(address, "set", command)
 
 
 def filled(form, values):

@@ -34,13 +34,14 @@ def step(text):
 
 
 class Demo:
+    # Where clients and browsers are pointed to, ports are the same every time if nobody else has them.
+    WANTED = {"xmpp": 15222, "upload": 15280, "http": 15480, "smtp": 15025, "imap": 15143, "irc": 16667}
+    OTHERS = ["component", "lmtp", "mailbox", "kannel", "smsbox", "sendsms", "smsc"]
+
     def __init__(self, options):
         self.options = options
-        # Where clients and browsers are pointed to, ports are the same every time if nobody else has them.
-        wanted = {"xmpp": 15222, "http": 15480, "smtp": 15025, "imap": 15143, "irc": 16667}
-        others = ["component", "upload", "lmtp", "mailbox", "kannel", "smsbox", "sendsms", "smsc"]
-        self.ports = {name: start.free_port(port) for name, port in wanted.items()}
-        for name in others:
+        self.ports = {name: start.free_port(port) for name, port in self.WANTED.items()}
+        for name in self.OTHERS:
             port = start.free_port()
             while port in self.ports.values():
                 port = start.free_port()
@@ -105,6 +106,10 @@ port = {ports["smtp"]}
 
 [listen]
 lmtp = "127.0.0.1:{ports["lmtp"]}"
+
+# Otherwise messages within half a minute become one mail.
+[defaults]
+join_seconds = 0
 """,
             "sms": f"""country = "US"
 provider = "providers/kannel.toml"
@@ -143,11 +148,9 @@ webhook_secret = "{self.webhook}"
         ]
 
     async def prepare(self, alice):
-        """What a user does once: a mail address of their own, mail without delay, a seat in the channel."""
+        """What a user does once: a mail address of their own, a seat in the channel."""
         step("Alice registers her mail address alice@email.localhost")
         await alice.register("email.localhost", {"alias": "alice"})
-        # Usually messages within half a minute become one mail.
-        await alice.configure("email.localhost", {"join_seconds": "0"})
         step("Alice registers for SMS; her number is given by the configuration")
         await alice.register("sms.localhost", {})
         step(f"Alice enters {self.room}")
@@ -223,6 +226,7 @@ webhook_secret = "{self.webhook}"
         say(f"""
 Log in with any XMPP client on this machine:
     server 127.0.0.1, port {ports["xmpp"]} (STARTTLS with a certificate of its own, or none){logins}
+    in a browser: ws://127.0.0.1:{ports["upload"]}/xmpp-websocket
 
 Write to these, each answers:
     {carol}@email.localhost    Carol, by mail
@@ -303,4 +307,5 @@ async def main():
         return 1
 
 
-sys.exit(asyncio.run(main()))
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

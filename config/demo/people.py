@@ -6,13 +6,30 @@ import email
 import email.policy
 import imaplib
 import smtplib
+import struct
 import urllib.parse
+import zlib
 from email.message import EmailMessage
 
 
 def answer(text):
     """What each of them says to a text."""
     return f"You said: {text}"
+
+
+def picture(width=240, height=150):
+    """A PNG of a sun over the sea."""
+    def colour(x, y):
+        sea = y > height * 2 // 3
+        sun = (x - width // 2) ** 2 + (y - height // 2) ** 2 < (height // 4) ** 2
+        return (250, 240, 150) if sun and not sea else (20, 80 + y // 4, 120) if sea else (250, 90 + y, 60 + y // 2)
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + b"".join(bytes(colour(x, y)) for x in range(width)) for y in range(height))
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 class Person:
@@ -79,7 +96,7 @@ class OnPhone(Person):
 
 
 class WithMail(Person):
-    """Reads a mailbox by IMAP every half second and answers by SMTP."""
+    """Reads a mailbox by IMAP every half second and answers by SMTP; who asks for a picture gets one."""
 
     def __init__(self, imap, smtp, address, password, heard):
         super().__init__(heard)
@@ -90,7 +107,11 @@ class WithMail(Person):
         ready.set()
         while True:
             for mail in await asyncio.to_thread(self.unread, box):
-                text = mail.get_body(("plain",)).get_content().strip()
+                words = mail.get_body(("plain",))
+                text = words.get_content().strip() if words else ""
+                for part in mail.iter_attachments():
+                    size = len(part.get_payload(decode=True) or b"")
+                    text += f"\n[{part.get_filename()}, {part.get_content_type()}, {size} bytes]"
                 self.heard(text)
                 if mail.get("Auto-Submitted", "no") == "no":
                     await asyncio.to_thread(self.reply, mail, text)
@@ -119,6 +140,8 @@ class WithMail(Person):
         reply["Message-ID"] = email.utils.make_msgid(domain="mail.localhost")
         reply["Date"] = email.utils.formatdate()
         reply.set_content(answer(text))
+        if "picture" in text:
+            reply.add_attachment(picture(), "image", "png", filename="sea.png")
         with smtplib.SMTP("127.0.0.1", self.smtp) as relay:
             relay.send_message(reply, self.address)
 

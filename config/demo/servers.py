@@ -116,7 +116,7 @@ pidfile = "{place}/prosody.pid"
 data_path = "{place}/data"
 log = {{ {{ levels = {{ min = "info" }}, to = "file", filename = "{place}/prosody.log" }} }}
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "carbons", "pep", "mam", "blocklist", "vcard4", "vcard_legacy",
-  "private", "ping", "time", "smacks", "bookmarks", "offline" }}
+  "private", "ping", "time", "smacks", "bookmarks", "offline", "websocket" }}
 modules_disabled = {{ "s2s" }}
 interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {ports["xmpp"]} }}
@@ -133,6 +133,9 @@ http_external_url = "http://127.0.0.1:{ports["upload"]}/"
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 authentication = "internal_plain"
+-- For clients in a browser, such as converse.js, whose page may come from anywhere on this machine.
+consider_websocket_secure = true
+cross_domain_websocket = true
 storage = "internal"
 
 VirtualHost "localhost"

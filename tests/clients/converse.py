@@ -1,0 +1,1 @@
+def flows(w,s): yield from ()
