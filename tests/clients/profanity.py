@@ -196,7 +196,7 @@ FLOWS = [
 ]
 
 
-def flows(world, shots):
+def flows(world, shots, _modules):
     """Runs them in their order, for each needs what the one before has done; gives each one's name and seconds."""
     client = Profanity(world, shots)
     try:
