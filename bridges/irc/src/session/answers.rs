@@ -144,6 +144,11 @@ impl Session {
         }
     }
 
+    /// Whether the line with this label asked for another nick.
+    pub(super) fn waits_for_nick(&self, label: u32) -> bool {
+        self.pending.iter().any(|p| p.label == label && matches!(p.what, What::Nick))
+    }
+
     /// The server has withdrawn a message as the user wished; gives the wish's name.
     pub(super) fn redacted(&mut self, folded: &str, of: &str) -> Option<DeliveryKey> {
         let is =

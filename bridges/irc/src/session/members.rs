@@ -80,7 +80,10 @@ impl Session {
 
     pub(super) fn on_nick(&mut self, line: &Line<'_>) {
         let (old, new) = (line.source.nick(), line.param(0));
-        let own = self.is_own(old);
+        // COMPAT(InspIRCd 3): the labelled answer to our own NICK already comes from the new nick.
+        let renamed = self.label != 0 && self.waits_for_nick(self.label);
+        let before = if renamed { self.own_nick().to_owned() } else { old.to_owned() };
+        let (old, own) = (before.as_str(), renamed || self.is_own(old));
         let person = self.people.rename(old, new);
         if own && let Some(link) = &mut self.link {
             new.clone_into(&mut link.nick);

@@ -113,7 +113,7 @@ impl Session {
         self.people.fold(name).into()
     }
 
-    fn own_nick(&self) -> &str {
+    pub(super) fn own_nick(&self) -> &str {
         self.link.as_ref().map_or(&self.wish, |l| &l.nick)
     }
 
