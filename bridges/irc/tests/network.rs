@@ -6,7 +6,7 @@ mod support;
 use anyhow::Result;
 use isthmus_bridge::suite::Session;
 use isthmus_bridge::{
-    Address, Event, Failure, Inbound, Intent, LinkState, Message, Note, Query, RoomChange, Step, Text,
+    Address, Event, Failure, Inbound, Intent, LinkState, Message, MessageRef, Note, Query, RoomChange, Step, Text,
 };
 use isthmus_testkit::hybrid::Hybrid;
 use isthmus_testkit::inspircd::Inspircd;
@@ -125,6 +125,42 @@ async fn messages_at_once_each_get_their_own_answer() -> Result<()> {
     }
     let (parts, end) = session.ask(Query::About(net.address("juliet%net"))).await;
     assert!(end.is_ok() && !parts.is_empty());
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn reactions_answers_and_typing_cross_a_real_server() -> Result<()> {
+    let server = Inspircd::start().await?;
+    let port = server.plain().number();
+    let mut juliet = Person::enter(port, "Juliet").await?;
+    juliet.send("CAP REQ :message-tags echo-message").await?;
+    juliet.line(" ACK ").await?;
+    juliet.join("#verona").await?;
+    let net = Net::at(port, false);
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    assert_eq!(done(&session, room.clone(), join("romeo")).await, Ok(()));
+    net.host.emitted("the room", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    juliet.say("#verona", "good night").await?;
+    let (event, _) = net.heard("her words").await;
+    let id = event.id.clone().expect("a msgid");
+    let of = MessageRef::foreign("net".into(), id.clone());
+    let mut answer = Message::group("parting is such sweet sorrow");
+    answer.reply_to = Some(of.clone());
+    assert_eq!(done(&session, room.clone(), Intent::Send(Box::new(answer))).await, Ok(()));
+    let line = juliet.line("sweet sorrow").await?;
+    assert!(line.contains(&format!("+reply={id}")), "{line}");
+    let react = Intent::React { of: of.clone(), add: vec!["❤".to_owned()], remove: Vec::new() };
+    assert_eq!(done(&session, room.clone(), react).await, Ok(()));
+    let line = juliet.line("+draft/react=❤").await?;
+    assert!(line.contains(&format!("+reply={id}")), "{line}");
+    assert_eq!(done(&session, room.clone(), Intent::Typing { on: true }).await, Ok(()));
+    juliet.line("+typing=active").await?;
+    juliet.send(&format!("@+reply={id};+draft/react=👋 TAGMSG #verona")).await?;
+    let hers = |e: &Inbound| e.from == net.occupant("Juliet") && matches!(e.event, Event::Reacted { .. });
+    let event = net.host.emitted("her reaction", hers).await;
+    assert_eq!(event.event, Event::Reacted { of, add: vec!["👋".to_owned()], remove: Vec::new() });
     session.stop().await?;
     Ok(())
 }
