@@ -23,22 +23,24 @@ def flows(world, shots, modules):
     command = ["node", HERE / "converse.js", facts, modules, shots or "", picture]
     environment = {**os.environ, "TMPDIR": str(world.folder / "browser")}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-    try:
-        said = []
-        for line in process.stdout:
-            if line.startswith("ok "):
-                _, seconds, name = line.rstrip("\n").split(" ", 2)
-                yield name, float(seconds)
-            else:
-                said.append(line)
-        if process.wait() != 0:
-            raise Failed("".join(said[-120:]).strip() or f"node ended with {process.returncode}")
-    finally:
-        if process.poll() is None:
-            # It takes the browser with it.
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    world.endings.append(lambda: end(process))
+    said = []
+    for line in process.stdout:
+        if line.startswith("ok "):
+            _, seconds, name = line.rstrip("\n").split(" ", 2)
+            yield name, float(seconds)
+        else:
+            said.append(line)
+    if process.wait() != 0:
+        raise Failed("".join(said[-120:]).strip() or f"node ended with {process.returncode}")
+
+
+def end(process):
+    """It takes the browser with it."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -31,6 +31,12 @@ class World(demo.Demo):
     user = "bob@localhost"
     password = demo.USERS["bob"]
 
+    def __init__(self, options, folder):
+        super().__init__(options)
+        self.folder = folder
+        # What ends the clients.
+        self.endings = []
+
     @property
     def contact(self):
         """Carol, who has a mailbox and answers."""
@@ -55,13 +61,14 @@ async def world(program):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="isthmus-clients-"))
     folder.chmod(0o755)  # the mail servers work as users of their own
     servers = start.Servers(folder, print)
-    here = World(Options(program))
-    here.folder = folder
+    here = World(Options(program), folder)
     try:
         await asyncio.to_thread(here.start_servers, servers)
         async with people.all_of(here.people()):
             yield here
     finally:
+        for end in here.endings:
+            await asyncio.to_thread(end)
         servers.ending = True
         await asyncio.to_thread(servers.stop)
         shutil.rmtree(folder, ignore_errors=True)
