@@ -14,13 +14,15 @@ pub(crate) struct Change<'a> {
 /// The changes of a MODE line: `words` begins with the letters.
 pub(crate) fn changes<'a>(server: &Isupport, words: &[&'a str]) -> Vec<Change<'a>> {
     let Some((letters, params)) = words.split_first() else { return Vec::new() };
-    let mut params = params.iter().copied();
+    // What stands behind a colon may hold spaces; a mode's parameter cannot.
+    let mut params = params.iter().map(|p| p.split(' ').next().unwrap_or_default());
     let mut on = true;
     let mut all = Vec::new();
     for mode in letters.chars() {
         match mode {
             '+' => on = true,
             '-' => on = false,
+            mode if !mode.is_ascii_alphanumeric() => {}
             mode => {
                 let kind = server.kind(mode);
                 let takes = match kind {
@@ -28,7 +30,7 @@ pub(crate) fn changes<'a>(server: &Isupport, words: &[&'a str]) -> Vec<Change<'a
                     ModeKind::WhenSet => on,
                     ModeKind::Never => false,
                 };
-                let param = if takes { params.next() } else { None };
+                let param = if takes { params.next().filter(|p| !p.is_empty()) } else { None };
                 all.push(Change { on, mode, kind, param });
             }
         }
@@ -83,6 +85,9 @@ mod tests {
         assert_eq!(seen, expected);
         assert!(changes(&server, &[]).is_empty());
         assert_eq!(changes(&server, &["+o"])[0].param, None, "a parameter may be missing");
+        let odd: Vec<(char, Option<&str>)> =
+            changes(&server, &["+ !k@", "a b"]).iter().map(|c| (c.mode, c.param)).collect();
+        assert_eq!(odd, [('k', Some("a"))], "letters are letters, and a parameter is a word");
     }
 
     #[test]
