@@ -359,7 +359,7 @@ mod tests {
         for (body, expected) in [
             ("+15551112222: we are open", Some(("+15551112222", "we are open"))),
             ("@+1 555 111-2222, yes\nuntil 6", Some(("+1 555 111-2222", "yes\nuntil 6"))),
-            ("+15551112222@sms.example: hello: there", Some(("+15551112222@sms.example", "hello: there"))),
+            ("+15551112222@gw.example: hello: there", Some(("+15551112222@gw.example", "hello: there"))),
             ("no colon here", None),
             ("+15551112222:  ", None),
             (": nobody", None),
