@@ -69,6 +69,9 @@ pub fn present(w: &mut StanzaWriter<'_>, stage: &Stage<'_>, to: &str, member: &M
     w.presence(&stage.occupant(member.nick()), to, None, None);
     if member.rank.has(Rank::AWAY) {
         w.leaf("show", None, "away");
+        if let Some(words) = member.person.away.as_deref() {
+            w.leaf("status", None, words);
+        }
     }
     let real = if whose == Whose::Other { stage.real_jid(&member.person) } else { Some(to.to_owned()) };
     w.open("x", Some(ns::MUC_USER));

@@ -41,6 +41,11 @@ fn presences_say_who_somebody_is_and_what_they_may() {
              <hats xmlns='urn:xmpp:hats:0'><hat title='Bot' uri='urn:isthmus:hats:bot'/></hats></presence>"
         )
     );
+    let people = People::default();
+    people.learn("Romeo", Some("~r@host"), None);
+    let away = Member { person: people.away("romeo", Some("in <Mantua>")), rank: Rank::AWAY };
+    let shown = render(|w, s| present(w, s, TO, &away, Whose::Other, None));
+    assert!(shown.contains("<show>away</show><status>in &lt;Mantua&gt;</status><x "), "{shown}");
     let own = Whose::Own { entering: true, renamed: true };
     assert_eq!(
         render(|w, s| present(w, s, TO, &member(Rank::NONE), own, None)),

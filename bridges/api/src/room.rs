@@ -30,6 +30,8 @@ pub struct Person {
     pub host: Option<Box<str>>,
     /// Account (the name under which somebody has logged in), where it is known.
     pub account: Option<Box<str>>,
+    /// What they say of being away ([`Rank::AWAY`] says that they are), where the network tells it.
+    pub away: Option<Box<str>>,
     key: Box<str>,
     /// [`identity`](Self::identity) as it was at first sight, where it would be another now.
     first: Option<Box<str>>,
@@ -122,6 +124,7 @@ impl People {
                 Some(account) => Some(account).filter(|a| !a.is_empty()).map(Into::into),
                 None => old.and_then(|o| o.account.clone()),
             },
+            away: old.and_then(|o| o.away.clone()),
             key: key.as_str().into(),
             first: None,
         };
@@ -129,6 +132,17 @@ impl People {
         known.by_key.insert(key.into(), person.clone());
         known.sweep();
         person
+    }
+
+    /// The person of this nick, with what they now say of being away; `None`: nothing, or they are back.
+    pub fn away(&self, nick: &str, words: Option<&str>) -> Arc<Person> {
+        let person = self.intern(nick);
+        if person.away.as_deref() == words {
+            return person;
+        }
+        let changed = Arc::new(Person { away: words.map(Into::into), ..Person::clone(&person) });
+        self.lock().by_key.insert(changed.key.clone(), changed.clone());
+        changed
     }
 
     /// The person now has another nick; what was known of them goes with them, and the old name is free again.
@@ -141,6 +155,7 @@ impl People {
             nick: new.into(),
             host: before.host.clone(),
             account: before.account.clone(),
+            away: before.away.clone(),
             key: key.as_str().into(),
             first: None,
         };

@@ -15,6 +15,18 @@ fn nicks(view: &RoomView) -> Vec<&str> {
 }
 
 #[test]
+fn what_somebody_says_of_being_away_goes_with_them() {
+    let people = People::default();
+    people.learn("Romeo", Some("r@h"), None);
+    let away = people.away("romeo", Some("in Mantua"));
+    assert_eq!((away.away.as_deref(), away.host.as_deref()), (Some("in Mantua"), Some("r@h")));
+    assert!(Arc::ptr_eq(&away, &people.away("romeo", Some("in Mantua"))), "once for all who hear it");
+    assert_eq!(people.rename("romeo", "montague").away.as_deref(), Some("in Mantua"));
+    assert_eq!(people.learn("montague", None, Some("acc")).away.as_deref(), Some("in Mantua"));
+    assert_eq!(people.away("montague", None).away, None);
+}
+
+#[test]
 fn a_membership_takes_at_most_16_bytes() {
     assert!(size_of::<Member>() <= 16, "{}", size_of::<Member>());
 }

@@ -227,6 +227,7 @@ impl Session {
             311..=313 | 317..=320 | 330 | 335 | 338 | 307 | 276 | 378 | 379 | 671 | 310 | 344 => {
                 self.on_whois(line, number)
             }
+            303 if self.on_are_on(line) => {}
             314 | 369 | 406 => self.show(line),
             321..=323 => self.on_list(line, number),
             341 => self.on_inviting(line),

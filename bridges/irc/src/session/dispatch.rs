@@ -98,6 +98,7 @@ impl Session {
         if let Some(link) = &mut self.link {
             link.now(&write::text("PONG", &[], line.last().as_bytes()));
         }
+        self.ask_again();
     }
 
     /// The server says why it is about to close.

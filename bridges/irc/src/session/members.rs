@@ -61,6 +61,7 @@ impl Session {
             self.emit(from, Event::Room(change.clone()));
         }
         self.people.forget(nick);
+        self.watched_quits(nick);
         let folded = self.fold(nick);
         if let Some(rare) = &mut self.rare {
             rare.aways.retain(|(known, _)| *known != folded);
@@ -108,10 +109,14 @@ impl Session {
     pub(super) fn on_away(&mut self, line: &Line<'_>) {
         let nick = line.source.nick();
         let away = !line.param(0).is_empty();
+        // `*` says nothing but that they are not there (`draft/pre-away`).
+        let words = self.words(line.param(0)).filter(|words| words != "*");
+        let person = self.people.away(nick, words.as_deref());
         let changed = self.rooms_of(nick, |view, people| {
-            let before = view.get(people, nick).map(|m| m.rank);
+            let before = view.get(people, nick).map(|m| (m.rank, m.person.away.clone()));
+            view.update(person.clone());
             let after = view.mark(people, nick, Rank::AWAY, away);
-            before != after
+            before.is_some_and(|(rank, words)| Some(rank) != after || words != person.away)
         });
         self.changed(changed);
         self.on_watched_away(nick, line.param(0));

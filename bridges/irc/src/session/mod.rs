@@ -198,6 +198,8 @@ pub(crate) struct Rare {
     aways: Vec<(Box<str>, Box<str>)>,
     /// Folded nicks of watched contacts who are there.
     online: Vec<Box<str>>,
+    /// Nicks of contacts that are asked about again and again, where the server has no MONITOR.
+    asked: Vec<Box<str>>,
 }
 
 /// What waits for a connection that is being made.

@@ -261,7 +261,7 @@ impl Session {
         if let Some(away) = self.away.clone() {
             self.send(write::text("AWAY", &[], away.as_bytes()));
         }
-        self.watch = self.link.as_ref().is_some_and(|l| l.server.monitor > 0);
+        self.watch = true;
         self.watch_wish();
         self.enter_rooms();
         for (waiting, _) in std::mem::take(&mut self.waiting) {

@@ -1,4 +1,4 @@
-//! Nicks on the user's roster: watched by MONITOR where the server has it, and away by extended-monitor.
+//! Nicks on the user's roster: watched by MONITOR where the server has it, and away by extended-monitor; else asked for by ISON.
 
 use isthmus_bridge::{Address, Event, Text};
 
@@ -32,6 +32,9 @@ impl Session {
             .collect();
         let Some(link) = &mut self.link else { return };
         let most = usize::from(link.server.monitor);
+        if most == 0 {
+            return self.ask_for(nicks);
+        }
         let mut line = String::new();
         for nick in nicks.iter().filter(|n| !n.contains([' ', ','])).take(most) {
             if line.len() + nick.len() > LINE {
@@ -60,6 +63,77 @@ impl Session {
         if !on {
             let folded = self.fold(nick);
             self.rare().online.retain(|known| *known != folded);
+        }
+        if good && self.link.as_ref().is_some_and(|l| l.server.monitor == 0) {
+            let mut asked: Vec<String> = self
+                .rare
+                .iter()
+                .flat_map(|r| &r.asked)
+                .filter(|known| !self.same(known, nick))
+                .map(|n| n.to_string())
+                .collect();
+            if on {
+                asked.push(nick.to_owned());
+            }
+            self.ask_for(asked);
+        }
+    }
+
+    fn same(&self, one: &str, other: &str) -> bool {
+        self.people.fold(one) == self.people.fold(other)
+    }
+
+    /// Without MONITOR the server is asked: now, and whenever it asks whether we are there ([`ask_again`](Self::ask_again)). As many as fit into
+    /// one line.
+    fn ask_for(&mut self, nicks: Vec<String>) {
+        let mut length = 0;
+        let fitting = nicks.into_iter().filter(|n| !n.contains(' ')).take_while(|n| {
+            length += n.len() + 1;
+            length < LINE
+        });
+        let asked: Vec<Box<str>> = fitting.map(Into::into).collect();
+        if asked.is_empty() && self.rare.is_none() {
+            return;
+        }
+        self.rare().asked = asked;
+        self.ask_again();
+    }
+
+    /// Who of the contacts is there?
+    pub(super) fn ask_again(&mut self) {
+        let Some(asked) = self.rare.as_ref().map(|r| &r.asked).filter(|a| !a.is_empty()) else { return };
+        let line = write::line("ISON", &asked.iter().map(|n| &**n).collect::<Vec<_>>());
+        if let Some(link) = &mut self.link {
+            link.sometime(line);
+        }
+    }
+
+    /// 303: these are there, and of those that were asked for nobody else; `false`: we did not ask.
+    pub(super) fn on_are_on(&mut self, line: &Line<'_>) -> bool {
+        let Some(asked) = self.rare.as_ref().map(|r| r.asked.clone()).filter(|a| !a.is_empty()) else { return false };
+        let there: Vec<Box<str>> = line.last().split(' ').filter(|n| !n.is_empty()).map(|n| self.fold(n)).collect();
+        for nick in asked {
+            let folded = self.fold(&nick);
+            let (is, was) = (there.contains(&folded), self.rare().online.contains(&folded));
+            if is && !was {
+                self.rare().online.push(folded);
+                self.seen(&nick, true, None);
+            } else if was && !is {
+                self.rare().online.retain(|known| *known != folded);
+                self.seen(&nick, false, None);
+            }
+        }
+        true
+    }
+
+    /// Somebody leaves the network whom a server without MONITOR would not tell us about.
+    pub(super) fn watched_quits(&mut self, nick: &str) {
+        let folded = self.fold(nick);
+        let Some(rare) = self.rare.as_mut().filter(|r| !r.asked.is_empty()) else { return };
+        let before = rare.online.len();
+        rare.online.retain(|known| *known != folded);
+        if rare.online.len() != before {
+            self.seen(nick, false, None);
         }
     }
 

@@ -296,6 +296,21 @@ async fn each_user_connects_from_an_address_of_their_own() {
 }
 
 #[tokio::test]
+async fn connections_come_from_the_address_that_the_administrator_names() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let bridge = build(&crate::Irc, json!({"allow_private_networks": true, "bind": "127.0.0.9"})).expect("good keys");
+    let host = FakeHost::of(&bridge);
+    prepare(&host, port);
+    let net = Net { bridge, host };
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let (_stream, from) = listener.accept().await.expect("connects");
+    assert_eq!(from.ip().to_string(), "127.0.0.9");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn administrators_see_everybodys_connections_and_ask_for_anybody() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

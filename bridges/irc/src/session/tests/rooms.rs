@@ -113,6 +113,12 @@ async fn who_comes_goes_and_changes_is_seen() {
 
     room("away", ":Mercutio!m@verona AWAY :dead", &mut client).await;
     assert!(rank("Mercutio").expect("inside").0.has(Rank::AWAY));
+    let words = || view.lock().expect("nobody panicked").named("Mercutio").and_then(|m| m.person.away.clone());
+    assert_eq!(words().as_deref(), Some("dead"));
+    room("other words", ":Mercutio!m@verona AWAY :dead for a ducat", &mut client).await;
+    assert_eq!(words().as_deref(), Some("dead for a ducat"));
+    room("back", ":Mercutio!m@verona AWAY", &mut client).await;
+    assert_eq!((words(), rank("Mercutio").expect("inside").0.has(Rank::AWAY)), (None, false));
     let event = room("a nick", ":Mercutio!m@verona NICK ghost", &mut client).await;
     assert_eq!(event.event, Event::Room(RoomChange::Renamed { nick: "ghost".to_owned() }));
     let event = room("a kick", ":juliet!j@k KICK #c ghost :boo", &mut client).await;
@@ -296,6 +302,76 @@ async fn contacts_come_and_go_by_monitor() {
     net.host.emitted("he is there", presence(true, false)).await;
     client.reset();
     net.host.emitted("nobody is seen", presence(false, false)).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn contacts_are_asked_for_where_the_server_does_not_tell() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.add_contact(&USER.into(), "juliet%net".into(), None);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    assert!(client.seen.iter().any(|l| l == "ISON juliet"), "{:?}", client.seen);
+    let presence = |nick: &str, there: bool| {
+        let from = net.address(&format!("{nick}%net"));
+        move |e: &Inbound| e.from == from && matches!(e.event, Event::Presence { available, .. } if available == there)
+    };
+    client.send(":irc.test 303 romeo :Juliet").await;
+    net.host.emitted("she is there", presence("juliet", true)).await;
+    session.send(net.address("mercutio%net"), Intent::Subscribe { status: None });
+    assert_eq!(client.expect("ISON").await, "ISON juliet mercutio");
+    client.send(":irc.test 303 romeo :Mercutio").await;
+    net.host.emitted("he is there", presence("mercutio", true)).await;
+    net.host.emitted("she is gone", presence("juliet", false)).await;
+    client.send(":mercutio!m@v QUIT :both your houses").await;
+    net.host.emitted("he is gone", presence("mercutio", false)).await;
+    client.send("PING :x").await;
+    assert_eq!(client.expect("ISON").await, "ISON juliet mercutio");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn roles_and_affiliations_are_the_servers_modes() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("PREFIX=(qaohv)~&@%+").await;
+    client.admit("#c", "~romeo @juliet +nurse tybalt").await;
+    client.expect("MODE #c").await;
+    client.send(":irc.test 324 romeo #c +m").await;
+    net.host.emitted("the room", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    let cases = [
+        ("tybalt", None, Some("owner"), "+q tybalt"),
+        ("tybalt", None, Some("admin"), "+o tybalt"),
+        ("tybalt", None, Some("member"), "+v tybalt"),
+        ("juliet", None, Some("member"), "-o+v juliet juliet"),
+        ("juliet", None, Some("none"), "-o juliet"),
+        ("nurse", None, Some("none"), "-v nurse"),
+        ("tybalt", Some("moderator"), None, "+h tybalt"),
+        ("tybalt", Some("participant"), None, "+v tybalt"),
+        ("nurse", Some("visitor"), None, "-v nurse"),
+    ];
+    for (nick, role, affiliation, expected) in cases {
+        let intent = Intent::SetRole {
+            who: net.occupant("#c%net", nick),
+            role: role.map(str::to_owned),
+            affiliation: affiliation.map(str::to_owned),
+            reason: None,
+        };
+        let key = session.send(net.address("#c%net"), intent);
+        assert_eq!(client.expect("MODE #c ").await, format!("MODE #c {expected}"), "{nick} {role:?} {affiliation:?}");
+        client.send(":irc.test 482 romeo #c :No").await; // so that everybody stays what they are
+        assert_eq!(failure(&net.host, &key).await, Some(Failure::Forbidden));
+    }
+    let out = Intent::SetRole {
+        who: net.occupant("#c%net", "tybalt"),
+        role: Some("none".to_owned()),
+        affiliation: None,
+        reason: None,
+    };
+    session.send(net.address("#c%net"), out);
+    client.expect("KICK #c tybalt").await;
     session.stop().await.expect("stops");
 }
 

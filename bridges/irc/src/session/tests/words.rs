@@ -213,3 +213,44 @@ async fn while_the_core_has_no_room_ping_is_answered_and_nothing_is_lost() {
     }
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn words_of_being_away_are_shown_once_for_each_change() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    for words in ["asleep", "asleep", "at church"] {
+        client.send(&format!(":irc.test 301 romeo juliet :{words}")).await;
+    }
+    client.send(":juliet!j@k PRIVMSG romeo :sync").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    let told = net.host.take_emits();
+    let told: Vec<&Text> = told
+        .iter()
+        .filter_map(|e| match &e.event {
+            Event::Notice { text, .. } if key_is("away")(text) => Some(text),
+            _ => None,
+        })
+        .collect();
+    let away = |words: &str| Text::key("away").with("nick", "juliet").with("words", words);
+    assert_eq!(told, [&away("asleep"), &away("at church")]);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn questions_by_ctcp_are_answered_politely_and_not_in_floods() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    client.send(":juliet!j@k PRIVMSG romeo :\u{1}PING 12345\u{1}").await;
+    assert_eq!(client.expect("NOTICE").await, "NOTICE juliet :\u{1}PING 12345\u{1}");
+    client.raw(":juliet!j@k PRIVMSG romeo :\u{1}TIME\u{1}\r\n".repeat(20).as_bytes()).await;
+    client.send("PING :sync").await;
+    client.expect("PONG").await;
+    let answers = client.seen.iter().filter(|l| l.contains("TIME")).count();
+    assert!(answers < 20, "{answers} answers to 20 questions in a moment");
+    client.send(":juliet!j@k PRIVMSG romeo :\u{1}FINGER\u{1}").await;
+    net.told("what has no answer", key_is("ctcp")).await;
+    assert!(!client.seen.iter().any(|l| l.contains("example.org")), "nothing personal: {:?}", client.seen);
+    session.stop().await.expect("stops");
+}
