@@ -344,6 +344,28 @@ impl Archive {
         rows::ends(&self.inner.store, &self.inner.bridge, room, user).await
     }
 
+    /// Takes over lines that another program has kept, and which part of them each user saw: from which line to which. What is there already
+    /// stays; gives how many lines were not. Without `write` nothing is written.
+    ///
+    /// # Errors
+    /// The store is away; steps before are kept.
+    pub async fn take_over(
+        &self,
+        room: &RoomId,
+        lines: Vec<Line>,
+        stays: Vec<(BareJid, String, String)>,
+        write: bool,
+    ) -> Result<u64, StoreError> {
+        let mut fresh = 0;
+        for step in lines.chunks(STEP) {
+            fresh += rows::take_over(&self.inner.store, &self.inner.bridge, room, step.to_vec(), write).await?;
+        }
+        if write {
+            rows::saw(&self.inner.store, &self.inner.bridge, room, stays).await?;
+        }
+        Ok(fresh)
+    }
+
     /// Drops what is past its time, and what a room has too much of.
     ///
     /// # Errors

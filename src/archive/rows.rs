@@ -103,6 +103,62 @@ async fn one(tx: &mut Tx, bridge: &str, change: &Change) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Writes lines of another program's archive that are not there yet; gives how many.
+pub(super) async fn take_over(
+    store: &Store,
+    bridge: &str,
+    room: &RoomId,
+    lines: Vec<Line>,
+    write: bool,
+) -> Result<u64, StoreError> {
+    if !write {
+        let mut fresh = 0;
+        for line in &lines {
+            let sql = "SELECT 1 FROM archive WHERE bridge = $1 AND room = $2 AND id = $3";
+            fresh += u64::from(store.read(sql, args![bridge, room.as_str(), &line.id]).await?.is_empty());
+        }
+        return Ok(fresh);
+    }
+    store
+        .write((bridge.to_owned(), room.clone(), lines), |tx, (bridge, room, lines)| {
+            Box::pin(async move {
+                let mut fresh = 0;
+                for line in lines {
+                    let sql = "INSERT INTO archive (bridge, room, id, at, nick, body) VALUES ($1, $2, $3, $4, $5, $6) \
+                               ON CONFLICT (bridge, room, id) DO NOTHING";
+                    let values = args![&*bridge, room.as_str(), &line.id, millis(line.at), &line.nick, &line.body];
+                    fresh += tx.execute(sql, values).await?;
+                }
+                Ok(fresh)
+            })
+        })
+        .await
+}
+
+/// Writes who saw which part of such lines.
+pub(super) async fn saw(
+    store: &Store,
+    bridge: &str,
+    room: &RoomId,
+    stays: Vec<(BareJid, String, String)>,
+) -> Result<(), StoreError> {
+    store
+        .write((bridge.to_owned(), room.clone(), stays), |tx, (bridge, room, stays)| {
+            Box::pin(async move {
+                for (user, since, until) in stays {
+                    let values = || args![&*bridge, room.as_str(), user.as_str(), since, until];
+                    let sql = "SELECT 1 FROM archive_stays WHERE bridge = $1 AND room = $2 AND person = $3 AND since <= $4 AND until >= $5";
+                    if tx.fetch_one(sql, values()).await?.is_none() {
+                        let sql = "INSERT INTO archive_stays (bridge, room, person, since, until) VALUES ($1, $2, $3, $4, $5)";
+                        tx.execute(sql, values()).await?;
+                    }
+                }
+                Ok(())
+            })
+        })
+        .await
+}
+
 /// Ends the stays that are open: the process that had opened them is gone.
 pub(super) async fn close_all(store: &Store, bridge: &str, until: String) -> Result<(), StoreError> {
     store

@@ -274,6 +274,15 @@ impl Served {
     }
 
     /// The sessions whose connections have been reported, for administrators.
+    /// Whether a user is connected to a network, and if not, how it stands where that is known.
+    pub(super) fn connected(&self, of: &SessionOf) -> (bool, Option<Text>) {
+        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        match states.get(of) {
+            Some(LinkState::Up) => (true, None),
+            state => (false, state.map(state_text)),
+        }
+    }
+
     pub(super) fn session_states(&self) -> Vec<(SessionOf, Text)> {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = states.iter().map(|(of, state)| (of.clone(), state_text(state))).collect();
@@ -510,8 +519,10 @@ impl Core {
             .attr_opt("id", origin.id.as_deref());
         if matches!(origin.aim, Aim::Rename) {
             xml.empty("x", ns::MUC); // XEP-0045 section 7.6
+            error.write_coded(&mut xml, |text| self.words(served, text, &origin.lang));
+        } else {
+            error.write(&mut xml, |text| self.words(served, text, &origin.lang));
         }
-        error.write(&mut xml, |text| self.words(served, text, &origin.lang));
         self.send_text(served, &xml.finish());
     }
 

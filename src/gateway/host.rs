@@ -228,7 +228,16 @@ impl Gateway for BridgeHost {
 
     async fn report(&self, of: &SessionOf, link: LinkState) {
         info!(bridge = %self.name_str(), user = %of.user, network = %of.network, state = ?link, "session");
-        self.served.states.lock().unwrap_or_else(PoisonError::into_inner).insert(of.clone(), link);
+        let before = self.served.states.lock().unwrap_or_else(PoisonError::into_inner).insert(of.clone(), link.clone());
+        // Who has the network among their contacts sees by it whether they are connected.
+        let at = Address::Network(of.network.clone());
+        let sees = || self.served.persons().contact(&of.user, &at).is_some_and(|c| c.sees == Subscription::Yes);
+        if before != Some(link)
+            && sees()
+            && let Ok(core) = self.core()
+        {
+            core.show(&self.served, &at, of.user.as_str());
+        }
     }
 
     fn able(&self, of: &SessionOf, now: Abilities) {

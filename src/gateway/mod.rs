@@ -72,7 +72,7 @@ const COUNT: Duration = Duration::from_secs(5);
 /// Why it ended otherwise; see [`GatewayEnd`].
 pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
     let claim = Claim::new(&config.data_dir)?;
-    let seal = Arc::new(seal(&config)?);
+    let seal = Arc::new(Seal::of(&config).map_err(|e| GatewayEnd::Storage(e.to_string()))?);
     let url = config.database.url();
     let store = Store::open(Open::new(url.expose_secret(), &config.data_dir).with_clock(outside.clock.clone()))
         .await
@@ -128,16 +128,6 @@ pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
     };
     stop(&core, running).await;
     end
-}
-
-/// The key that seals secrets: from the environment, from a file, or made at the first start.
-fn seal(config: &Config) -> Result<Seal, GatewayEnd> {
-    let seal = match (&config.seal.key, &config.seal.key_file) {
-        (Some(key), _) => Seal::parse(key.expose_secret()),
-        (None, Some(file)) => Seal::open(file),
-        (None, None) => Seal::open(&config.data_dir.join("secret.key")),
-    };
-    seal.map_err(|e| GatewayEnd::Storage(e.to_string()))
 }
 
 fn texts(config: &Config) -> Texts {

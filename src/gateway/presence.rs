@@ -186,6 +186,12 @@ impl Core {
         let known = user.as_ref().and_then(|u| served.shown(u, at));
         let (available, away, status) = match known {
             Some(shown) => (shown.available, shown.away, shown.status),
+            None if matches!(at, Address::Network(_)) => {
+                let network = served.instance.bridge.addressing().network(at);
+                let of = user.as_ref().map(|u| SessionOf::new(u.clone(), network));
+                let (up, how) = of.map(|of| served.connected(&of)).unwrap_or_default();
+                (up, false, how)
+            }
             None => {
                 (true, false, served.profile().contact_status.clone().filter(|_| matches!(at, Address::Contact(_))))
             }

@@ -67,6 +67,11 @@ pub fn time_of(id: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(std::time::Duration::from_millis(u64::try_from(all >> 80).ok()?))
 }
 
+/// The id of this number: 48 bits of milliseconds, then 80 that tell lines of one millisecond apart.
+pub fn stanza_id(number: u128) -> String {
+    spell_id(number)
+}
+
 fn spell_id(all: u128) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     (0..26).rev().map(|i| char::from(ALPHABET[(all >> (5 * i) & 31) as usize])).collect()

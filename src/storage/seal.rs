@@ -6,7 +6,10 @@ use std::path::Path;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce};
 use hmac::{Hmac, Mac};
+use secrecy::ExposeSecret;
 use sha2::Sha256;
+
+use crate::config::Config;
 
 /// Format: version 1, key id (4 bytes), nonce (12 bytes), ciphertext with tag (16 bytes more than the plain text).
 const VERSION: u8 = 1;
@@ -52,6 +55,18 @@ impl std::fmt::Debug for Seal {
 }
 
 impl Seal {
+    /// The key that a configuration names: from the environment, from a file, or made at the first start.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`parse`](Self::parse).
+    pub fn of(config: &Config) -> Result<Self, SealError> {
+        match (&config.seal.key, &config.seal.key_file) {
+            (Some(key), _) => Self::parse(key.expose_secret()),
+            (None, Some(file)) => Self::open(file),
+            (None, None) => Self::open(&config.data_dir.join("secret.key")),
+        }
+    }
+
     /// Reads the key file, or makes it (mode 0600, synced) where there is none.
     ///
     /// # Errors

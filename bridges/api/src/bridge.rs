@@ -11,6 +11,7 @@ use crate::address::{Addressing, BareJid};
 use crate::command::{Call, Command, Step};
 use crate::error::{BridgeError, DeliveryError, Failure, StoreError};
 use crate::host::{Host, SessionOf};
+use crate::import::Import;
 use crate::inbox::Inbox;
 use crate::section::{ConfigError, Section};
 use crate::settings::Setting;
@@ -26,6 +27,11 @@ pub trait Kind: Send + Sync {
 
     /// Command-line verbs of its own (`isthmus sms check`).
     fn verbs(&self) -> &[Verb] {
+        &[]
+    }
+
+    /// Programs whose data it can take over (`isthmus import <program> …`).
+    fn imports(&self) -> &[&dyn Import] {
         &[]
     }
 }

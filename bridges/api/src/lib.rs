@@ -18,6 +18,7 @@
 //! | [`settings`] | declared settings and their resolved values |
 //! | [`command`] | commands and forms, declared once, shown three ways by the core |
 //! | [`room`] | [`People`](room::People) and [`RoomView`](room::RoomView) |
+//! | [`import`] | taking over what another program has kept |
 //! | [`section`] | a bridge's part of the configuration, read with named errors |
 //! | [`text`] | words for people, in their language |
 //! | `suite` (feature) | a host in memory, the contract as tests, and a network that exercises every capability |
@@ -99,6 +100,7 @@ pub mod bridge;
 pub mod command;
 pub mod error;
 pub mod host;
+pub mod import;
 pub mod inbound;
 pub mod inbox;
 pub mod message;
@@ -117,6 +119,7 @@ pub use bridge::{Abilities, Bridge, Contacts, Finding, Kind, Mode, Profile, Regi
 pub use command::{Action, Audience, Call, Command, Field, FieldKind, Form, Note, Place, Step, Table};
 pub use error::{BridgeError, DeliveryError, Failure, Full, Refused, Retry, Sent, StoreError, Taken};
 pub use host::{Change, Fetch, Gateway, Host, Known, Late, LinkState, MessageRef, SessionOf};
+pub use import::{Converted, Import, ImportReader, Imported, SourceTable};
 pub use inbound::{Event, Inbound, Origin, RoomChange};
 pub use inbox::{Ask, Inbox, InboxSender, Work};
 pub use message::{BlobId, DeliveryKey, File, FileSource, ForeignMessageId, Media, Message, MessageKind, OnceKey};

@@ -22,6 +22,9 @@ const DISCONNECT: &str = "disconnect-from-irc-server";
 const DISCONNECT_USER: &str = "disconnect-user";
 /// Leaves a network and comes back.
 const RECONNECT: &str = "reconnect";
+/// Two that biboumi has for trying out a client.
+const PING: &str = "ping";
+const HELLO: &str = "hello";
 /// How a connection stands.
 const INFO: &str = "get-irc-connection-info";
 
@@ -63,6 +66,8 @@ pub(crate) fn all(fixed: bool) -> Vec<Command> {
         Command::new(CONNECTIONS, ONE, Audience::Admin),
         Command::new(RECONNECT_USER, ONE, Audience::Admin),
         Command::new(WHOIS_USER, ONE, Audience::Admin),
+        Command::new(PING, ONE, Audience::Anyone),
+        Command::new(HELLO, ONE, Audience::Anyone),
     ]
 }
 
@@ -79,6 +84,8 @@ pub(crate) async fn step(shared: &Shared, call: Call, host: &Host) -> Result<Ste
         WHOIS_USER => whois_user(shared, &call, host).await,
         CERTIFICATE => certificate(shared, &call, host).await,
         DISCONNECT_USER => Ok(disconnect_user(shared, &call, host)),
+        PING => Ok(Step::done(Text::key("pong"))),
+        HELLO => Ok(hello(&call)),
         _ => Err(DeliveryError::new(Failure::Unsupported, Text::key("no-such-command").with("command", &call.node))),
     }
 }
@@ -141,6 +148,17 @@ fn disconnect(shared: &Shared, call: &Call) -> Step {
         Step::done(Text::key("no-connection"))
     } else {
         Step::done(Text::key("disconnecting").with("count", done))
+    }
+}
+
+fn hello(call: &Call) -> Step {
+    match call.values.get("name").filter(|_| is_filled(call)) {
+        Some(name) => Step::done(Text::key("hello").with("name", name)),
+        None => {
+            let fields = vec![Field::new("name", FieldKind::Line).required()];
+            let form = Form::new(Text::key("form.hello"), fields);
+            Step::Ask { form, state: serde_json::Value::Null, last: true }
+        }
     }
 }
 

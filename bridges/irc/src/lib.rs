@@ -12,8 +12,10 @@
 //! | `proto` | lines, capabilities, SASL, modes, flood control, without I/O |
 //! | [`commands`] | commands and forms |
 //! | [`listen`] | the ident protocol |
+//! | `biboumi` | what biboumi has kept, taken over |
 
 mod address;
+mod biboumi;
 mod certificate;
 mod commands;
 mod config;
@@ -33,8 +35,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use isthmus_bridge::{
-    Addressing, Bridge, BridgeError, Call, Command, ConfigError, Contacts, DeliveryError, Host, Inbox, Kind, Lang,
-    Profile, Section, SessionOf, Setting, Step, StoreError,
+    Addressing, Bridge, BridgeError, Call, Command, ConfigError, Contacts, DeliveryError, Host, Import, Inbox, Kind,
+    Lang, Profile, Section, SessionOf, Setting, Step, StoreError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +56,10 @@ impl Kind for Irc {
 
     fn build(&self, config: Section<'_>) -> Result<Arc<dyn Bridge>, Vec<ConfigError>> {
         Ok(Arc::new(IrcBridge(Arc::new(Shared::new(config::read(config)?)))))
+    }
+
+    fn imports(&self) -> &[&dyn Import] {
+        &[&biboumi::Biboumi]
     }
 }
 

@@ -191,7 +191,7 @@ fn compose(answers: &Answers) -> Result<(Vec<File>, Vec<Component>), String> {
 }
 
 /// The text with another value of a key that stands in it, outside of comments.
-fn set(text: &str, table: &str, key: &str, value: &str) -> Result<String, String> {
+pub(super) fn set(text: &str, table: &str, key: &str, value: &str) -> Result<String, String> {
     let mut here = String::new();
     let mut found = false;
     let mut lines = Vec::new();
@@ -219,7 +219,7 @@ fn fresh_secret() -> Result<String, String> {
 }
 
 /// Readable by owner and group only: there are secrets in it.
-fn write_file(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write_file(path: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }

@@ -2,6 +2,7 @@
 
 mod attach;
 mod check;
+mod import;
 mod init;
 mod kinds;
 mod log;
@@ -193,10 +194,12 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
     let kinds = crate::registry::kinds();
-    let command = kinds::with_verbs(init::with_domains(Cli::command()), &kinds);
-    let parsed = command.try_get_matches().and_then(|matches| match kinds::run(&matches, &kinds) {
-        Some(exit) => Ok(exit),
-        None => Cli::from_arg_matches(&matches).map(|cli| dispatch(cli, &matches)),
+    let command = import::with_programs(kinds::with_verbs(init::with_domains(Cli::command()), &kinds), &kinds);
+    let parsed = command.try_get_matches().and_then(|matches| {
+        match kinds::run(&matches, &kinds).or_else(|| import::run(&matches, &kinds)) {
+            Some(exit) => Ok(exit),
+            None => Cli::from_arg_matches(&matches).map(|cli| dispatch(cli, &matches)),
+        }
     });
     match parsed {
         Ok(exit) => exit.into(),

@@ -142,7 +142,8 @@ impl Adhoc {
         let (mut dialogue, lang) = self.take(bridge, from, at, request, id)?;
         let action = match request.action {
             // The default that the answer named in <actions execute='…'/>.
-            Action::Execute if dialogue.last() => Action::Complete,
+            // COMPAT(biboumi): its last pages offer `next`, and scripts send what they have always sent.
+            Action::Execute | Action::Next if dialogue.last() => Action::Complete,
             Action::Execute => Action::Next,
             action => action,
         };
@@ -155,7 +156,6 @@ impl Adhoc {
                 Some(said) => Turn { said, effects: Vec::new() },
                 None => return Err(self.refuse(id, dialogue, "bad-action")),
             },
-            Action::Next if dialogue.last() => return Err(self.refuse(id, dialogue, "bad-action")),
             Action::Complete if !dialogue.last() => return Err(self.refuse(id, dialogue, "bad-action")),
             _ => {
                 let given = match &request.form {

@@ -68,6 +68,14 @@ impl Person {
         self.any(holds).await
     }
 
+    /// Every line up to now that was not asked for before. The server has done all that this client told it when this returns.
+    pub async fn heard(&mut self) -> Result<Vec<String>> {
+        let token = format!("heard-{:08x}", rand::random::<u32>());
+        self.send(&format!("PING :{token}")).await?;
+        self.line(&token).await?;
+        Ok(std::mem::take(&mut self.seen))
+    }
+
     async fn any(&mut self, holds: &[&str]) -> Result<String> {
         loop {
             let line = match tokio::time::timeout(PATIENCE, self.next()).await {

@@ -7,6 +7,7 @@
 //! | [`slix`] | an XMPP client that we did not write (slixmpp in a Python process) |
 //! | [`postgres`], [`postfix`], [`dovecot`], [`unbound`] | real PostgreSQL, MTA, mail store, name server |
 //! | [`ngircd`], [`inspircd`], [`hybrid`], [`atheme`], [`irc`] | real IRC servers, services; the other person on them |
+//! | [`biboumi`] | the gateway that Isthmus takes the place of |
 //! | [`smtp`] | scripted SMTP and LMTP server; a client that sends mail or raw lines |
 //! | [`kannel`] | a real SMS gateway with the phones behind it |
 //! | [`prism`] | a server that follows an OpenAPI document to the letter |
@@ -20,6 +21,7 @@
 //! itself is killed, a guard process ends what it left behind.
 
 pub mod atheme;
+pub mod biboumi;
 pub mod certificate;
 pub mod dovecot;
 mod ejabberd;

@@ -233,7 +233,7 @@ impl Session {
             341 => self.on_inviting(line),
             367 | 368 => self.on_bans(line, number),
             372 | 375 => self.on_motd(line),
-            2..=4 | 251..=255 | 265 | 266 | 250 => self.server_text(&line.words(1)),
+            4 => {} // for programs
             396 => self.on_own_host(line),
             // What says nothing to a person: our own modes, times of creation, away or back, logged in as, MONITOR.
             221 | 329 | 305 | 306 | 901 => {}
@@ -291,6 +291,8 @@ impl Session {
             return;
         }
         if matches!(number, 431..=433 | 435..=438 | 447 | 484) && self.refuse(&error, |w| matches!(w, What::Nick)) {
+            // The old nick stays, also when the other one is free later.
+            self.wish = self.own_nick().to_owned();
             return;
         }
         if self.join_refused(first, &error, None) {
@@ -314,7 +316,17 @@ impl Session {
         }
         match self.room(first).map(super::rooms::Room::address) {
             Some(room) => self.notice_from(room, Text::plain(formatting::from_irc(line.last(), false).into_owned())),
-            None => self.show(line),
+            None => self.show_error(line),
+        }
+    }
+
+    /// `server: what it is about: words`.
+    fn show_error(&mut self, line: &Line<'_>) {
+        let about = line.params().get(1..line.params().len().saturating_sub(1)).unwrap_or_default().join(" ");
+        if about.is_empty() {
+            self.show(line)
+        } else {
+            self.server_says(line.source.0, &format!("{about}: {}", line.last()))
         }
     }
 

@@ -52,7 +52,7 @@ use self::answers::Pending;
 use self::life::{Attempt, Dialing};
 use self::link::{Link, Looked, Phase};
 use self::rooms::Room;
-pub(crate) use self::rooms::kept;
+pub(crate) use self::rooms::{SPACE as KEPT_ROOMS, kept};
 use crate::Shared;
 use crate::certificate::Certificate;
 use crate::connect::{Connected, NoConnection};

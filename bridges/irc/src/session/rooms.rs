@@ -31,7 +31,7 @@ const MAX_NAMES: u32 = 500_000;
 /// Bytes of one JOIN line for several rooms.
 const JOIN_LINE: usize = 400;
 /// The store's space of rooms that are entered again after a restart.
-const SPACE: &str = "rooms";
+pub(crate) const SPACE: &str = "rooms";
 
 /// How far a join has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
