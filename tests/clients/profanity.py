@@ -93,7 +93,7 @@ def register(p):
     p.say("/msg email.localhost", "email.localhost [")
     p.say("help", "register – Register, or change your mail address")
     p.say("register", "Your name before the @")
-    p.say("bob", "(“-” leaves it empty)")
+    p.say("bob", "Name that is shown")
     p.say("Bob Builder", "Your mail address is bob@email.localhost.", "Authorization request")
     p.shot("register")
     p.type("/sub allow")
@@ -116,7 +116,7 @@ def see_commands_and_run_one(p):
 def add_a_contact_by_its_foreign_address(p):
     p.say("contacts", "2. Add")
     p.say("add", "Address")
-    p.say("carol@mail.localhost", "(“-” leaves it empty)")
+    p.say("carol@mail.localhost", "Address", "Name that is shown (“-”")
     p.say("Carol", "carol@mail.localhost is among your contacts.")
     p.shot("contact")
 
