@@ -94,9 +94,10 @@ impl Core {
             outbound::Heard::Returned(returned) => {
                 Some(Asked { commit: Box::pin(async move { core.returned(&served, returned).await }), alone: false })
             }
-            outbound::Heard::Retract(id, _) => {
-                Some(Asked { commit: Box::pin(async move { core.retract(&served, heard, &id).await }), alone: true })
-            }
+            outbound::Heard::Retract(id, reason) => Some(Asked {
+                commit: Box::pin(async move { core.retract(&served, heard, &id, reason).await }),
+                alone: true,
+            }),
             outbound::Heard::React(id, all) => Some(Asked {
                 commit: Box::pin(async move { core.react_held(&served, &heard, &id, all).await }),
                 alone: true,
@@ -161,9 +162,14 @@ impl Core {
     }
 
     /// XEP-0424: what still waits is cancelled; what is gone stays gone, and its sender is told.
-    async fn retract(&self, served: &Arc<Served>, heard: Heard, id: &str) {
-        match self.outbox.cancel(&served.instance.name, &heard.from.bare(), id).await {
+    async fn retract(&self, served: &Arc<Served>, heard: Heard, id: &str, reason: Option<String>) {
+        let user = heard.from.bare();
+        match self.outbox.cancel(&served.instance.name, &user, id).await {
             Ok(Withdrawn::Queued) => debug!(bridge = %served.instance.name, "a queued message was withdrawn"),
+            Ok(_) if served.profile().retractions => match self.reference(served, &user, id).await {
+                Some(of) => self.enqueue(served, &heard, user, Intent::Retract { of, reason }).await,
+                None => self.not_withdrawn(served, &heard),
+            },
             Ok(_) => self.not_withdrawn(served, &heard),
             Err(e) => self.answer_error(served, &heard.stanza, &StanzaError::from(&e)),
         }

@@ -297,7 +297,7 @@ impl Core {
         }
     }
 
-    async fn enqueue(&self, served: &Arc<Served>, heard: &Heard, user: BareJid, intent: Intent) {
+    pub(super) async fn enqueue(&self, served: &Arc<Served>, heard: &Heard, user: BareJid, intent: Intent) {
         let mut event = Outbound::new(DeliveryKey::new(fresh_id()), user, heard.at.clone(), intent);
         event.lang = lang(&heard.stanza);
         event.at = self.now_millis();

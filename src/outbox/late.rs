@@ -170,7 +170,7 @@ pub(crate) async fn remember(
     told: &mut bool,
 ) -> Result<(), StoreError> {
     let Some(first) = members.first() else { return Ok(()) };
-    if matches!(first.event.intent, Intent::Mark { .. } | Intent::React { .. }) {
+    if matches!(first.event.intent, Intent::Mark { .. } | Intent::React { .. } | Intent::Retract { .. }) {
         return Ok(()); // what is done to a message is none that anybody could refer to
     }
     let now = tx.now();

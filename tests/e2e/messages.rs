@@ -132,6 +132,9 @@ async fn a_held_network_gives_receipts_and_marks(flavour: Flavour) {
     chat(&mut romeo, &alice, "r1", &reactions).await;
     let heard = romeo.find("a reaction", |s| s.has("reactions", REACTIONS)).await.unwrap();
     assert_eq!(of(&heard, "reactions", REACTIONS), Some(&*id));
+    chat(&mut romeo, &alice, "w1", &format!("<retract xmlns='{RETRACT}' id='m1'/>")).await;
+    let heard = romeo.find("a withdrawal", |s| s.has("retract", RETRACT)).await.unwrap();
+    assert_eq!(of(&heard, "retract", RETRACT), Some("m1"));
     // A failure known at once is an error to the resource that sent.
     chat(&mut romeo, &format!("refuse%loop@{HELD}"), "f1", "<body>hello</body>").await;
     let error = romeo.find("an error", |s| s.attr("id") == Some("f1")).await.unwrap();

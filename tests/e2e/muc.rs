@@ -68,7 +68,18 @@ async fn roles_bans_and_lists_are_asked_for_and_changed(flavour: Flavour) {
 
 async fn requests_invitations_and_searches_find_their_people(flavour: Flavour) {
     let within = Within::start(flavour).await;
+    // Who believes to be inside, and is not, learns it.
+    let mut ghost = within.client("romeo").await;
+    ghost.send(format!("<presence to='{}/romeo'/>", room())).await.unwrap();
+    let told = ghost.find("he is not inside", gone(&format!("{}/romeo", room()))).await.unwrap();
+    assert_eq!(codes(&told), ["110", "307", "333"]);
+    ghost.disconnect().await.unwrap();
     let (mut romeo, mut juliet, room) = both(&within).await;
+    let items =
+        format!("<query xmlns='http://jabber.org/protocol/disco#items'><set xmlns='{RSM}'><max>1</max></set></query>");
+    let listed = romeo.ask(&format!("loop@{LOOP}"), "get", &items).await.unwrap();
+    assert!(listed.walk().any(|e| e.name == "item" && e.attr("jid") == Some(&*room)), "{listed}");
+    assert!(listed.walk().any(|e| e.name == "last"), "by pages (XEP-0059): {listed}");
     let form = |more: &str| {
         format!(
             "<message to='{room}' id='v1'><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'>\

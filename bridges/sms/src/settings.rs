@@ -34,7 +34,5 @@ pub(crate) fn all() -> Vec<Setting> {
         Setting::new(GROUP, together, OWN, TOGETHER),
         Setting::new(NUMBER, SettingKind::Line, BOTH, ""),
         Setting::new(COUNTRY, SettingKind::Line, OWN, ""),
-        // Read by the core: a phone has no reactions.
-        Setting::new("reactions", SettingKind::Bool, BOTH, "false"),
     ]
 }

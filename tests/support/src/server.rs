@@ -201,7 +201,7 @@ impl XmppServer {
             Flavour::Ejabberd => ejabberd::spawn(&self.folder)?,
         };
         let (c2s, component, http) = (self.c2s(), self.component(), self.http());
-        let options = &self.options;
+        let (options, flavour) = (&self.options, self.flavour);
         until("XMPP server ready", START, || {
             let alive = process.check();
             async move {
@@ -212,7 +212,10 @@ impl XmppServer {
                 for domain in &options.components {
                     answers(component, "jabber:component:accept", domain, "id=").await?;
                 }
-                TcpStream::connect(http).await?;
+                // Without an upload service Prosody has nothing to serve there.
+                if flavour == Flavour::Ejabberd || options.upload {
+                    TcpStream::connect(http).await?;
+                }
                 Ok(())
             }
         })
