@@ -91,6 +91,9 @@ fn every_fixed_key_is_read() {
         fetch_from = ["media.example.org"]
         max_size = "2 MiB"
         keep_for = "7d"
+        [archive]
+        keep_for = "90d"
+        keep_lines = 0
         [limits]
         max_stanza = "512 KiB"
         [log]
@@ -118,6 +121,8 @@ fn every_fixed_key_is_read() {
     assert_eq!(config.domains.as_ref(), ["example.org", "example.net"]);
     assert_eq!(config.server.tls, Some(Tls { ca_file: None, name: None }));
     assert_eq!(config.files.upload.as_deref(), Some("upload.example.org"));
+    assert_eq!((config.archive.keep_for.as_secs(), config.archive.keep_lines), (7_776_000, 0));
+    assert_eq!(config.archive.remember_for, super::Retention::default().remember_for);
     assert_eq!((config.files.max_size, config.files.keep_for.as_secs()), (2 << 20, 604_800));
     assert_eq!(config.contact, [("abuse", vec!["mailto:abuse@example.org".to_owned()])]);
     let one = config.bridge("one").expect("there");
@@ -195,7 +200,7 @@ fn faults_of_the_environment_name_the_variable() {
         (
             "ISTHMUS_DATADIR",
             "/x",
-            "ISTHMUS_DATADIR: datadir: unknown key: expected one of access, admins, bridges, contact, data_dir, database, files, http, limits, log, secrets, server; did you mean data_dir?",
+            "ISTHMUS_DATADIR: datadir: unknown key: expected one of access, admins, archive, bridges, contact, data_dir, database, files, http, limits, log, secrets, server; did you mean data_dir?",
         ),
     ];
     for (name, value, fault) in table {

@@ -3,6 +3,7 @@
 use isthmus_bridge::{File, FileSource, Media, Message, MessageKind, Mode, Profile, RecipientKind, Text};
 use url::Url;
 
+use super::markup;
 use crate::inbox::Returned;
 use crate::xmpp::errors::{ErrorType, StanzaError};
 use crate::xmpp::link::{Child, Stanza};
@@ -160,6 +161,13 @@ fn said(stanza: &Stanza, profile: &Profile) -> Option<Heard> {
         Some("groupchat") => MessageKind::Group,
         _ => MessageKind::Normal,
     };
+    if let (Some(text), Some(markup)) = (&body, stanza.child("markup", markup::MARKUP))
+        && let Ok(markup) = markup.element()
+        && stanza.child("reply", ns::REPLY).is_none()
+    {
+        // An answer's ranges are those of the whole body, of which only a part is meant: its markup is left out.
+        body = Some(markup::styled(text, &markup));
+    }
     message.thread = stanza.child("thread", ns::CLIENT).map(|t| t.text().trim().to_owned()).filter(|t| !t.is_empty());
     let answers = stanza.child("reply", ns::REPLY).and_then(|r| r.attr("id").map(std::borrow::Cow::into_owned));
     if let (Some(text), Some(_)) = (&body, &answers) {

@@ -69,6 +69,9 @@ async fn rooms_carry_answers_reactions_corrections_withdrawals_and_marks(flavour
     group(&mut romeo, &room, "m2", &format!("<body>at six?</body><replace xmlns='{CORRECT}' id='m1'/>")).await;
     assert_eq!(of(&told(&mut juliet, "replace", CORRECT).await, "replace", CORRECT), Some(&*id));
     assert_eq!(of(&told(&mut romeo, "replace", CORRECT).await, "replace", CORRECT), Some("m1"));
+    let marked = "<body>an important word</body><markup xmlns='urn:xmpp:markup:0'><span start='3' end='12'><strong/></span></markup>";
+    group(&mut romeo, &room, "k1", marked).await;
+    juliet.find("styling", |s| is_group(s) && s.body() == Some("an *important* word")).await.unwrap();
     group(&mut juliet, &room, "d1", &format!("<displayed xmlns='{MARKERS}' id='{id}'/>")).await;
     assert_eq!(of(&told(&mut romeo, "displayed", MARKERS).await, "displayed", MARKERS), Some(&*id));
     group(&mut juliet, &room, "t1", &format!("<composing xmlns='{STATES}'/>")).await;
