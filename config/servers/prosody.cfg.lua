@@ -6,7 +6,7 @@ component_stanza_size_limit = 1024*1024 -- what people write reaches the gateway
 VirtualHost "example.org"
   -- add to its modules_enabled: "privilege"
   privileged_entities = {
-    ["email.example.org"] = { roster = "both", message = "outgoing", presence = "roster" },
+    ["email.example.org"] = { roster = "both", message = "outgoing", presence = "roster", iq = { ["urn:xmpp:blocking"] = "get" } },
   }
 
 Component "email.example.org"

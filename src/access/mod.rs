@@ -5,7 +5,7 @@
 
 mod quota;
 
-pub use quota::{Limiter, Over, Quota, Quotas};
+pub use quota::{Limiter, Over, Pace, Quota, Quotas};
 
 use globset::{GlobBuilder, GlobMatcher};
 use isthmus_bridge::BareJid;

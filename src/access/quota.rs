@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use isthmus_bridge::BareJid;
+use isthmus_bridge::{Address, BareJid};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Users remembered at most; beyond, the one closest to a full bucket is forgotten.
@@ -109,6 +110,40 @@ impl State {
             self.users.retain(|_, b| b.end() > median);
         }
         self.sweep_at = (self.users.len() * 2).clamp(1024, USERS);
+    }
+}
+
+/// How fast one contact may write to one user: messages in an hour. Time is an argument.
+#[derive(Debug)]
+pub struct Pace {
+    per_hour: u32,
+    full_at: Mutex<HashMap<(BareJid, Address), Instant>>,
+}
+
+impl Pace {
+    /// So many in an hour; 0 is no bound.
+    pub fn new(per_hour: u32) -> Self {
+        Self { per_hour, full_at: Mutex::default() }
+    }
+
+    /// Counts one message.
+    pub fn take(&self, user: &BareJid, from: &Address, now: Instant) -> Result<(), Over> {
+        if self.per_hour == 0 {
+            return Ok(());
+        }
+        let mut all = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (user.clone(), from.clone());
+        let next = fill(all.get(&key).copied(), self.per_hour, HOUR, 1, now, false)?;
+        if all.len() >= USERS {
+            all.retain(|_, at| *at > now);
+        }
+        // Who cannot be remembered even then is let through: the bound protects people from floods, not memory from people.
+        if let Some(next) = next
+            && all.len() < 2 * USERS
+        {
+            all.insert(key, next);
+        }
+        Ok(())
     }
 }
 
@@ -218,6 +253,19 @@ mod tests {
         let l = limiter((0, 0), (0, 0));
         assert_eq!(l.take(&jid("a@x"), 1_000_000, Instant::now()), Ok(()));
         assert_eq!(l.remembered(), 0);
+    }
+
+    #[test]
+    fn one_contact_may_not_flood_one_user() {
+        let (pace, now) = (Pace::new(2), Instant::now());
+        let (ann, ben) = (Address::Contact("ann".into()), Address::Contact("ben".into()));
+        for _ in 0..2 {
+            assert_eq!(pace.take(&jid("a@x"), &ann, now), Ok(()));
+        }
+        assert_eq!(pace.take(&jid("a@x"), &ann, now).expect_err("the third").passes_in.as_secs(), 1800);
+        assert_eq!(pace.take(&jid("a@x"), &ben, now), Ok(()), "another contact");
+        assert_eq!(pace.take(&jid("b@x"), &ann, now), Ok(()), "another user");
+        assert_eq!(pace.take(&jid("a@x"), &ann, now + HOUR / 2), Ok(()));
     }
 
     #[test]

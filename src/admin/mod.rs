@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod control;
+pub(crate) mod grants;
 pub mod import;
 pub mod outside;
 pub mod records;

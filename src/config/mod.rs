@@ -57,6 +57,8 @@ pub struct Config {
     pub log: Log,
     /// What seals secrets at rest.
     pub seal: Seal,
+    /// How contact lists reach rosters.
+    pub roster: RosterWay,
     /// Addresses that disco#info gives (XEP-0157): field name without `-addresses`, URIs.
     pub contact: Vec<(&'static str, Vec<String>)>,
     /// The bridges, in order of their names.
@@ -159,6 +161,36 @@ impl LogFormat {
     }
 }
 
+/// How the contact lists of networks reach users' rosters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RosterWay {
+    /// By privilege (XEP-0356) where the server grants it, else by XEP-0144, else by subscription requests.
+    #[default]
+    Auto,
+    /// By XEP-0144, else by subscription requests.
+    Exchange,
+    /// By subscription requests.
+    Subscribe,
+    /// Not at all.
+    Off,
+}
+
+impl RosterWay {
+    /// The words of the configuration.
+    pub const NAMES: [&'static str; 4] = ["auto", "exchange", "subscribe", "off"];
+
+    /// The way of this word.
+    pub fn by_name(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "exchange" => Some(Self::Exchange),
+            "subscribe" => Some(Self::Subscribe),
+            "off" => Some(Self::Off),
+            _ => None,
+        }
+    }
+}
+
 /// Logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -193,6 +225,8 @@ pub struct BridgeConfig {
     pub access: Policy,
     /// Quotas on this bridge.
     pub quotas: Quotas,
+    /// Its picture.
+    pub avatar: Option<PathBuf>,
     /// Its settings, with what the administrator says of them (`[defaults]`, `[networks.<name>]`, `[locks]`).
     pub scheme: Scheme,
     /// The bridge, built from its section; it runs only when somebody starts it.
@@ -231,6 +265,7 @@ impl BridgeConfig {
         let secret = |c: &Self| c.secret.expose_secret().to_owned();
         (&self.name, &self.kind, &self.domain, &self.server) == (&new.name, &new.kind, &new.domain, &new.server)
             && self.section == new.section
+            && self.avatar == new.avatar
             && secret(self) == secret(new)
     }
 }

@@ -15,7 +15,8 @@ use super::jid_domain;
 use super::places::Places;
 use super::sources::Tree;
 use super::{
-    BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Retention, Seal, Server, Tls, units,
+    BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Retention, RosterWay, Seal, Server, Tls,
+    units,
 };
 use crate::access::{Pattern, Policy, Quota, Quotas, Rule, Tier};
 use crate::http::Certificate;
@@ -43,6 +44,7 @@ pub(super) fn config(
     let mut table = open(&mut top, "server");
     let domains: Arc<[String]> = domain_list(&mut table, "domains").into();
     let server = server(&mut table, &folder, None);
+    let roster = table.choice("roster", &RosterWay::NAMES).and_then(RosterWay::by_name).unwrap_or_default();
     top.close(table);
     let database = in_table(&mut top, "database", |t| database(t, &data_dir));
     let http = in_table(&mut top, "http", |table| http(table, &folder));
@@ -87,6 +89,7 @@ pub(super) fn config(
         limits,
         log,
         seal,
+        roster,
         contact,
         bridges,
     })
@@ -155,7 +158,7 @@ fn bridge(
     let mut own = Map::new();
     let mut section = Map::new();
     for (key, value) in map {
-        let core = ["kind", "domain", "secret", "secret_file", "server", "access"].contains(&key.as_str());
+        let core = ["kind", "domain", "secret", "secret_file", "server", "access", "avatar"].contains(&key.as_str());
         if core { &mut own } else { &mut section }.insert(key, value);
     }
     let mut table = Table::new("", own);
@@ -171,6 +174,7 @@ fn bridge(
         common.server.cloned()
     };
     let (access, quotas) = in_table(&mut table, "access", |t| access(t, common.access, common.quotas));
+    let avatar = table.path("avatar", common.folder);
     let (mut rest, mut values) = (section.clone(), Map::new());
     for key in ["defaults", "locks", "networks"] {
         values.extend(rest.remove_entry(key));
@@ -189,6 +193,7 @@ fn bridge(
         server: server?,
         access,
         quotas,
+        avatar,
         bridge: bridge?,
         scheme: scheme?,
         section,

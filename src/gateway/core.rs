@@ -25,18 +25,19 @@ use super::live::{Aim, Live, Origin};
 use super::messages::lang;
 use super::ports::Ports;
 use super::presence::{Languages, Online};
+use super::privileges::Privileges;
 use super::rooms::Listings;
-use crate::access::{Limiter, Policy, Quotas, Tier};
+use crate::access::{Limiter, Pace, Policy, Quotas, Tier};
 use crate::admin::outside::Outside;
 use crate::archive::{Archive, Retention};
-use crate::config::Limits;
+use crate::config::{Limits, RosterWay};
 use crate::inbox::{Inbox, Rendered};
 use crate::outbox::Outbox;
 use crate::registry::Instance;
 use crate::registry::sessions::Sessions;
 use crate::rooms::occupancy::Occupancy;
 use crate::router;
-use crate::storage::people::Persons;
+use crate::storage::people::{Persons, Picture};
 use crate::storage::{Seal, Store, fresh_id};
 use crate::texts::Texts;
 use crate::xmpp::disco::{self, Info};
@@ -47,8 +48,13 @@ use crate::xmpp::{ns, xml::Xml};
 /// Presences that nobody waits for.
 pub(super) const PRESENCE: Lane = Lane(1);
 
+/// Own messages of live sessions that may be on their way at a time.
+const OWN: usize = 256;
+
 /// The gateway.
 pub(super) struct Core {
+    /// How contact lists reach rosters.
+    pub(super) roster_way: RosterWay,
     pub(super) limits: Limits,
     /// How long what was said in rooms is kept, and what messages are called.
     pub(super) retention: Retention,
@@ -101,6 +107,17 @@ pub(super) struct Served {
     shown: Mutex<HashMap<(BareJid, Address), Shown>>,
     /// What connections carry, where that is less than the profile says.
     abilities: Mutex<HashMap<SessionOf, Abilities>>,
+    /// What the servers let us do for their users.
+    pub(super) privileges: Privileges,
+    /// Who fills rosters has this, so that nothing is put there twice.
+    pub(super) roster_turn: tokio::sync::Mutex<()>,
+    /// Own messages of live sessions that are on their way, and whose turn it is.
+    pub(super) own_turns: Arc<tokio::sync::Semaphore>,
+    pub(super) own_order: tokio::sync::Mutex<()>,
+    /// The gateway's own picture.
+    pub(super) face: Option<Picture>,
+    /// How fast contacts may write.
+    pub(super) pace: Pace,
     gateway_caps: OnceLock<String>,
     contact_caps: OnceLock<String>,
     /// Rooms of an XMPP server that the gateway is in.
@@ -179,8 +196,10 @@ impl Served {
         access: Policy,
         limiter: Limiter,
         persons: Arc<Persons>,
+        face: Option<Picture>,
     ) -> Self {
         let guests = instance.bridge.guest_in().into_iter().map(Guest::new).collect();
+        let pace = Pace::new(instance.bridge.profile().inbound_per_hour);
         Self {
             instance,
             access: ArcSwap::from_pointee(access),
@@ -199,6 +218,12 @@ impl Served {
             down_since: Mutex::new(None),
             shown: Mutex::default(),
             abilities: Mutex::default(),
+            privileges: Privileges::default(),
+            roster_turn: tokio::sync::Mutex::default(),
+            own_turns: Arc::new(tokio::sync::Semaphore::new(OWN)),
+            own_order: tokio::sync::Mutex::default(),
+            face,
+            pace,
             gateway_caps: OnceLock::new(),
             contact_caps: OnceLock::new(),
             guests,
@@ -313,7 +338,8 @@ impl Served {
     }
 
     pub(super) fn info(&self, at: &Address, name: &str, contact: &[(&'static str, Vec<String>)]) -> Info {
-        disco::info(at, self.profile(), name, contact)
+        let directory = !self.instance.bridge.directory().is_empty();
+        disco::info(at, self.profile(), directory, name, contact)
     }
 
     /// The verification string of an address's capabilities, without its name: caps are shared by all contacts (XEP-0115 section 5.1 takes
@@ -478,7 +504,7 @@ impl Core {
         self.written(served, served.link().send_raw(Lane::GATEWAY, xml.as_bytes()));
     }
 
-    fn written(&self, served: &Served, result: Result<(), NotSent>) {
+    pub(super) fn written(&self, served: &Served, result: Result<(), NotSent>) {
         match result {
             Ok(()) => served.counters.sent(),
             Err(e) => served.counters.lost(&e, &served.instance.name),

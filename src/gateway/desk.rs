@@ -14,6 +14,7 @@ use crate::admin::control::{
 use crate::outbox::{Sender, Withdrawn};
 use crate::router::{self, Party};
 use crate::storage::fresh_id;
+use crate::storage::people::Audit;
 use crate::xmpp::link::LinkState;
 
 /// A running instance, as the command line sees it.
@@ -34,6 +35,24 @@ impl Desk {
             let known: Vec<String> = self.core.bridges().iter().map(|b| b.instance.name.to_string()).collect();
             format!("there is no bridge {name:?}: expected one of {}", known.join(", "))
         })
+    }
+}
+
+/// Who is at the command line: an administrator of this machine; which one is not known.
+const HERE: &str = "command line";
+
+impl Desk {
+    async fn audit(&self, bridge: &str, act: &str, about: Option<&str>) -> Result<(), String> {
+        let Some(served) = self.core.bridges().first().cloned() else { return Ok(()) };
+        let line = Audit {
+            at: 0,
+            actor: HERE.to_owned(),
+            bridge: bridge.to_owned(),
+            act: act.to_owned(),
+            about: about.map(str::to_owned),
+            detail: None,
+        };
+        served.dialogues().people().audit(line).await.map_err(|e| format!("done, but not in the audit log: {e}"))
     }
 }
 
@@ -65,7 +84,8 @@ impl Records for Desk {
         if !served.persons().registered(&user) {
             return Err(format!("{user} is not registered with {bridge}"));
         }
-        self.core.unregister(&served, &user).await
+        self.core.unregister(&served, &user).await?;
+        self.audit(bridge, "users remove", Some(user.as_str())).await
     }
 
     async fn queue(&self, bridge: Option<&str>) -> Result<Vec<QueueRow>, String> {
@@ -78,7 +98,7 @@ impl Records for Desk {
 
     async fn queue_retry(&self, id: &str) -> Result<(), String> {
         match self.core.outbox.retry_now(&DeliveryKey::from(id), None).await {
-            Ok(true) => Ok(()),
+            Ok(true) => self.audit("", "queue retry", Some(id)).await,
             Ok(false) => Err(format!("there is nothing with the id {id:?} in the queue")),
             Err(e) => Err(e.to_string()),
         }
@@ -86,7 +106,7 @@ impl Records for Desk {
 
     async fn queue_cancel(&self, id: &str) -> Result<(), String> {
         match self.core.outbox.cancel_by_key(&DeliveryKey::from(id), None, true).await {
-            Ok(Withdrawn::Queued) => Ok(()),
+            Ok(Withdrawn::Queued) => self.audit("", "queue cancel", Some(id)).await,
             Ok(Withdrawn::TooLate) => {
                 Err(format!("{id} is being sent or has been sent, and cannot be cancelled any more"))
             }
@@ -130,6 +150,7 @@ impl Control for Desk {
                     "ask again in a few seconds",
                 ),
             });
+            rows.extend(crate::admin::grants::findings(name, &served.instance.domain, &served.privileges.all()));
             rows.extend(served.instance.bridge.probe().await.into_iter().map(|f| FindingRow::of(name, f)));
             if served.profile().files {
                 rows.extend(self.core.check_upload(served).await);
@@ -145,12 +166,14 @@ impl Control for Desk {
         for (key, value) in values {
             filled.set(key, value);
         }
-        self.core.register_for(&served, &user, filled).await
+        self.core.register_for(&served, &user, filled).await?;
+        self.audit(bridge, "users add", Some(user.as_str())).await
     }
 
     async fn send(&self, request: SendRequest) -> Result<SendAnswer, String> {
         let served = self.bridge(&request.bridge)?;
         let user = user(&request.user)?;
+        self.audit(&request.bridge, "send as", Some(user.as_str())).await?;
         if served.access().tier(&user) < Tier::User {
             return Err(format!("the access rules do not let {user} send through {}", request.bridge));
         }
@@ -186,14 +209,17 @@ impl Control for Desk {
     }
 
     async fn level(&self, level: &str) -> Result<(), String> {
-        self.core.set_level(level)
+        self.core.set_level(level)?;
+        self.audit("", &format!("log-level {level}"), None).await
     }
 
     async fn reload(&self) -> Result<(), String> {
-        self.core.request_reload().map(drop)
+        self.core.request_reload()?;
+        self.audit("", "reload", None).await
     }
 
     async fn stop(&self) -> Result<(), String> {
+        self.audit("", "stop", None).await?;
         self.core.outside.stop.cancel();
         Ok(())
     }

@@ -29,12 +29,17 @@ pub(super) struct Dialogues {
     adhoc: Adhoc,
     chat: Chat,
     register: Register,
+    people: People,
 }
 
 impl Dialogues {
+    pub(super) fn people(&self) -> &People {
+        &self.people
+    }
+
     pub(super) fn new(people: People, texts: Texts, office: Arc<dyn Office>) -> Self {
-        let desk = Desk { people, texts, office };
-        Self { adhoc: Adhoc::new(desk.clone()), chat: Chat::new(desk.clone()), register: Register::new(desk) }
+        let desk = Desk { people: people.clone(), texts, office };
+        Self { people, adhoc: Adhoc::new(desk.clone()), chat: Chat::new(desk.clone()), register: Register::new(desk) }
     }
 }
 
@@ -96,6 +101,16 @@ impl Core {
             .then(|| served.dialogues().adhoc.disco_items(&reference(served), &heard.from, &heard.at, &jid, lang))
     }
 
+    /// A new key for secrets at rest; those of users are sealed again.
+    pub(super) async fn rotate_key(&self) -> Result<(String, u64), String> {
+        let id = self.seal.renew().map_err(|e| e.to_string())?;
+        let mut count = 0;
+        for served in self.bridges().iter() {
+            count += served.persons().reseal().await.map_err(|e| e.to_string())?;
+        }
+        Ok((id, count))
+    }
+
     /// Registers a user with these values, as if they had sent the form themselves.
     pub(super) async fn register_for(
         self: &Arc<Self>,
@@ -142,8 +157,11 @@ impl Core {
             match effect {
                 Effect::Registered(user) => self.registered(served, &user),
                 Effect::Unregistered(user, addresses) => self.unregistered(served, &user, addresses),
-                Effect::ContactAdded(user, at, name) => self.offer_contact(served, &user, &at, name.as_deref()),
-                Effect::ContactRemoved(user, at) => self.part(served, &user, &at),
+                Effect::ContactAdded(user, at, name) => self.added(served, user, at, name),
+                Effect::ContactRemoved(user, at) => {
+                    let (core, served) = (self.clone(), served.clone());
+                    self.tasks.spawn(async move { core.out_of_roster(&served, &user, &[at]).await });
+                }
                 Effect::Blocked(user, at, true) => {
                     if let Some(from) = served.jid(&at) {
                         self.send(served, &simple(&from, user.as_str(), "unavailable", None));
@@ -184,22 +202,11 @@ impl Core {
         }
     }
 
-    fn part(&self, served: &Arc<Served>, user: &BareJid, at: &Address) {
+    pub(super) fn part(&self, served: &Arc<Served>, user: &BareJid, at: &Address) {
         let Some(from) = served.jid(at) else { return };
         for kind in ["unsubscribe", "unsubscribed", "unavailable"] {
             self.send(served, &simple(&from, user.as_str(), kind, None));
         }
-    }
-
-    /// A contact added by command: by subscription request, which every client and server understands.
-    fn offer_contact(&self, served: &Arc<Served>, user: &BareJid, at: &Address, name: Option<&str>) {
-        let Some(from) = served.jid(at) else { return };
-        let mut xml = Xml::stanza("presence");
-        xml.attr("from", &from).attr("to", user.as_str()).attr("type", "subscribe");
-        if let Some(name) = name {
-            xml.leaf("nick", ns::NICK, name);
-        }
-        self.send_text(served, &xml.finish());
     }
 }
 
@@ -244,6 +251,10 @@ const ROWS: u32 = 100;
 impl Office for Clerk {
     fn is_admin(&self, user: &BareJid) -> bool {
         self.served.upgrade().is_some_and(|served| served.access().tier(user) == Tier::Admin)
+    }
+
+    fn blocks(&self, user: &BareJid, at: &Address) -> bool {
+        self.served.upgrade().is_some_and(|served| served.privileges.blocked(user, at))
     }
 
     async fn waiting(&self, bridge: &str, user: Option<&BareJid>) -> Result<Vec<Waiting>, StoreError> {
@@ -335,6 +346,18 @@ impl Office for Clerk {
 
     fn set_log_level(&self, filter: &str) -> Result<(), String> {
         self.core.upgrade().ok_or("the gateway stops")?.set_level(filter)
+    }
+
+    async fn rotate_key(&self) -> Result<(String, u64), String> {
+        let (core, _) = self.here().map_err(|e| e.to_string())?;
+        core.rotate_key().await
+    }
+
+    async fn hand_out(&self, user: &BareJid, name: &str, body: Vec<u8>) -> Option<String> {
+        let (core, served) = self.here().ok()?;
+        let media = isthmus_bridge::Media::new(Some(name.to_owned()), "application/json", Some(body.len() as u64));
+        let id = core.keep(body.into(), media.clone()).await.ok()?;
+        core.publish(&served, user, &id, &media).await.ok()?
     }
 
     fn version(&self) -> String {

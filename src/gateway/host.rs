@@ -9,7 +9,8 @@ use bytes::Bytes;
 use isthmus_bridge::room::RoomView;
 use isthmus_bridge::{
     Abilities, Address, BareJid, BlobId, Change, ContactId, DeliveryError, Event, Failure, Fetch, Full, Gateway,
-    Inbound, Known, Late, LinkState, Media, MessageRef, Refused, Resolved, RoomId, SessionOf, StoreError, Taken, Text,
+    Inbound, Known, Late, LinkState, Media, MessageRef, Origin, Refused, Resolved, RoomId, SessionOf, StoreError, Taken,
+    Text,
 };
 use tracing::{debug, info};
 use url::Url;
@@ -55,7 +56,10 @@ impl BridgeHost {
     /// Presence and answers to subscriptions change what the core keeps; the rest is only said.
     fn note_presence(&self, core: &Arc<Core>, event: &Inbound) -> bool {
         match &event.event {
-            Event::Presence { available, away, status, .. } => {
+            Event::Presence { available, away, status, nick } => {
+                if let Some(nick) = nick.as_deref().filter(|n| !n.trim().is_empty()) {
+                    self.nicknamed(core, event, nick);
+                }
                 let shown = Shown { available: *available, away: *away, status: status.clone() };
                 let sees =
                     self.served.persons().contact(&event.to, &event.from).is_some_and(|c| c.sees == Subscription::Yes);
@@ -83,6 +87,81 @@ impl BridgeHost {
     }
 }
 
+impl BridgeHost {
+    /// The name that a contact gives itself, where the user has given it none.
+    fn nicknamed(&self, core: &Arc<Core>, event: &Inbound, nick: &str) {
+        if self.served.persons().contact(&event.to, &event.from).is_none_or(|c| c.name.is_some()) {
+            return;
+        }
+        let (served, user, at, nick) = (self.served.clone(), event.to.clone(), event.from.clone(), nick.to_owned());
+        core.tasks.spawn(async move {
+            if let Err(e) = served.persons().nicknamed(&user, &at, &nick).await {
+                tracing::warn!(bridge = %served.instance.name, error = %e, "a contact's name could not be stored");
+            }
+        });
+    }
+
+    /// What a live session tells of persons and of its user: done behind its back. Gives the event back where it is something else.
+    fn about_people(&self, core: &Arc<Core>, event: Inbound) -> Result<Option<Inbound>, Full> {
+        match &event.event {
+            Event::Sent(message) => {
+                self.served.persons().talked(&event.to, &event.from, true, &message.body);
+                core.tell_own(&self.served, event).map(|()| None)
+            }
+            Event::ContactList(list) => {
+                let (core, served, user, list) = (core.clone(), self.served.clone(), event.to.clone(), list.clone());
+                core.tasks.clone().spawn(async move {
+                    if let Err(e) = core.take_list(&served, &user, list).await {
+                        tracing::warn!(bridge = %served.instance.name, error = %e, "a contact list could not be stored");
+                    }
+                });
+                Ok(None)
+            }
+            Event::Photo(blob) => {
+                core.pictured(&self.served, event.to.clone(), event.from.clone(), blob.clone());
+                Ok(None)
+            }
+            Event::Message(_) if event.origin == Origin::Live && matches!(event.from, Address::Contact(_)) => {
+                match self.served.pace.take(&event.to, &event.from, std::time::Instant::now()) {
+                    Ok(()) => {
+                        if let Event::Message(message) = &event.event {
+                            self.served.persons().talked(&event.to, &event.from, false, &message.body);
+                        }
+                        Ok(Some(event))
+                    }
+                    Err(over) => {
+                        tracing::warn!(bridge = %self.served.instance.name, user = %event.to, limit = over.limit, "a contact writes too fast; a message was dropped");
+                        Ok(None)
+                    }
+                }
+            }
+            _ => Ok(Some(event)),
+        }
+    }
+
+    /// What is committed without the inbox, or refused before it.
+    async fn at_once(&self, core: &Arc<Core>, event: &Inbound) -> Option<Result<(), Refused>> {
+        match &event.event {
+            Event::ContactList(list) => {
+                Some(core.take_list(&self.served, &event.to, list.clone()).await.map_err(later))
+            }
+            Event::Photo(blob) => {
+                core.pictured(&self.served, event.to.clone(), event.from.clone(), blob.clone());
+                Some(Ok(()))
+            }
+            Event::Message(_) if event.origin == Origin::Live => {
+                let over = self.served.pace.take(&event.to, &event.from, std::time::Instant::now()).err()?;
+                let seconds = over.passes_in.as_secs() + 1;
+                Some(Err(Refused::Later(format!(
+                    "more than {} messages of one contact in an hour; again in {seconds} s",
+                    over.limit
+                ))))
+            }
+            _ => None,
+        }
+    }
+}
+
 #[async_trait]
 impl Gateway for BridgeHost {
     fn name(&self) -> &str {
@@ -102,6 +181,10 @@ impl Gateway for BridgeHost {
         if self.note_presence(&core, &event) {
             return Ok(());
         }
+        let event = match self.about_people(&core, event)? {
+            Some(event) => event,
+            None => return Ok(()),
+        };
         let of = SessionOf::new(event.to.clone(), self.served.network(&event.from));
         if is_aside(&event.event) {
             self.served.asides.push(&core, &self.served, of, event);
@@ -190,7 +273,18 @@ impl Gateway for BridgeHost {
         let Some(core) = self.core.upgrade() else {
             return batch.iter().map(|_| Err(Refused::Later("the gateway stops".to_owned()))).collect();
         };
-        core.inbox.accept(self.name_str(), batch).await
+        let mut results: Vec<Option<Result<(), Refused>>> = Vec::with_capacity(batch.len());
+        let mut rest = Vec::with_capacity(batch.len());
+        for event in batch {
+            let done = self.at_once(&core, &event).await;
+            if done.is_none() {
+                rest.push(event);
+            }
+            results.push(done);
+        }
+        let mut others = core.inbox.accept(self.name_str(), rest).await.into_iter();
+        let gone = || Err(Refused::Later("the store gave no answer".to_owned()));
+        results.into_iter().map(|done| done.or_else(|| others.next()).unwrap_or_else(gone)).collect()
     }
 
     async fn outcome(&self, of: MessageRef, leg: Option<ContactId>, what: Late) -> Result<(), Refused> {
@@ -286,7 +380,7 @@ impl Gateway for BridgeHost {
     }
 
     fn blocked(&self, user: &BareJid, who: &Address) -> bool {
-        self.served.persons().blocked(user, who)
+        self.served.persons().blocked(user, who) || self.served.privileges.blocked(user, who)
     }
 
     async fn block(&self, user: &BareJid, who: &Address, on: bool) -> Result<(), StoreError> {

@@ -49,6 +49,23 @@ impl Core {
             });
             return;
         }
+        if payload.is("query", ns::SEARCH)
+            && heard.at == Address::Gateway
+            && !served.instance.bridge.directory().is_empty()
+        {
+            let (core, served) = (self.clone(), served.clone());
+            self.tasks.spawn(async move {
+                let answer = match heard.stanza.child("query", ns::SEARCH) {
+                    Some(payload) => {
+                        let get = heard.stanza.type_() == Some("get");
+                        core.search(&served, &heard, &payload, get).await
+                    }
+                    None => Err(StanzaError::bad_request()),
+                };
+                core.answer(&served, &heard, answer);
+            });
+            return;
+        }
         if served.profile().rooms && self.rooms(served).answers(&heard, &payload) {
             let (core, served) = (self.clone(), served.clone());
             self.tasks.spawn(async move {
@@ -89,15 +106,20 @@ impl Core {
                     if matches!(heard.at, Address::Contact(_)) { 0 } else { self.started.elapsed().as_secs() };
                 with(move |xml| reply::last(xml, seconds))
             }
-            ("vCard", ns::VCARD) if get => {
-                let (name, address) = (self.name_of(served, heard), served.spoken(&heard.at));
-                let about = served.profile().title.clone();
-                with(move |xml| reply::vcard(xml, &name, address.as_deref(), Some(&about)))
-            }
+            ("vCard", ns::VCARD) if get => self.vcard(served, heard).await,
+            ("vcard", ns::VCARD4) if get => self.vcard4(served, heard).await,
+            ("pubsub", ns::PUBSUB) if get => self.pubsub(served, heard, payload).await,
             ("query", ns::GATEWAY) if heard.at == Address::Gateway => self.prompt(served, heard, payload, get),
             (
-                "ping" | "query" | "time" | "vCard",
-                ns::PING | ns::DISCO_INFO | ns::DISCO_ITEMS | ns::VERSION | ns::TIME | ns::VCARD,
+                "ping" | "query" | "time" | "vCard" | "vcard" | "pubsub",
+                ns::PING
+                | ns::DISCO_INFO
+                | ns::DISCO_ITEMS
+                | ns::VERSION
+                | ns::TIME
+                | ns::VCARD
+                | ns::VCARD4
+                | ns::PUBSUB,
             ) => Err(StanzaError::not_allowed()),
             _ => Err(StanzaError::service_unavailable()),
         }
@@ -115,16 +137,27 @@ impl Core {
                 });
             }
         }
-        let info = served.info(&heard.at, &self.name_of(served, heard), &self.contact);
+        // Under the node of the capabilities stands what was hashed, which is the same for all contacts (XEP-0115 section 5.1).
+        let info = match &node {
+            Some(_) => served.info(&heard.at, &served.profile().title, &[]),
+            None => served.info(&heard.at, &self.name_of(served, heard), &self.contact),
+        };
         with(move |xml| disco::write_info(xml, node.as_deref(), &info))
     }
 
     async fn items(&self, served: &Arc<Served>, heard: &Heard, payload: &Child<'_>) -> Answer {
         let node = payload.attr("node").map(std::borrow::Cow::into_owned);
         match node.as_deref() {
-            None => with(|xml| {
-                xml.empty("query", ns::DISCO_ITEMS);
-            }),
+            None => {
+                let nodes = self.nodes(served, heard).await;
+                with(move |xml| {
+                    xml.open("query", ns::DISCO_ITEMS);
+                    for (jid, node) in &nodes {
+                        xml.open("item", "").attr("jid", jid).attr("node", node).close();
+                    }
+                    xml.close();
+                })
+            }
             Some(node) => {
                 let element = self
                     .commands_items(served, heard, node, &lang(&heard.stanza))
@@ -167,7 +200,7 @@ impl Core {
     }
 
     /// What an address is called.
-    fn name_of(&self, served: &Served, heard: &Heard) -> String {
+    pub(super) fn name_of(&self, served: &Served, heard: &Heard) -> String {
         let name = served.persons().contact(&heard.from.bare(), &heard.at).and_then(|c| c.name);
         name.or_else(|| served.spoken(&heard.at)).unwrap_or_else(|| served.profile().title.clone())
     }

@@ -70,6 +70,9 @@ impl Core {
         if !quiet {
             served.live().expect(key.clone(), origin, deadline);
         }
+        if let Intent::Send(message) = &event.intent {
+            served.persons().talked(&event.user, &heard.at, true, &message.body);
+        }
         let ticket = Ticket::new(key.clone(), 0, served.live().clone());
         if let Err(back) = served.sessions().push(&of, Work::Deliver(Box::new(Delivery::new(event, ticket)))) {
             // Forgotten first: dropping the work answers its ticket, and the sender shall get one error, this one.
@@ -153,11 +156,16 @@ impl Core {
         event.lang = lang(&heard.stanza);
         event.at = self.now_millis();
         let user = event.user.clone();
+        let words = match &event.intent {
+            Intent::Send(message) => message.body.clone(),
+            _ => String::new(),
+        };
         if let Err(e) = self.outbox.accept(sender, event).await {
             warn!(bridge = %name, error = %e, "a message was not accepted");
             self.answer_error(served, &heard.stanza, &StanzaError::from(&e));
             return;
         }
+        served.persons().talked(&user, &heard.at, true, &words);
         served.met(&user, &heard.at).await;
     }
 
@@ -189,7 +197,14 @@ impl Core {
 
     /// A message to the gateway's own address: a dialogue (help, register, …). Nothing else is read there.
     pub(super) async fn gateway_message(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) {
+        if heard.stanza.type_() != Some("error") && self.advertised(served, heard) {
+            return;
+        }
         if heard.stanza.type_() == Some("error") {
+            let condition = outbound::error_of(&heard.stanza).condition;
+            if heard.from.local().is_none() && matches!(&*condition, "forbidden" | "not-allowed") {
+                served.privileges.revoke(heard.from.domain());
+            }
             if let Some(id) = heard.stanza.id() {
                 let error = outbound::message(&heard.stanza, served.profile());
                 if let outbound::Heard::Returned(returned) = error {

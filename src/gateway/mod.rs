@@ -9,6 +9,8 @@
 //! | `live` | answers of live bridges |
 //! | `ports` | what the durable queues ask of the gateway |
 //! | `rooms` | the MUC service |
+//! | `privileges`, `rosters`, `own` | what servers grant (XEP-0356), contact lists in rosters, what users said elsewhere |
+//! | `faces` | pictures, vCards, nicks |
 //! | `host` | what a bridge asks of the gateway |
 //! | `answers` | our own questions |
 //! | `dialogue` | commands and registration |
@@ -22,18 +24,23 @@ mod asides;
 mod core;
 mod desk;
 mod dialogue;
+mod faces;
 mod files;
 mod guest;
 mod host;
 mod iq;
 mod live;
 mod messages;
+mod own;
 mod ports;
 mod presence;
+mod privileges;
 mod receive;
 mod references;
 mod rooms;
+mod rosters;
 mod running;
+mod search;
 mod web;
 
 use std::sync::{Arc, Mutex};
@@ -86,6 +93,7 @@ pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
         contact: config.contact.clone(),
         limits: config.limits.clone(),
         retention: config.archive,
+        roster_way: config.roster,
         public_url: config.http.public_url.clone(),
         texts: ArcSwap::from_pointee(texts(&config)),
         bridges: ArcSwap::default(),
@@ -212,12 +220,16 @@ async fn housekeeping(core: Arc<Core>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut swept, mut counted) = (tokio::time::Instant::now(), tokio::time::Instant::now());
+    let mut blocks = tokio::time::Instant::now();
     loop {
         tokio::select! {
             now = second.tick() => {
                 for served in core.bridges().iter() {
                     served.live().expire(now);
                     core.rooms(served).tick();
+                    if let Err(e) = served.persons().flush_talks().await {
+                        warn!(bridge = %served.instance.name, error = %e, "what was said is not on disk yet; trying again");
+                    }
                 }
                 if counted.elapsed() >= COUNT {
                     counted = now;
@@ -228,6 +240,13 @@ async fn housekeeping(core: Arc<Core>) {
                         core.rooms(served).end_records();
                     }
                     core.count_waiting().await;
+                }
+                if blocks.elapsed() >= privileges::BLOCKS {
+                    blocks = now;
+                    for served in core.bridges().iter() {
+                        let (core, served) = (core.clone(), served.clone());
+                        core.tasks.clone().spawn(async move { core.read_all_blocks(&served).await });
+                    }
                 }
                 if swept.elapsed() >= SWEEP {
                     swept = now;

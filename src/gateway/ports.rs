@@ -106,7 +106,7 @@ impl Core {
         let Some(event) = self.for_guest(served, row, event)? else { return Ok(Vec::new()) };
         let event = &event;
         let mut files = Vec::new();
-        if let Event::Message(message) = &event.event {
+        if let Event::Message(message) | Event::Sent(message) = &event.event {
             for file in &message.files {
                 let url = match &file.source {
                     FileSource::Url(url) => Some(url.to_string()),
@@ -116,8 +116,18 @@ impl Core {
                 files.push(SharedFile { url, media: file.media.clone() });
             }
         }
-        if matches!(event.event, Event::Message(_)) {
+        if matches!(event.event, Event::Message(_) | Event::Sent(_)) {
             served.met(&event.to, &event.from).await;
+            let own = matches!(event.event, Event::Sent(_));
+            if let Event::Message(message) | Event::Sent(message) = &event.event {
+                served.persons().talked(&event.to, &event.from, own, &message.body);
+            }
+        }
+        if let Event::Sent(message) = &event.event {
+            let limit = self.limits.max_stanza;
+            let mut stanzas = self.own_message(served, row, event, message, &files).await?;
+            stanzas.retain(|stanza| sendable(stanza, limit));
+            return Ok(stanzas);
         }
         let referenced = self.referenced(served, event).await;
         let whole = self.whole_set(served, event, referenced.as_ref()).await?;

@@ -1,7 +1,7 @@
 //! Subscriptions and presence of the gateway and its contacts (RFC 6121 sections 3 and 4, XEP-0100 section 4).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use isthmus_bridge::{
@@ -19,25 +19,78 @@ use crate::storage::fresh_id;
 use crate::storage::people::Subscription;
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::xml::Xml;
-use crate::xmpp::{disco, ns};
+use crate::xmpp::{disco, ns, pep};
 
-/// Full JIDs known to be available, over all bridges. A resource that vanished without a word stays until its server says so; that only makes
-/// a late failure an error stanza instead of a message.
+/// Full JIDs known to be available, over all bridges, with what is known of them. A resource that vanished without a word stays until its server
+/// says so; that only makes a late failure an error stanza instead of a message.
 #[derive(Debug, Default)]
-pub(super) struct Online(Mutex<HashSet<String>>);
+pub(super) struct Online(Mutex<HashMap<BareJid, HashMap<String, Device>>>);
+
+/// A resource that is available.
+#[derive(Debug, Default)]
+struct Device {
+    /// Its capabilities, as its presence names them (XEP-0115).
+    caps: Option<String>,
+    /// Its features, once it was asked.
+    features: Option<Arc<HashSet<String>>>,
+    /// What it has been told once.
+    told: HashSet<String>,
+}
+
+/// Things that one device is told once, at most.
+const TOLD: usize = 1_000;
 
 impl Online {
-    pub(super) fn set(&self, full: &str, available: bool) {
-        let mut online = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if available {
-            online.insert(full.to_owned());
-        } else {
-            online.remove(full);
+    fn lock(&self) -> MutexGuard<'_, HashMap<BareJid, HashMap<String, Device>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A presence; `caps` is the verification string in it.
+    pub(super) fn set(&self, from: &Party, available: bool, caps: Option<&str>) {
+        let (user, full) = (from.bare(), from.full());
+        let mut online = self.lock();
+        if !available {
+            if let Some(devices) = online.get_mut(&user) {
+                devices.remove(full);
+                if devices.is_empty() {
+                    online.remove(&user);
+                }
+            }
+            return;
+        }
+        let device = online.entry(user).or_default().entry(full.to_owned()).or_default();
+        if caps.is_some() && device.caps.as_deref() != caps {
+            (device.caps, device.features) = (caps.map(str::to_owned), None);
         }
     }
 
     pub(super) fn is(&self, full: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(full)
+        self.device(full, |_| ()).is_some()
+    }
+
+    /// The user's resources, in order.
+    pub(super) fn of(&self, user: &BareJid) -> Vec<String> {
+        let mut all: Vec<String> = self.lock().get(user).map(|d| d.keys().cloned().collect()).unwrap_or_default();
+        all.sort();
+        all
+    }
+
+    pub(super) fn features(&self, full: &str) -> Option<Arc<HashSet<String>>> {
+        self.device(full, |device| device.features.clone()).flatten()
+    }
+
+    pub(super) fn knows(&self, full: &str, features: Arc<HashSet<String>>) {
+        self.device(full, |device| device.features = Some(features));
+    }
+
+    /// Whether the resource has not been told this before; from now on it has.
+    pub(super) fn first_of(&self, full: &str, what: &str) -> bool {
+        self.device(full, |device| device.told.len() < TOLD && device.told.insert(what.to_owned())).unwrap_or(false)
+    }
+
+    fn device<T>(&self, full: &str, with: impl FnOnce(&mut Device) -> T) -> Option<T> {
+        let user = BareJid::new(full.split('/').next().unwrap_or(full));
+        self.lock().get_mut(&user)?.get_mut(full).map(with)
     }
 }
 
@@ -70,8 +123,12 @@ impl Core {
     pub(super) async fn presence(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) {
         let kind = heard.stanza.type_();
         match kind {
-            None if heard.from.is_full() => self.online.set(heard.from.full(), true),
-            Some("unavailable" | "error") => self.online.set(heard.from.full(), false),
+            None if heard.from.is_full() => {
+                let caps = heard.stanza.child("c", ns::CAPS).and_then(|c| c.attr("ver"));
+                self.online.set(&heard.from, true, caps.as_deref());
+                self.greet(served, heard);
+            }
+            Some("unavailable" | "error") => self.online.set(&heard.from, false, None),
             _ => {}
         }
         if self.guest_presence(served, heard) || served.profile().rooms && self.rooms(served).presence(heard) {
@@ -209,6 +266,9 @@ impl Core {
         }
         if available {
             disco::write_caps(&mut xml, served.caps(at));
+            if matches!(at, Address::Contact(_) | Address::Gateway) {
+                pep::update(&mut xml, self.photo_of(served, user.as_ref(), at).as_deref());
+            }
         }
         self.send(served, &Rendered { from, to: to.to_owned(), id: String::new(), xml: xml.finish().into_bytes() });
     }
@@ -236,6 +296,8 @@ impl Core {
             // A burst of presences gives way to what users are waiting for.
             served.link().room(super::core::PRESENCE).await;
         }
+        // What the server grants is known by now, or waited for.
+        self.fill_rosters(served, None).await;
     }
 
     /// The orderly stop: whoever saw us online sees us leave.

@@ -80,6 +80,9 @@ impl Receive for Receiver {
             self.core.languages.heard(&sender, lang);
         }
         let heard = Heard { stanza, from, to, at, _permit: permit };
+        if self.core.comes_back(&self.served, &heard) {
+            return;
+        }
         {
             let mut queues = self.queues.lock();
             if let Some(waiting) = queues.get_mut(&sender) {
@@ -111,12 +114,14 @@ impl Receive for Receiver {
             LinkState::Attached { epoch } => {
                 info!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, epoch, "attached to the XMPP server");
                 let (core, served) = (self.core.clone(), self.served.clone());
+                served.privileges.attached();
                 // A resource that entered since then, this attach's first stanza perhaps, is there.
                 let down = self.served.down_since().take();
                 self.core.tasks.spawn(async move { core.on_attached(&served, down).await });
             }
             LinkState::Down { reason, retry_at: Some(_) } => {
                 self.served.down_since().get_or_insert_with(|| self.core.instant());
+                self.served.privileges.detached();
                 warn!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, %reason, "not attached; trying again");
             }
             _ => {}

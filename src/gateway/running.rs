@@ -52,8 +52,10 @@ impl Running {
         let instance =
             Instance { name: name.clone(), domain: config.domain.as_str().into(), bridge: config.bridge.clone() };
         let limiter = Limiter::new(config.quotas);
-        let served =
-            Arc::new(Served::new(core, instance.clone(), config.kind.clone(), config.access.clone(), limiter, persons));
+        let face = config.avatar.as_ref().and_then(|path| face(&name, path));
+        let kind = config.kind.clone();
+        let served = Served::new(core, instance.clone(), kind, config.access.clone(), limiter, persons, face);
+        let served = Arc::new(served);
         let (stop, stop_link, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let receiver = Receiver { core: core.clone(), served: served.clone(), queues: Arc::<Queues>::default() };
         let link_config = config.link(&core.limits).map_err(GatewayEnd::Failed)?;
@@ -121,12 +123,34 @@ impl Running {
         if let Err(e) = self.served.archive().end().await {
             warn!(bridge = %self.name(), error = %e, "the last of what was said in rooms was not kept");
         }
+        if let Err(e) = self.served.persons().flush_talks().await {
+            warn!(bridge = %self.name(), error = %e, "the last of what was said was not kept");
+        }
         core.say_goodbye(&self.served);
         self.stop_link.cancel();
         if let Some(attached) = self.attached.into_inner()
             && tokio::time::timeout(patience, attached).await.is_err()
         {
             warn!(bridge = %self.served.instance.name, "the link did not close its stream in time");
+        }
+    }
+}
+
+/// The gateway's own picture; without it the gateway goes on.
+fn face(name: &str, path: &std::path::Path) -> Option<crate::storage::people::Picture> {
+    match std::fs::read(path) {
+        Ok(body) => {
+            let kind = match body.as_slice() {
+                [0xff, 0xd8, ..] => "image/jpeg",
+                [b'G', b'I', b'F', ..] => "image/gif",
+                [b'R', b'I', b'F', b'F', ..] => "image/webp",
+                _ => "image/png",
+            };
+            Some(super::faces::picture(kind, body))
+        }
+        Err(e) => {
+            warn!(bridge = name, path = %path.display(), error = %e, "the gateway's picture cannot be read");
+            None
         }
     }
 }

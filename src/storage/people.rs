@@ -6,9 +6,13 @@
 
 mod contacts;
 mod everybody;
+mod faces;
 mod identities;
 mod mirror;
+mod own;
+mod reseal;
 mod state;
+mod talks;
 #[cfg(test)]
 mod tests;
 
@@ -23,9 +27,13 @@ use super::{Seal, Store};
 use crate::args;
 use crate::settings::{self, Scheme};
 use mirror::{Mirror, Value};
+use own::Own;
 
 pub use contacts::{Contact, Subscription};
+pub use faces::Picture;
 pub use state::{Audit, Export};
+pub use talks::Talk;
+use talks::Talks;
 
 /// A bridge, as [`People::open`] needs it.
 pub struct Served {
@@ -53,8 +61,17 @@ impl People {
         let mut bridges = HashMap::new();
         for Served { name, bridge, scheme } in served {
             let mirror = Mirror::load(&store, &name).await?;
-            let persons =
-                Persons { store: store.clone(), seal: seal.clone(), name: name.clone(), bridge, scheme, mirror };
+            let own = Own::load(&store, &name).await?;
+            let persons = Persons {
+                store: store.clone(),
+                seal: seal.clone(),
+                name: name.clone(),
+                bridge,
+                scheme,
+                mirror,
+                own,
+                talks: Talks::default(),
+            };
             bridges.insert(name, Arc::new(persons));
         }
         Ok(Self { store, bridges: Arc::new(bridges) })
@@ -74,6 +91,8 @@ pub struct Persons {
     bridge: Arc<dyn Bridge>,
     scheme: Scheme,
     mirror: Mirror,
+    own: Own,
+    talks: Talks,
 }
 
 impl Persons {
@@ -130,6 +149,7 @@ impl Persons {
     /// The store failed; nothing changed.
     pub async fn forget(&self, user: &BareJid) -> Result<Vec<Address>, StoreError> {
         let contacts = self.subscriptions(user).into_iter().map(|(address, _)| address).collect();
+        self.hush(user);
         self.bury_all(user).await?;
         self.mirror.refresh(&self.store, &self.name, user).await?;
         Ok(contacts)

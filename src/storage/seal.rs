@@ -1,8 +1,9 @@
 //! Secrets at rest: sealed with ChaCha20-Poly1305 (RFC 8439) under a key from a file or the environment.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use arc_swap::ArcSwap;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce};
 use hmac::{Hmac, Mac};
@@ -45,8 +46,13 @@ impl From<SealError> for isthmus_bridge::StoreError {
 pub struct Seal {
     mac: [u8; 32],
     /// Newest first; the newest seals.
-    keys: Vec<([u8; 4], [u8; 32])>,
+    keys: ArcSwap<Keys>,
+    /// The key file, where there is one.
+    file: Option<PathBuf>,
 }
+
+/// Keys by their ids.
+type Keys = Vec<([u8; 4], [u8; 32])>;
 
 impl std::fmt::Debug for Seal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,6 +78,12 @@ impl Seal {
     /// # Errors
     /// The file cannot be read or made, or is not a key file.
     pub fn open(path: &Path) -> Result<Self, SealError> {
+        let mut seal = Self::read_or_make(path)?;
+        seal.file = Some(path.to_owned());
+        Ok(seal)
+    }
+
+    fn read_or_make(path: &Path) -> Result<Self, SealError> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -108,7 +120,7 @@ impl Seal {
             }
         }
         match mac {
-            Some(mac) if !keys.is_empty() => Ok(Self { mac, keys }),
+            Some(mac) if !keys.is_empty() => Ok(Self { mac, keys: ArcSwap::from_pointee(keys), file: None }),
             _ => Err(SealError::Malformed),
         }
     }
@@ -122,7 +134,7 @@ impl Seal {
         let text = std::fs::read_to_string(path).map_err(|error| file(path, &error))?;
         let old = Self::parse(&text)?;
         let mut text = format!("mac {}\nkey {}\n", hex::encode(old.mac), hex::encode(random()?));
-        for (_, key) in &old.keys {
+        for (_, key) in old.keys.load().iter() {
             text.push_str(&format!("key {}\n", hex::encode(key)));
         }
         let beside = path.with_extension("new");
@@ -132,12 +144,28 @@ impl Seal {
         Self::parse(&text)
     }
 
+    /// A new key, from now on, in the file and here ([`rotate`](Self::rotate)); gives its id.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate); and where the key came from the environment, which only the operator can change.
+    pub fn renew(&self) -> Result<String, SealError> {
+        let Some(path) = &self.file else {
+            return Err(SealError::File(
+                "stands in the environment: give another one there, and this one in front of it".to_owned(),
+            ));
+        };
+        let new = Self::rotate(path)?;
+        self.keys.store(new.keys.load_full());
+        Ok(self.key_ids().first().cloned().unwrap_or_default())
+    }
+
     /// Encrypts; the result opens only for the same `purpose` (a bridge's name and what it is, say).
     ///
     /// # Errors
     /// The system gives no random numbers.
     pub fn seal(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (id, key) = self.keys.first().ok_or(SealError::UnknownKey)?;
+        let keys = self.keys.load();
+        let (id, key) = keys.first().ok_or(SealError::UnknownKey)?;
         let mut nonce = [0; 12];
         getrandom::fill(&mut nonce).map_err(|error| SealError::File(error.to_string()))?;
         let mut sealed = Vec::with_capacity(HEAD + plain.len() + 16);
@@ -160,7 +188,8 @@ impl Seal {
         if head[0] != VERSION {
             return Err(SealError::Damaged);
         }
-        let (_, key) = self.keys.iter().find(|(id, _)| head[1..5] == *id).ok_or(SealError::UnknownKey)?;
+        let keys = self.keys.load();
+        let (_, key) = keys.iter().find(|(id, _)| head[1..5] == *id).ok_or(SealError::UnknownKey)?;
         let payload = Payload { msg: text, aad: purpose.as_bytes() };
         let cipher = ChaCha20Poly1305::new(Key::from_slice(key));
         cipher.decrypt(Nonce::from_slice(&head[5..]), payload).map_err(|_| SealError::Damaged)
@@ -168,7 +197,7 @@ impl Seal {
 
     /// Whether it was sealed under a key that is not the newest.
     pub fn needs_reseal(&self, sealed: &[u8]) -> bool {
-        self.keys.first().is_none_or(|(id, _)| sealed.get(1..5) != Some(id.as_slice()))
+        self.keys.load().first().is_none_or(|(id, _)| sealed.get(1..5) != Some(id.as_slice()))
     }
 
     /// HMAC-SHA-256 under a key of the gateway's own that never changes; different purposes never collide.
@@ -178,7 +207,7 @@ impl Seal {
 
     /// The ids of the keys, newest first; they say nothing about the keys.
     pub fn key_ids(&self) -> Vec<String> {
-        self.keys.iter().map(|(id, _)| hex::encode(id)).collect()
+        self.keys.load().iter().map(|(id, _)| hex::encode(id)).collect()
     }
 }
 

@@ -22,14 +22,20 @@ pub struct Info {
 pub type Field = (&'static str, Vec<String>);
 
 /// What an address of a bridge is and serves. `name` is its name for people.
-pub fn info(address: &Address, profile: &Profile, name: &str, contact: &[Field]) -> Info {
+/// `directory`: whether the bridge's network can be searched for people.
+pub fn info(address: &Address, profile: &Profile, directory: bool, name: &str, contact: &[Field]) -> Info {
     let mut info = Info::default();
     let mut features =
         vec![ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::VERSION, ns::TIME, ns::LAST, ns::VCARD, ns::CAPS];
     match address {
         Address::Gateway => {
             info.identities.push(("gateway", profile.gateway_type.to_owned(), name.to_owned()));
+            info.identities.push(("pubsub", "pep".to_owned(), name.to_owned()));
             features.extend([ns::GATEWAY, ns::COMMANDS, ns::ADDRESS]);
+            features.extend(PEP);
+            if directory {
+                features.push(ns::SEARCH);
+            }
             if profile.registration != Registration::None {
                 features.push(ns::REGISTER);
             }
@@ -40,7 +46,13 @@ pub fn info(address: &Address, profile: &Profile, name: &str, contact: &[Field])
                 rooms::network(&mut info, profile, name);
             }
         }
-        Address::Contact(_) | Address::Occupant { .. } => {
+        Address::Contact(_) => {
+            info.identities.push(("account", "registered".to_owned(), name.to_owned()));
+            info.identities.push(("pubsub", "pep".to_owned(), name.to_owned()));
+            features.extend(PEP);
+            features.extend(carried(profile));
+        }
+        Address::Occupant { .. } => {
             info.identities.push(("account", "registered".to_owned(), name.to_owned()));
             features.extend(carried(profile));
         }
@@ -57,6 +69,15 @@ pub fn info(address: &Address, profile: &Profile, name: &str, contact: &[Field])
     info.features.dedup();
     info
 }
+
+/// The small eventing service on contacts and the gateway (XEP-0163): items are read, and pictures told of.
+const PEP: [&str; 5] = [
+    ns::PUBSUB,
+    "http://jabber.org/protocol/pubsub#retrieve-items",
+    "http://jabber.org/protocol/pubsub#filtered-notifications",
+    "http://jabber.org/protocol/pubsub#access-presence",
+    ns::VCARD4,
+];
 
 /// What can be sent to a contact and arrives as what it is.
 fn carried(profile: &Profile) -> Vec<&'static str> {
@@ -159,10 +180,10 @@ mod tests {
     #[test]
     fn announces_what_is_served_and_no_more() {
         let profile = Profile::live("echo", "Echo");
-        let gateway = info(&Address::Gateway, &profile, "Echo", &[]);
-        assert_eq!(gateway.identities, [("gateway", "echo".to_owned(), "Echo".to_owned())]);
+        let gateway = info(&Address::Gateway, &profile, false, "Echo", &[]);
+        assert_eq!(gateway.identities[0], ("gateway", "echo".to_owned(), "Echo".to_owned()));
         assert!(!gateway.features.contains(&ns::REGISTER), "nothing to register");
-        let contact = info(&Address::Contact("bob".into()), &profile, "bob", &[]);
+        let contact = info(&Address::Contact("bob".into()), &profile, false, "bob", &[]);
         assert!(!contact.features.contains(&ns::RECEIPTS), "no receipts from a network without delivery reports");
     }
 }

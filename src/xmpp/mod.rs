@@ -8,6 +8,8 @@ pub mod escape;
 pub mod forms;
 pub mod link;
 pub mod ns;
+pub mod pep;
+pub mod privilege;
 pub mod register;
 pub mod reply;
 pub mod xml;

@@ -80,3 +80,25 @@ pub const OMEMO: [&str; 2] = ["eu.siacs.conversations.axolotl", "urn:xmpp:omemo:
 pub const LEGACY_PGP: &str = "jabber:x:encrypted";
 /// XEP-0373.
 pub const OX: &str = "urn:xmpp:openpgp:0";
+/// RFC 6121 section 2.
+pub const ROSTER: &str = "jabber:iq:roster";
+/// XEP-0055.
+pub const SEARCH: &str = "jabber:iq:search";
+/// XEP-0060.
+pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
+/// XEP-0060.
+pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
+/// XEP-0060.
+pub const PUBSUB_ERRORS: &str = "http://jabber.org/protocol/pubsub#errors";
+/// XEP-0084.
+pub const AVATAR_DATA: &str = "urn:xmpp:avatar:data";
+/// XEP-0084.
+pub const AVATAR_METADATA: &str = "urn:xmpp:avatar:metadata";
+/// XEP-0144.
+pub const ROSTERX: &str = "http://jabber.org/protocol/rosterx";
+/// XEP-0153.
+pub const VCARD_UPDATE: &str = "vcard-temp:x:update";
+/// XEP-0191.
+pub const BLOCKING: &str = "urn:xmpp:blocking";
+/// XEP-0402.
+pub const BOOKMARKS: &str = "urn:xmpp:bookmarks:1";

@@ -28,18 +28,6 @@ pub fn last(xml: &mut Xml, seconds: u64) {
     xml.open("query", ns::LAST).attr("seconds", &seconds.to_string()).close();
 }
 
-/// XEP-0054.
-pub fn vcard(xml: &mut Xml, name: &str, address: Option<&str>, description: Option<&str>) {
-    xml.open("vCard", ns::VCARD).leaf("FN", "", name);
-    if let Some(description) = description {
-        xml.leaf("DESC", "", description);
-    }
-    if let Some(address) = address {
-        xml.leaf("JABBERID", "", address);
-    }
-    xml.close();
-}
-
 /// XEP-0100 section 6.3: what to type.
 pub fn prompt(xml: &mut Xml, description: &str, prompt: &str) {
     xml.open("query", ns::GATEWAY).leaf("desc", "", description).leaf("prompt", "", prompt).close();

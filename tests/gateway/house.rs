@@ -133,6 +133,14 @@ impl House {
         self.server.stanza(what, is).await.expect(what)
     }
 
+    /// Ends in order and starts again on the same data.
+    pub(crate) async fn again(self) -> Self {
+        self.stop.cancel();
+        let end = tokio::time::timeout(Duration::from_secs(40), self.end).await.expect("the gateway stops");
+        end.expect("no panic").expect("an orderly stop");
+        Self::attach(self.server, self.folder, self.domain).await
+    }
+
     /// Ends in order.
     pub(crate) async fn finish(self) -> Result<(), GatewayEnd> {
         self.stop.cancel();

@@ -3,6 +3,7 @@
 mod house;
 mod http;
 mod messages;
+mod own;
 mod presence;
 mod questions;
 mod reload;

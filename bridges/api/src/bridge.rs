@@ -328,6 +328,13 @@ pub trait Bridge: Send + Sync + 'static {
         &[]
     }
 
+    /// What the network's directory can be searched by, as fields of XEP-0055 (`first`, `last`, `nick`, `email`); none where it has no directory. A
+    /// search is a [`Query::Search`](crate::Query::Search) to the user's session, answered by a [`Part::Facts`](crate::Part::Facts) for each person
+    /// found: these fields, and `contact`, the person's [`ContactId`](crate::ContactId).
+    fn directory(&self) -> &[&'static str] {
+        &[]
+    }
+
     /// Its commands, beyond those that the core has for every bridge. The one of node `register`, if declared, is shown as registration
     /// too (XEP-0077); when it is done the core records the user as registered.
     fn commands(&self) -> &[Command] {

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use crate::address::{Address, BareJid, RoomId};
+use crate::address::{Address, BareJid, ContactId, RoomId};
 use crate::host::MessageRef;
-use crate::message::{DeliveryKey, ForeignMessageId, Message, OnceKey};
+use crate::message::{BlobId, DeliveryKey, ForeignMessageId, Message, OnceKey};
 use crate::text::Text;
 
 /// Whether somebody is waiting for it now, or it is history.
@@ -56,6 +56,14 @@ impl Inbound {
 pub enum Event {
     /// A message.
     Message(Box<Message>),
+    /// What the user said themselves to `from`, a contact, by other means than this gateway: another client of the network, say. The core shows it
+    /// on their devices as sent by them, and never hands it to the bridge a second time.
+    Sent(Box<Message>),
+    /// The user's contact list on the network, whole; `from` is the network (or the gateway, where that is the network). The core finds out what
+    /// changed since the last one and takes it into the user's roster. Contacts that stood in a list and stand in it no more go.
+    ContactList(Vec<Listed>),
+    /// The contact's picture: a file that [`Gateway::keep`](crate::Gateway::keep) has taken; `None`: they have none (any more).
+    Photo(Option<BlobId>),
     /// The contact has read up to this message. In a room from the user's own nick: another program of theirs has shown it.
     Marked {
         /// Which.
@@ -128,6 +136,26 @@ pub enum Event {
         /// What the user can do about it: (command node, label, values filled in). Offered as buttons and as chat commands.
         actions: Vec<(String, Text, crate::settings::Values)>,
     },
+}
+
+/// A contact of a list that the network keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Listed {
+    /// Who.
+    pub contact: ContactId,
+    /// What the user calls them there.
+    pub name: Option<String>,
+    /// Groups that the user has put them into.
+    pub groups: Vec<String>,
+}
+
+impl Listed {
+    /// A contact without a name and in no group.
+    pub fn new(contact: ContactId) -> Self {
+        Self { contact, name: None, groups: Vec::new() }
+    }
 }
 
 /// What happened in a room. The room's state itself stands in the [`RoomView`](crate::room::RoomView), which the session has changed before it emits.

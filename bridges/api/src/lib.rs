@@ -120,7 +120,7 @@ pub use command::{Action, Audience, Call, Command, Field, FieldKind, Form, Note,
 pub use error::{BridgeError, DeliveryError, Failure, Full, Refused, Retry, Sent, StoreError, Taken};
 pub use host::{Change, Fetch, Gateway, Host, Known, Late, LinkState, MessageRef, SessionOf};
 pub use import::{Converted, Import, ImportReader, Imported, SourceTable};
-pub use inbound::{Event, Inbound, Origin, RoomChange};
+pub use inbound::{Event, Inbound, Listed, Origin, RoomChange};
 pub use inbox::{Ask, Inbox, InboxSender, Work};
 pub use message::{BlobId, DeliveryKey, File, FileSource, ForeignMessageId, Media, Message, MessageKind, OnceKey};
 pub use outbound::{Delivery, Intent, Outbound, Recipient, RecipientKind};

@@ -176,6 +176,9 @@ fn inbound_events() {
     let actions = vec![("register".to_owned(), text(), values())];
     let mut events = vec![
         Event::Message(Box::new(full_message())),
+        Event::Sent(Box::new(full_message())),
+        Event::ContactList(vec![Listed::new("alice".into())]),
+        Event::Photo(Some("blob".into())),
         Event::Marked { of: of() },
         Event::Typing { on: false },
         Event::Reacted { of: of(), add: vec![], remove: vec!["👎".to_owned()] },

@@ -13,6 +13,7 @@ use crate::xmpp::link::{
     self, BadStanza, Kind, Lane, LinkConfig, LinkError, LinkHandle, LinkState, Permit, Receive, Stanza,
 };
 use crate::xmpp::ns;
+use crate::xmpp::privilege::{self, Grants};
 use crate::xmpp::xml::Xml;
 
 /// How long one question to the server may take.
@@ -21,13 +22,11 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// How long the server's grants are waited for; both servers send them at once.
 const GRANTS: Duration = Duration::from_millis(500);
 
-const PRIVILEGE: [&str; 2] = ["urn:xmpp:privilege:2", "urn:xmpp:privilege:1"];
-
 /// A link that is attached for as long as this lives.
 pub(super) struct Attached {
     handle: LinkHandle,
     stanzas: mpsc::Receiver<Stanza>,
-    grants: Vec<String>,
+    grants: Vec<(String, Grants)>,
     stop: CancellationToken,
     life: JoinHandle<link::LinkEnd>,
     asked: u32,
@@ -61,8 +60,8 @@ impl Attached {
         Ok(made)
     }
 
-    /// What the server grants (XEP-0356), as `roster: both`.
-    pub(super) fn grants(&self) -> &[String] {
+    /// What the server grants (XEP-0356).
+    pub(super) fn grants(&self) -> &[(String, Grants)] {
         &self.grants
     }
 
@@ -104,10 +103,10 @@ impl Attached {
     /// The next stanza; what is not for us is answered, so that no sender waits for ever.
     async fn next(&mut self, until: Instant) -> Option<Stanza> {
         let stanza = timeout_at(until, self.stanzas.recv()).await.ok()??;
-        if let Some(privilege) = PRIVILEGE.iter().find_map(|ns| stanza.child("privilege", ns)) {
+        if let Some(grants) = privilege::advertised(&stanza) {
             // Only the server itself grants: its address is a bare domain.
-            if stanza.from().is_some_and(|from| !from.contains(['@', '/'])) {
-                self.grants.extend(grants_in(&stanza, privilege.ns()));
+            if let Some(from) = stanza.from().filter(|from| !from.contains(['@', '/'])) {
+                self.grants.push((from.to_owned(), grants));
             }
         } else if stanza.type_() != Some("error") && stanza.type_() != Some("result") && stanza.kind() != Kind::Presence
         {
@@ -124,19 +123,6 @@ impl Attached {
         // A server that does not take it ends the stream, which the next question shows.
         let _ = self.handle.send_raw(Lane::GATEWAY, xml.finish().as_bytes());
     }
-}
-
-fn grants_in(stanza: &Stanza, namespace: &str) -> Vec<String> {
-    let Ok(element) = stanza.element() else { return Vec::new() };
-    let Some(privilege) = element.get_child("privilege", namespace) else { return Vec::new() };
-    privilege
-        .children()
-        .filter(|c| c.name() == "perm")
-        .filter_map(|c| {
-            let kind = c.attr("type").unwrap_or(if c.attr("access") == Some("iq") { "by namespace" } else { "none" });
-            c.attr("access").filter(|_| kind != "none").map(|access| format!("{access}: {kind}"))
-        })
-        .collect()
 }
 
 /// Hands stanzas over; what is too much is dropped, the attachment lasts a second.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::attach::Attached;
 use super::output::Output;
-use super::{Exit, Place, servers, upload};
+use super::{Exit, Place, upload};
 use crate::admin::control::{Client, FindingRow, Request};
 use crate::admin::records;
 use crate::config::{BridgeConfig, Config};
@@ -126,25 +126,12 @@ async fn link(config: &Config, bridge: &BridgeConfig) -> Vec<FindingRow> {
             let what = format!("{} attaches at {}", bridge.domain, bridge.server.endpoint);
             let mut findings = vec![FindingRow::good(name, what)];
             findings.extend(upload::upload(config, bridge, &mut attached).await);
-            findings.push(grants(bridge, &attached));
+            findings.extend(crate::admin::grants::findings(&bridge.name, &bridge.domain, attached.grants()));
             attached.leave().await;
             findings
         }
         Err(error) => vec![refused(bridge, &error)],
     }
-}
-
-/// XEP-0356: what the server lets us do in its users' names.
-fn grants(bridge: &BridgeConfig, attached: &Attached) -> FindingRow {
-    let name = Some(bridge.name.as_str());
-    if attached.grants().is_empty() {
-        return FindingRow::warning(
-            name,
-            "the server grants no privileges (XEP-0356): contacts do not appear in rosters by themselves, nor sent messages on other devices",
-            servers::privilege_lines(&bridge.domain),
-        );
-    }
-    FindingRow::good(name, format!("the server grants {}", attached.grants().join(", ")))
 }
 
 /// Why we are not attached, with the setting to change.

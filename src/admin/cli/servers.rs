@@ -29,7 +29,7 @@ pub(super) fn prosody(components: &[Component], users: &str, upload: &str, port:
     for c in components {
         let _ = writeln!(
             text,
-            "    [{:?}] = {{ roster = \"both\", message = \"outgoing\", presence = \"roster\" }},",
+            "    [{:?}] = {{ roster = \"both\", message = \"outgoing\", presence = \"roster\", iq = {{ [\"urn:xmpp:blocking\"] = \"get\" }} }},",
             c.domain
         );
     }
@@ -72,14 +72,6 @@ pub(super) fn ejabberd(components: &[Component], upload: &str, port: u16) -> Str
     );
     let _ = writeln!(text, "  mod_http_upload:\n    host: {upload:?}\n    access: upload");
     text
-}
-
-/// What grants privileges (XEP-0356) to a component, in one sentence.
-pub(super) fn privilege_lines(domain: &str) -> String {
-    format!(
-        "in Prosody, modules_enabled = {{ \"privilege\" }} on the VirtualHost and on Component \"{domain}\", and privileged_entities = {{ [\"{domain}\"] = {{ roster = \"both\", message = \"outgoing\", presence = \"roster\" }} }} on the VirtualHost; \
-         in ejabberd, mod_privilege with roster: both, message: outgoing, presence: roster for an acl with server: \"{domain}\""
-    )
 }
 
 /// What lets a component upload, in one sentence.

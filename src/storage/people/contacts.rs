@@ -1,10 +1,10 @@
 //! A user's contacts, both directions of subscription (RFC 6121), and blocks.
 
-use isthmus_bridge::{Address, BareJid, ContactId, StoreError};
+use isthmus_bridge::{Address, BareJid, ContactId, Listed, StoreError};
 
 use super::{Persons, address, key};
 use crate::args;
-use crate::storage::Row;
+use crate::storage::{Row, Tx};
 
 /// One direction of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -37,13 +37,34 @@ pub struct Contact {
     pub sees: Subscription,
     /// Whether the contact sees the user's.
     pub seen: Subscription,
+    /// Groups that the network's contact list puts it into.
+    pub groups: Vec<String>,
+    /// Whether the network's contact list has it.
+    pub listed: bool,
+    /// Whether the user's roster has it as it stands here.
+    pub rostered: bool,
+    /// The SHA-1 of its picture, in lower-case hexadecimal.
+    pub photo: Option<String>,
 }
 
 impl Contact {
-    /// Person, address, name, sees, seen.
+    /// Person, address, name, sees, seen, grouped, listed, rostered, photo.
     pub(super) fn read(row: &Row) -> Result<Self, StoreError> {
-        let (sees, seen) = (Subscription::read(row.int(3)?), Subscription::read(row.int(4)?));
-        Ok(Self { name: row.opt_text(2)?, sees, seen })
+        let groups = row.opt_text(5)?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+        Ok(Self {
+            name: row.opt_text(2)?,
+            sees: Subscription::read(row.int(3)?),
+            seen: Subscription::read(row.int(4)?),
+            groups,
+            listed: row.int(6)? != 0,
+            rostered: row.int(7)? != 0,
+            photo: row.opt_text(8)?,
+        })
+    }
+
+    /// Groups as they are stored.
+    fn grouped(&self) -> Option<String> {
+        (!self.groups.is_empty()).then(|| serde_json::Value::from(self.groups.clone()).to_string())
     }
 }
 
@@ -125,36 +146,82 @@ impl Persons {
         let data = (self.name.to_string(), user.to_string(), key(at));
         self.store
             .write(data, |tx, (bridge, user, at)| {
-                Box::pin(async move {
-                    let sql = "DELETE FROM contacts WHERE bridge = $1 AND person = $2 AND address = $3";
-                    tx.execute(sql, args![bridge, user, at]).await
-                })
+                Box::pin(async move { tx.execute(REMOVE, args![bridge, user, at]).await })
             })
             .await?;
         self.mirror.refresh(&self.store, &self.name, user).await
     }
 
-    async fn change_contact<F>(&self, user: &BareJid, at: &Address, change: F) -> Result<(), StoreError>
+    pub(super) async fn change_contact<F>(&self, user: &BareJid, at: &Address, change: F) -> Result<(), StoreError>
     where
         F: Fn(&mut Contact) + Send + Sync + 'static,
     {
         let data = (self.name.to_string(), user.to_string(), key(at), change);
         self.store
-            .write(data, |tx, (bridge, user, at, change)| {
+            .write(data, |tx, (bridge, user, at, change)| Box::pin(change_in(tx, bridge, user, at, change)))
+            .await?;
+        self.mirror.refresh(&self.store, &self.name, user).await
+    }
+
+    /// Takes the network's contact list of a user, whole: names and groups are the list's, what is new or changed waits for the roster, what
+    /// stood in a list and stands in it no more is removed. Gives the removed ones.
+    ///
+    /// # Errors
+    /// The store failed; nothing changed.
+    pub async fn take_list(&self, user: &BareJid, list: Vec<Listed>) -> Result<Vec<Address>, StoreError> {
+        let keys: Vec<(String, Listed)> =
+            list.into_iter().map(|one| (key(&Address::Contact(one.contact.clone())), one)).collect();
+        let here = |at: &str| keys.iter().any(|(key, _)| key == at);
+        let before = self.mirror.with(user, |p| p.contacts.clone()).unwrap_or_default();
+        let gone: Vec<String> =
+            before.into_iter().filter(|(at, contact)| contact.listed && !here(at)).map(|(at, _)| at).collect();
+        let removed = gone.iter().filter_map(|at| address(at)).collect();
+        let data = (self.name.to_string(), user.to_string(), keys, gone);
+        self.store
+            .write(data, |tx, (bridge, user, keys, gone)| {
                 Box::pin(async move {
-                    let now = tx.now();
-                    let sql = "SELECT person, address, name, sees, seen FROM contacts WHERE bridge = $1 AND person = $2 AND address = $3";
-                    let row = tx.fetch_one(sql, args![bridge, user, at]).await?;
-                    let mut contact = row.as_ref().map(Contact::read).transpose()?.unwrap_or_default();
-                    change(&mut contact);
-                    let sql = "INSERT INTO contacts (bridge, person, address, name, sees, seen, at) VALUES ($1, $2, $3, $4, $5, $6, $7) \
-                               ON CONFLICT (bridge, person, address) DO UPDATE SET name = excluded.name, sees = excluded.sees, seen = excluded.seen";
-                    let (sees, seen) = (contact.sees as i64, contact.seen as i64);
-                    tx.execute(sql, args![bridge, user, at, &contact.name, sees, seen, now]).await
+                    for (at, listed) in keys {
+                        change_in(tx, bridge, user, at, &|contact: &mut Contact| contact.list(listed)).await?;
+                    }
+                    for at in gone {
+                        tx.execute(REMOVE, args![bridge, user, at]).await?;
+                    }
+                    Ok(())
                 })
             })
             .await?;
-        self.mirror.refresh(&self.store, &self.name, user).await
+        self.mirror.refresh(&self.store, &self.name, user).await?;
+        Ok(removed)
+    }
+
+    /// The user's roster has the contact as it stands here now; `subscribed`: with a subscription both ways.
+    ///
+    /// # Errors
+    /// The store failed; nothing changed.
+    pub async fn rostered(&self, user: &BareJid, at: &Address, subscribed: bool) -> Result<(), StoreError> {
+        let change = move |contact: &mut Contact| {
+            contact.rostered = true;
+            if subscribed {
+                (contact.sees, contact.seen) = (Subscription::Yes, Subscription::Yes);
+            }
+        };
+        self.change_contact(user, at, change).await
+    }
+
+    /// The name that a contact gave itself, where the user has given it none. Gives whether that is new.
+    ///
+    /// # Errors
+    /// The store failed; nothing changed.
+    pub async fn nicknamed(&self, user: &BareJid, at: &Address, nick: &str) -> Result<bool, StoreError> {
+        if self.contact(user, at).is_none_or(|c| c.name.is_some()) {
+            return Ok(false);
+        }
+        let nick = nick.to_owned();
+        let change = move |contact: &mut Contact| {
+            contact.name.get_or_insert_with(|| nick.clone());
+        };
+        self.change_contact(user, at, change).await?;
+        Ok(true)
     }
 
     /// Whether the user has blocked this address; a blocked room blocks its occupants. From memory.
@@ -194,4 +261,40 @@ impl Persons {
             .await?;
         self.mirror.refresh(&self.store, &self.name, user).await
     }
+}
+
+const REMOVE: &str = "DELETE FROM contacts WHERE bridge = $1 AND person = $2 AND address = $3";
+
+impl Contact {
+    /// As the network's list has it.
+    fn list(&mut self, listed: &Listed) {
+        if !self.listed || self.name != listed.name || self.groups != listed.groups {
+            self.rostered = false;
+        }
+        self.listed = true;
+        self.name.clone_from(&listed.name);
+        self.groups.clone_from(&listed.groups);
+    }
+}
+
+async fn change_in<F>(tx: &mut Tx, bridge: &str, user: &str, at: &str, change: &F) -> Result<(), StoreError>
+where
+    F: Fn(&mut Contact) + Send + Sync,
+{
+    let now = tx.now();
+    let sql = "SELECT person, address, name, sees, seen, grouped, listed, rostered, photo FROM contacts \
+               WHERE bridge = $1 AND person = $2 AND address = $3";
+    let row = tx.fetch_one(sql, args![bridge, user, at]).await?;
+    let mut contact = row.as_ref().map(Contact::read).transpose()?.unwrap_or_default();
+    change(&mut contact);
+    let sql = "INSERT INTO contacts (bridge, person, address, name, sees, seen, at, grouped, listed, rostered, photo) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (bridge, person, address) DO UPDATE SET \
+               name = excluded.name, sees = excluded.sees, seen = excluded.seen, grouped = excluded.grouped, listed = excluded.listed, \
+               rostered = excluded.rostered, photo = excluded.photo";
+    let (sees, seen) = (contact.sees as i64, contact.seen as i64);
+    let (listed, rostered) = (i64::from(contact.listed), i64::from(contact.rostered));
+    let grouped = contact.grouped();
+    let values = args![bridge, user, at, &contact.name, sees, seen, now, grouped, listed, rostered, &contact.photo];
+    tx.execute(sql, values).await?;
+    Ok(())
 }

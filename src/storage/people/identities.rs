@@ -17,6 +17,8 @@ const FORGET: [&str; 9] = [
     "DELETE FROM contacts WHERE bridge = $1 AND person = $2",
     "DELETE FROM blocks WHERE bridge = $1 AND person = $2",
     "DELETE FROM state WHERE bridge = $1 AND person = $2",
+    "DELETE FROM talks WHERE bridge = $1 AND person = $2",
+    "DELETE FROM own_messages WHERE bridge = $1 AND person = $2",
     "DELETE FROM archive_stays WHERE bridge = $1 AND person = $2",
     "DELETE FROM names WHERE bridge = $1 AND person = $2",
     "DELETE FROM reactions WHERE bridge = $1 AND person = $2",

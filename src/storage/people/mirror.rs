@@ -199,8 +199,8 @@ const PARTS: [(Part, [&str; 2]); 4] = [
             Ok(())
         },
         [
-            "SELECT person, address, name, sees, seen FROM contacts WHERE bridge = $1",
-            "SELECT person, address, name, sees, seen FROM contacts WHERE bridge = $1 AND person = $2",
+            "SELECT person, address, name, sees, seen, grouped, listed, rostered, photo FROM contacts WHERE bridge = $1",
+            "SELECT person, address, name, sees, seen, grouped, listed, rostered, photo FROM contacts WHERE bridge = $1 AND person = $2",
         ],
     ),
 ];

@@ -30,7 +30,7 @@ pub struct Audit {
 /// One line of an export: what kind of thing, its key, its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
-    /// `registration`, `setting`, `identity`, `contact`, `block`, `state`.
+    /// `registration`, `setting`, `identity`, `contact`, `block`, `state`, `message`, `room`.
     pub kind: &'static str,
     /// Which one.
     pub key: String,
@@ -146,6 +146,9 @@ impl Persons {
     /// # Errors
     /// The store failed; nothing changed.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
+        self.sweep_own().await?;
+        self.sweep_pictures().await?;
+        self.sweep_talks().await?;
         let data = (self.name.to_string(), self.store.clock().now());
         self.store
             .write(data, |tx, (bridge, now)| {
@@ -190,8 +193,28 @@ impl Persons {
             let size = format!("{} bytes", value.len());
             put("state", format!("{} {}", row.text(0)?, row.text(1)?), String::from_utf8(value).unwrap_or(size));
         }
+        self.flush_talks().await?;
+        let sql = "SELECT at, address, own, body FROM talks WHERE bridge = $1 AND person = $2 ORDER BY seq";
+        for row in self.store.read(sql, args![&*self.name, user.as_str()]).await? {
+            let arrow = if row.int(2)? == 0 { "←" } else { "→" };
+            put("message", format!("{} {arrow} {}", time(row.int(0)?), shown(&row.text(1)?)), row.text(3)?);
+        }
+        for row in self.store.read(ROOMS, args![&*self.name, user.as_str()]).await? {
+            let nick = row.opt_text(2)?.unwrap_or_default();
+            put("room", format!("{} {} {nick}", time(row.int(1)?), row.text(0)?), row.text(3)?);
+        }
         Ok(all)
     }
+}
+
+/// What the user may see of the archive of rooms: what lies within their stays.
+const ROOMS: &str = "SELECT a.room, a.at, a.nick, a.body FROM archive a WHERE a.bridge = $1 AND EXISTS (SELECT 1 FROM archive_stays s \
+                     WHERE s.bridge = $1 AND s.person = $2 AND s.room = a.room AND s.since <= a.id AND (s.until IS NULL OR s.until >= a.id)) \
+                     ORDER BY a.room, a.id";
+
+fn time(at: i64) -> String {
+    let at = UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(at).unwrap_or_default());
+    crate::translate::stamp::stamp(at)
 }
 
 /// An address's key without the letter of its kind.

@@ -174,7 +174,8 @@ async fn contacts_and_blocks(url: &str) {
     let persons = set.again().await;
     let names = [("ann@example.net".into(), Some("Ann".to_owned())), ("bob@example.net".into(), None)];
     assert_eq!(persons.contacts(&juliet()), names);
-    let expected = Contact { name: Some("Ann".into()), sees: Subscription::Yes, seen: Subscription::Asked };
+    let expected =
+        Contact { name: Some("Ann".into()), sees: Subscription::Yes, seen: Subscription::Asked, ..Contact::default() };
     assert_eq!(persons.contact(&juliet(), &ann), Some(expected));
     assert_eq!(persons.watchers(&Address::Gateway), [juliet()]);
     assert!(persons.blocked(&juliet(), &bob) && !persons.blocked(&juliet(), &ann) && !persons.blocked(&romeo(), &bob));
@@ -185,6 +186,53 @@ async fn contacts_and_blocks(url: &str) {
     assert_eq!(persons.contacts(&juliet()).len(), 1);
     assert_eq!(persons.forget(&juliet()).await.unwrap(), [ann, Address::Gateway]);
     assert!(persons.contacts(&juliet()).is_empty() && persons.blocks(&juliet()).is_empty());
+}
+
+async fn contact_lists(url: &str) {
+    let set = Set::new(url).await;
+    let persons = set.persons();
+    let listed = |who: &str, name: Option<&str>, groups: &[&str]| {
+        let mut listed = isthmus_bridge::Listed::new(ContactId::from(who));
+        listed.name = name.map(str::to_owned);
+        listed.groups = groups.iter().map(|g| (*g).to_owned()).collect();
+        listed
+    };
+    let (ann, ben) = (contact("ann@example.net"), contact("ben@example.net"));
+    let list = vec![listed("ann@example.net", Some("Ann"), &["Friends"]), listed("ben@example.net", None, &[])];
+    assert!(persons.take_list(&juliet(), list.clone()).await.unwrap().is_empty());
+    persons.rostered(&juliet(), &ann, true).await.unwrap();
+    let kept = persons.contact(&juliet(), &ann).unwrap();
+    assert_eq!((kept.groups, kept.sees, kept.rostered), (vec!["Friends".to_owned()], Subscription::Yes, true));
+    persons.take_list(&juliet(), list).await.unwrap();
+    assert!(persons.contact(&juliet(), &ann).unwrap().rostered, "an unchanged list changes nothing");
+    let renamed = vec![listed("ann@example.net", Some("Anne"), &["Friends"])];
+    assert_eq!(persons.take_list(&juliet(), renamed).await.unwrap(), [ben.clone()]);
+    assert!(!persons.contact(&juliet(), &ann).unwrap().rostered && persons.contact(&juliet(), &ben).is_none());
+}
+
+async fn own_messages(url: &str) {
+    let mut set = Set::new(url).await;
+    set.persons().will_return(&juliet(), &["m1".to_owned()]).await.unwrap();
+    assert!(set.persons().returns(&juliet(), "m1"));
+    let again = set.again().await;
+    assert!(again.returns(&juliet(), "m1"), "it outlives the process");
+    assert!(!again.returns(&romeo(), "m1") && !again.returns(&juliet(), "m2"));
+    set.clock.advance(Duration::from_secs(8 * 24 * 3600));
+    again.sweep().await.unwrap();
+    assert!(!again.returns(&juliet(), "m1"), "it does not grow for ever");
+}
+
+async fn pictures(url: &str) {
+    let set = Set::new(url).await;
+    let (persons, ann) = (set.persons(), contact("ann@example.net"));
+    let picture = super::Picture { hash: "abc".into(), media_type: "image/png".into(), body: vec![0, 255] };
+    assert!(persons.set_photo(&juliet(), &ann, Some(picture.clone())).await.unwrap());
+    assert!(!persons.set_photo(&juliet(), &ann, Some(picture.clone())).await.unwrap());
+    assert_eq!(persons.picture("abc").await.unwrap(), Some(picture));
+    assert!(persons.set_photo(&juliet(), &ann, None).await.unwrap());
+    set.clock.advance(Duration::from_secs(2 * 3600));
+    persons.sweep().await.unwrap();
+    assert_eq!(persons.picture("abc").await.unwrap(), None, "nobody has it");
 }
 
 async fn small_state(url: &str) {
@@ -242,7 +290,8 @@ macro_rules! on_both_engines {
     };
 }
 on_both_engines! {
-    registration, settings_in_force, identities, routes, contacts_and_blocks, small_state, audit_log,
+    registration, settings_in_force, identities, routes, contacts_and_blocks, contact_lists, own_messages, pictures,
+    small_state, audit_log,
 }
 
 #[tokio::test]

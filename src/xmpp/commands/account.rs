@@ -63,16 +63,33 @@ pub(super) async fn usage(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Resul
     Ok(Step::Done { notes: Vec::new(), table: Some(table) }.into())
 }
 
-/// Everything that is kept of the user, as a table.
+/// Rows of an export that are shown; the rest stands in the file.
+const ROWS: usize = 200;
+
+/// Everything that is kept of the user: as a file to fetch, and as a table.
 pub(super) async fn export(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result<Answer, StoreError> {
     let Some(persons) = desk.persons(bridge) else { return Ok(done(Text::key("export.none"), Vec::new())) };
     let lines = persons.export(&call.user).await?;
     if lines.is_empty() {
         return Ok(done(Text::key("export.none"), Vec::new()));
     }
+    let all: Vec<_> =
+        lines.iter().map(|l| serde_json::json!({"kind": l.kind, "key": l.key, "value": l.value})).collect();
+    let whole = serde_json::json!({"user": call.user.as_str(), "bridge": bridge.name(), "kept": all});
+    let body = serde_json::to_vec_pretty(&whole).map_err(|e| StoreError::Fault(e.to_string()))?;
+    let name = format!("{}-{}.json", bridge.name(), call.user.as_str().replace('@', "-at-"));
+    let mut notes = vec![Note::Info(Text::key("export.done"))];
+    let url = desk.office.hand_out(&call.user, &name, body).await;
+    let shown = if let Some(url) = url {
+        notes.push(Note::Info(Text::key("export.file").with("url", url)));
+        ROWS
+    } else {
+        usize::MAX
+    };
     let columns =
         [("kind", Text::key("field.kind")), ("key", Text::key("field.key")), ("value", Text::key("field.value"))];
     let mut table = Table::new(columns.into_iter().map(|(key, label)| (key.to_owned(), label)).collect());
-    table.rows = lines.into_iter().map(|line| vec![line.kind.to_owned(), line.key, line.value]).collect();
-    Ok(Step::Done { notes: vec![Note::Info(Text::key("export.done"))], table: Some(table) }.into())
+    let rows = lines.into_iter().take(shown);
+    table.rows = rows.map(|line| vec![line.kind.to_owned(), line.key, line.value]).collect();
+    Ok(Step::Done { notes, table: Some(table) }.into())
 }

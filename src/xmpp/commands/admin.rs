@@ -176,6 +176,26 @@ pub(super) async fn reload(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Resu
     Ok(Step::Done { notes: vec![note], table: None }.into())
 }
 
+/// `rotate-key`: a new key for secrets at rest; asked first, because the old one has to be kept with older backups.
+pub(super) async fn rotate_key(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result<Answer, StoreError> {
+    if call.values.bool("sure") != Some(true) {
+        if call.action != Action::Start {
+            return Ok(done(Text::key("rotate.kept"), Vec::new()));
+        }
+        let fields = vec![Field::new("sure", FieldKind::Bool).required().with_value("false")];
+        let form = Form::new(Text::key("command.rotate-key"), fields).with_instructions(Text::key("rotate.words"));
+        return Ok(Step::Ask { form, state: json!(null), last: true }.into());
+    }
+    let note = match desk.office.rotate_key().await {
+        Ok((id, count)) => {
+            audit_act(desk, bridge, call, &format!("rotate-key {id}"), None).await?;
+            Note::Info(Text::key("rotate.done").with("id", id).with("count", count))
+        }
+        Err(reason) => Note::Error(Text::key("rotate.failed").with("reason", reason)),
+    };
+    Ok(Step::Done { notes: vec![note], table: None }.into())
+}
+
 /// Writes what an administrator did.
 pub(super) async fn audit_act(
     desk: &Desk,

@@ -27,7 +27,10 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
         return Ok(done(Text::key("configure.none"), Vec::new()));
     }
     if call.action == Action::Start {
-        let form = Form::new(Text::key("command.configure"), offered.iter().map(|s| field(persons, call, s)).collect());
+        let form = Form::new(
+            Text::key("command.configure"),
+            offered.iter().map(|s| spoken(desk, bridge, field(persons, call, s))).collect(),
+        );
         let words =
             if call.at == Address::Gateway { Text::key("configure.gateway") } else { Text::key("configure.address") };
         return Ok(Step::Ask { form: form.with_instructions(words), state: serde_json::Value::Null, last: true }.into());
@@ -41,6 +44,19 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
     super::admin::audit_for_other(desk, bridge, call, &format!("configure {}", keys.join(" "))).await?;
     let effect = Effect::SettingsChanged(call.user.clone(), call.at.clone());
     Ok(Answer::Step(Step::Done { notes: vec![Note::Info(Text::key("configure.done"))], table: None }, vec![effect]))
+}
+
+/// The labels of choices in the reader's language, where the bridge's texts have them: `choice.<setting>.<value>`.
+fn spoken(desk: &Desk, bridge: &BridgeRef, mut field: Field) -> Field {
+    if let FieldKind::Choice(choices) = &mut field.kind {
+        for (value, label) in choices {
+            let key = format!("choice.{}.{value}", field.key);
+            if desk.texts.has(bridge.name(), &key, "en") {
+                *label = Text::key(key);
+            }
+        }
+    }
+    field
 }
 
 /// A setting as a field, with what is in force in it.

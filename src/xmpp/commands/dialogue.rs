@@ -222,6 +222,13 @@ impl Dialogue {
     /// The end: registration is recorded here, once for all bridges.
     async fn end(&mut self, desk: &Desk, notes: Vec<Note>, table: Option<Table>, mut effects: Vec<Effect>) -> Turn {
         self.shown.clear();
+        // An administrator who acted for somebody: that it is over, and whether it was done, is in the log too.
+        if self.caller.by != self.caller.user {
+            let act = format!("acted for: {}", self.command.node);
+            if let Err(error) = own::audit(desk, &self.bridge, &self.caller, &act).await {
+                return Turn { said: failed(own::storage(&error)), effects };
+            }
+        }
         let bad = notes.iter().any(|n| matches!(n, Note::Error(_)));
         let registers = self.command.node == own::REGISTER
             && self.bridge.instance.bridge.profile().registration != Registration::None;

@@ -13,6 +13,7 @@ pub mod adhoc;
 mod admin;
 pub(crate) mod configure;
 pub mod dialogue;
+mod history;
 pub mod office;
 mod own;
 mod people;

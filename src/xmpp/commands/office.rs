@@ -36,6 +36,11 @@ pub struct Link {
 /// The rest of the core, as commands see it.
 #[async_trait]
 pub trait Office: Send + Sync {
+    /// Whether the user has blocked this address at their own server (XEP-0191), as far as that may be read.
+    fn blocks(&self, _user: &BareJid, _at: &isthmus_bridge::Address) -> bool {
+        false
+    }
+
     /// Whether this user is an administrator. From memory.
     fn is_admin(&self, user: &BareJid) -> bool;
 
@@ -65,6 +70,16 @@ pub trait Office: Send + Sync {
 
     /// Sets the log's filter; `Err` says what is wrong with it.
     fn set_log_level(&self, filter: &str) -> Result<(), String>;
+
+    /// A new key for secrets at rest: its id, and how many secrets were sealed again under it.
+    async fn rotate_key(&self) -> Result<(String, u64), String> {
+        Err("there is no key".to_owned())
+    }
+
+    /// Puts an export where the user can fetch it; `None` where there is no such place.
+    async fn hand_out(&self, _user: &BareJid, _name: &str, _body: Vec<u8>) -> Option<String> {
+        None
+    }
 
     /// The program's version.
     fn version(&self) -> String;

@@ -5,7 +5,7 @@ use isthmus_bridge::{
     Text,
 };
 
-use super::{BridgeRef, Desk, Effect, account, admin, configure, people, queue};
+use super::{BridgeRef, Desk, Effect, account, admin, configure, history, people, queue};
 
 pub(super) const REGISTER: &str = "register";
 pub(super) const UNREGISTER: &str = "unregister";
@@ -50,10 +50,11 @@ pub(super) fn commands(profile: &Profile) -> Vec<Command> {
     if profile.mode == Mode::Held {
         all.push(Command::new("queue", HERE, Registered));
     }
+    all.push(Command::new("history", &[Place::Gateway, Place::Contact], Registered));
     all.push(Command::new("usage", HERE, Registered));
     all.push(Command::new("export", HERE, Registered));
     all.push(Command::new("delete", HERE, Registered));
-    for node in ["users", "status", "queue-all", "announce", "log-level", "audit", "version", "reload"] {
+    for node in ["users", "status", "queue-all", "announce", "log-level", "audit", "version", "reload", "rotate-key"] {
         if node != "queue-all" || profile.mode == Mode::Held {
             all.push(Command::new(node, HERE, Admin));
         }
@@ -69,6 +70,7 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
         CONFIGURE => configure::step(desk, bridge, call).await,
         "contacts" => people::step(desk, bridge, call).await,
         "queue" => queue::step(desk, bridge, call, Some(&call.user)).await,
+        "history" => history::step(desk, bridge, call).await,
         "usage" => account::usage(desk, bridge, call).await,
         "export" => account::export(desk, bridge, call).await,
         "users" => admin::users(desk, bridge, call).await,
@@ -79,9 +81,22 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
         "audit" => admin::audit(desk).await,
         "version" => Ok(Step::done(Text::plain(desk.office.version())).into()),
         "reload" => admin::reload(desk, bridge, call).await,
+        "rotate-key" => admin::rotate_key(desk, bridge, call).await,
         _ => return Err(DeliveryError::new(Failure::Unsupported, Text::key("command.unknown"))),
     };
     answer.map_err(|error| storage(&error))
+}
+
+/// Writes the end of what an administrator did for a user.
+pub(super) async fn audit(
+    desk: &Desk,
+    bridge: &BridgeRef,
+    caller: &super::Caller,
+    act: &str,
+) -> Result<(), StoreError> {
+    let mut call = Call::start("", caller.user.clone(), caller.at.clone());
+    call.by = caller.by.clone();
+    admin::audit_for_other(desk, bridge, &call, act).await
 }
 
 /// The store failed, in words for people; its own words go to the log.

@@ -13,7 +13,7 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
     let what = call.state["do"].as_str().or_else(|| call.values.get("do")).map(str::to_owned);
     match what.as_deref() {
         None => Ok(menu()),
-        Some("list") => Ok(list(persons, call)),
+        Some("list") => Ok(list(desk, persons, call)),
         Some(what) if call.values.get("address").is_none() => Ok(ask(what, None)),
         Some(what) => {
             let typed = call.values.get("address").unwrap_or_default();
@@ -54,9 +54,12 @@ fn ask(what: &str, wrong: Option<(&str, Text)>) -> Answer {
     Step::Ask { form: Form::new(Text::key("command.contacts"), fields), state: json!({"do": what}), last: true }.into()
 }
 
-fn list(persons: &Persons, call: &Call) -> Answer {
+fn list(desk: &Desk, persons: &Persons, call: &Call) -> Answer {
     let mut rows = Vec::new();
-    let blocked = |at: &Address| if persons.blocked(&call.user, at) { "⛔".to_owned() } else { String::new() };
+    let blocked = |at: &Address| {
+        let on = persons.blocked(&call.user, at) || desk.office.blocks(&call.user, at);
+        if on { "⛔".to_owned() } else { String::new() }
+    };
     for (id, name) in persons.contacts(&call.user) {
         let state = blocked(&Address::Contact(id.clone()));
         rows.push(vec![id.to_string(), name.unwrap_or_default(), state]);

@@ -413,7 +413,16 @@ async fn administrators_add_remove_and_act_for_users_and_it_is_written_down() {
     let acts: Vec<_> =
         set.desk.people.audited(9).await.expect("readable").into_iter().map(|a| (a.actor, a.act, a.about)).collect();
     let line = |act: &str| ("admin@example.org".to_owned(), act.to_owned(), Some("romeo@example.org".to_owned()));
-    assert_eq!(acts, [line("users remove"), line("configure join"), line("act for: configure"), line("users add")]);
+    assert_eq!(
+        acts,
+        [
+            line("users remove"),
+            line("acted for: configure"),
+            line("configure join"),
+            line("act for: configure"),
+            line("users add")
+        ]
+    );
     let (xml, _) = set.good(ADMIN, "node='audit'", None).await;
     all(&xml, &["sample users remove"]);
 }

@@ -1,7 +1,7 @@
 """An XMPP client for tests: slixmpp, spoken to in JSON lines.
 
 Arguments: JID, password, host, port of the client listener.
-Input:  {"do": "send", "xml": "..."}, {"do": "disconnect"}, {"do": "quit"}
+Input:  {"do": "send", "xml": "..."}, {"do": "feature", "var": "..."}, {"do": "disconnect"}, {"do": "quit"}
 Output: {"event": "session", "jid": "..."}, {"event": "stanza", "xml": "..."}, {"event": "disconnected"},
         {"event": "failed", "why": "..."}
 Every message, presence and iq that arrives is reported, also those that slixmpp answers by itself.
@@ -58,6 +58,8 @@ async def main():
         try:
             if order["do"] == "send":
                 client.send_raw(order["xml"])
+            elif order["do"] == "feature":
+                client["xep_0030"].add_feature(order["var"])
             elif order["do"] == "disconnect":
                 await client.disconnect()
             elif order["do"] == "quit":

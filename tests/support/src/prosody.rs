@@ -59,7 +59,8 @@ component_conflict_resolve = "{conflict}"
                 writeln!(
                     text,
                     r#"    ["{domain}"] = {{ roster = "both", message = "outgoing", presence = "roster",
-      iq = {{ ["http://jabber.org/protocol/pubsub"] = "both", ["urn:xmpp:mam:2"] = "get" }} }},"#
+      iq = {{ ["http://jabber.org/protocol/pubsub"] = "both", ["urn:xmpp:mam:2"] = "get",
+        ["urn:xmpp:blocking"] = "get" }} }},"#
                 )?;
             }
             text += "  }\n";

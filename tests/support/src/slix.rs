@@ -162,6 +162,11 @@ impl SlixClient {
         self.waiting.drain(..).collect()
     }
 
+    /// From now on its disco#info names this feature.
+    pub async fn feature(&mut self, var: &str) -> Result<()> {
+        self.order(json!({ "do": "feature", "var": var })).await
+    }
+
     /// Ends the session; [`reconnect`](Self::reconnect) begins a new one.
     pub async fn disconnect(&mut self) -> Result<()> {
         self.order(json!({ "do": "disconnect" })).await?;

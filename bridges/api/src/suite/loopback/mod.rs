@@ -9,7 +9,7 @@
 //!
 //! A room called `#crowd<n>` has n persons in it before anybody enters, `#locked` wants the password `open`, `#moved` sends to `#verona`. The raw
 //! lines `break` and `mend` cut the session's link and restore it, `lose` cuts it for good; after `plain` a connection carries no reactions, corrections,
-//! retractions and replies, after `rich` it does again. Some persons misbehave when they get a message:
+//! retractions and replies, after `rich` it does again. Some persons misbehave, or do something else than answer, when they get a message:
 //!
 //! | contact | what the session does |
 //! |---|---|
@@ -23,10 +23,14 @@
 //! | `busy` | fails for now: [`Unreachable`](crate::Failure::Unreachable), to be tried again |
 //! | `unsure` | fails uncertainly |
 //! | `early` | reports delivery before the ticket is answered |
+//! | `elsewhere` | says that the user said `elsewhere: …` to it by other means ([`Event::Sent`](crate::Event::Sent)) |
+//! | `roster` | takes the words for the user's contact list: `ann=Ann Smith/Friends,Work; ben` |
+//! | `face` | shows a picture; told `none`, none |
 //! | `end` | carries the message, then the session returns `Ok` |
 //! | `fail` | carries the message, then the session returns an error |
 
 mod address;
+mod people;
 mod rooms;
 mod session;
 mod steps;
@@ -190,6 +194,10 @@ impl Bridge for Loopback {
 
     async fn step(&self, call: Call, host: &Host) -> Result<Step, DeliveryError> {
         steps::step(self, call, host).await
+    }
+
+    fn directory(&self) -> &[&'static str] {
+        &["nick"]
     }
 
     fn texts(&self) -> &[(Lang, &str)] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::address::name_of;
-use super::{Loopback, emit};
+use super::{Loopback, emit, people};
 use crate::address::{Address, ContactId, RoomId};
 use crate::bridge::{Abilities, Mode};
 use crate::error::{BridgeError, DeliveryError, Failure, Refused};
@@ -202,6 +202,12 @@ impl Session<'_> {
             self.report_delivered(id.clone()).await;
         }
         let from = Address::Contact(contact.clone());
+        if let Intent::Send(message) = &event.intent
+            && let Some((from, told)) = people::told(&self.host, contact, &message.body).await
+        {
+            self.answer(from, told, &id).await?;
+            return Ok(vec![id]);
+        }
         match mirror(&event.intent) {
             Some(said) => self.answer(from, said, &id).await?,
             None => match &event.intent {
@@ -253,11 +259,7 @@ impl Session<'_> {
             Query::Probe { what, .. } => probe(what, reply),
             Query::Affiliates { room, list } => self.net.rooms.affiliates(&room, &list, reply),
             Query::RoomConfig(room) => self.net.rooms.config(&room, reply),
-            Query::Search(values) => {
-                let mut reply = reply;
-                reply.part(Part::Facts(values));
-                reply.done();
-            }
+            Query::Search(values) => people::search(&self.of.network, &values, reply),
         }
     }
 

@@ -1,0 +1,59 @@
+//! Persons who do something else than answer: they bring a contact list, a picture, what the user said elsewhere; and the directory.
+
+use bytes::Bytes;
+
+use crate::address::{Address, ContactId, NetworkId};
+use crate::host::Host;
+use crate::inbound::{Event, Listed};
+use crate::message::{Media, Message};
+use crate::query::{Part, Reply};
+use crate::settings::Values;
+
+/// A picture of one pixel.
+const PICTURE: &[u8] = &[
+    0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48, 0x44, 0x52, 0x00, 0x00, 0x00,
+    0x01, 0x00, 0x00, 0x00, 0x01, 0x08, 0x06, 0x00, 0x00, 0x00, 0x1f, 0x15, 0xc4, 0x89, 0x00, 0x00, 0x00, 0x0d, 0x49,
+    0x44, 0x41, 0x54, 0x78, 0x9c, 0x63, 0xf8, 0xff, 0xff, 0xff, 0x7f, 0x00, 0x09, 0xfb, 0x03, 0xfd, 0x05, 0x43, 0x45,
+    0xca, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82,
+];
+
+/// Who does what when these words are said to this contact; `None`: they answer like anybody.
+pub(super) async fn told(host: &Host, contact: &ContactId, words: &str) -> Option<(Address, Event)> {
+    let at = Address::Contact(contact.clone());
+    let (name, network) = contact.as_str().rsplit_once('%')?;
+    match name {
+        "elsewhere" => Some((at, Event::Sent(Box::new(Message::chat(format!("elsewhere: {words}")))))),
+        "roster" => Some((Address::Network(network.into()), Event::ContactList(list(words, network)))),
+        "face" if words == "none" => Some((at, Event::Photo(None))),
+        "face" => {
+            let media = Media::new(Some("face.png".to_owned()), "image/png", Some(PICTURE.len() as u64));
+            let kept = host.keep(Bytes::from_static(PICTURE), media).await.ok()?;
+            Some((at, Event::Photo(Some(kept))))
+        }
+        _ => None,
+    }
+}
+
+/// `ann=Ann Smith/Friends,Work; ben`.
+fn list(words: &str, network: &str) -> Vec<Listed> {
+    let one = |entry: &str| {
+        let (who, groups) = entry.split_once('/').unwrap_or((entry, ""));
+        let (contact, name) = who.split_once('=').unwrap_or((who, ""));
+        let mut listed = Listed::new(ContactId::new(format!("{}%{network}", contact.trim())));
+        listed.name = Some(name.trim().to_owned()).filter(|name| !name.is_empty());
+        listed.groups = groups.split(',').map(|g| g.trim().to_owned()).filter(|g| !g.is_empty()).collect();
+        listed
+    };
+    words.split(';').map(str::trim).filter(|entry| !entry.is_empty()).map(one).collect()
+}
+
+/// Everybody is in the directory under the nick that is asked for, and once more as their own twin.
+pub(super) fn search(network: &NetworkId, values: &Values, mut reply: Reply) {
+    if let Some(nick) = values.get("nick").filter(|nick| !nick.is_empty()) {
+        for nick in [nick.to_owned(), format!("{nick}-twin")] {
+            let contact = format!("{nick}%{network}");
+            reply.part(Part::Facts(Values::new().with("contact", contact).with("nick", nick)));
+        }
+    }
+    reply.done();
+}

@@ -1,0 +1,94 @@
+//! The gateway in this process with the contract's own network (Loopback), at a real server: what the core does for a bridge that a third party
+//! writes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use isthmus::admin::outside::{GatewayEnd, Outside};
+use isthmus::config::Config;
+use isthmus_bridge::suite::LoopbackKind;
+use isthmus_testkit::server::{Flavour, Options, XmppServer, secret};
+use isthmus_testkit::slix::SlixClient;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The bridge's domain.
+pub(crate) const LOOP: &str = "loop.localhost";
+
+/// A server and the gateway at it.
+pub(crate) struct Inside {
+    pub(crate) server: XmppServer,
+    folder: tempfile::TempDir,
+    stop: CancellationToken,
+    end: Option<JoinHandle<Result<(), GatewayEnd>>>,
+}
+
+impl Inside {
+    /// With these lines in the bridge's file.
+    pub(crate) async fn start(flavour: Flavour, bridge: &str) -> Self {
+        Self::with(flavour, bridge, "", |_| {}).await
+    }
+
+    /// With further lines under `[server]` and behind it, and another server than the usual one.
+    pub(crate) async fn with(flavour: Flavour, bridge: &str, keys: &str, change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options { components: vec![LOOP.to_owned()], ..Options::default() };
+        change(&mut options);
+        let server = XmppServer::start(flavour, options).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("bridges")).unwrap();
+        let text = format!("kind = \"loopback\"\ndomain = \"{LOOP}\"\nsecret = \"{}\"\n{bridge}", secret(LOOP));
+        std::fs::write(folder.path().join("bridges/loop.toml"), text).unwrap();
+        let (host, port) = (server.component().ip(), server.component().port());
+        let text = format!(
+            "admins = [\"carol@localhost\"]\ndata_dir = \"data\"\n[http]\nlisten = \"off\"\n[server]\nhost = \"{host}\"\n\
+             port = {port}\ndomains = [\"localhost\"]\n{keys}\n"
+        );
+        std::fs::write(folder.path().join("isthmus.toml"), text).unwrap();
+        let mut made = Self { server, folder, stop: CancellationToken::new(), end: None };
+        made.launch().await;
+        made
+    }
+
+    /// Starts the gateway (again) on its data, and waits until it answers.
+    pub(crate) async fn launch(&mut self) {
+        let path = self.folder.path().to_owned();
+        let load = move || Config::load(&path, Vec::new(), &[Box::new(LoopbackKind)]);
+        let config = load().unwrap_or_else(|faults| panic!("the configuration has faults: {faults:?}"));
+        self.stop = CancellationToken::new();
+        let outside = Outside {
+            stop: self.stop.clone(),
+            reload: Arc::new(Notify::new()),
+            load: Arc::new(load),
+            level: Arc::new(|_| Ok(())),
+            ready: Arc::new(|| {}),
+        };
+        self.end = Some(tokio::spawn(isthmus::gateway::run(config, outside)));
+        let mut client = SlixClient::online(&self.server, "bob@localhost/waiting").await.unwrap();
+        for _ in 0..300 {
+            if client.ping(LOOP).await.unwrap().attr("type") == Some("result") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the gateway does not attach");
+    }
+
+    /// Ends the gateway in order.
+    pub(crate) async fn stop(&mut self) {
+        self.stop.cancel();
+        let end = self.end.take().expect("it runs");
+        tokio::time::timeout(Duration::from_secs(60), end).await.expect("it stops").expect("no panic").unwrap();
+    }
+
+    /// `<user>@localhost/<resource>`, online, its roster asked for, with carbons.
+    pub(crate) async fn client(&self, user: &str, resource: &str) -> SlixClient {
+        let mut client = SlixClient::online(&self.server, &format!("{user}@localhost/{resource}")).await.unwrap();
+        let roster = "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>";
+        let carbons = "<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>";
+        client.send(format!("{roster}{carbons}")).await.unwrap();
+        client.answer("roster").await.unwrap();
+        client.answer("carbons").await.unwrap();
+        client
+    }
+}
