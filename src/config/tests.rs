@@ -215,7 +215,7 @@ fn a_fault_names_file_line_key_and_what_is_expected() {
         (
             &[("isthmus.toml", "[server]\nprot = 1\n"), ("bridges/e.toml", ECHO)],
             &[
-                "isthmus.toml:2: server.prot: unknown key: expected one of ca_file, domains, host, port, socket, tls, tls_name; did you mean port?",
+                "isthmus.toml:2: server.prot: unknown key: expected one of ca_file, domains, host, port, roster, socket, tls, tls_name; did you mean port?",
             ],
         ),
         (

@@ -22,7 +22,7 @@ use crate::xmpp::commands::{Adhoc, BridgeRef, Caller, Desk, Effect, Link, Office
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::LinkState;
 use crate::xmpp::register::Register;
-use crate::xmpp::{forms, ns, xml::Xml};
+use crate::xmpp::{forms, ns, privilege, xml::Xml};
 
 /// The three ways to a bridge's commands.
 pub(super) struct Dialogues {
@@ -244,6 +244,10 @@ impl Clerk {
     }
 }
 
+fn may_bookmark(served: &Served, user: &BareJid) -> bool {
+    served.privileges.of(super::privileges::domain(user)).is_some_and(|g| g.iq(ns::PUBSUB, true))
+}
+
 /// Rows of a listing for people, at most.
 const ROWS: u32 = 100;
 
@@ -346,6 +350,17 @@ impl Office for Clerk {
 
     fn set_log_level(&self, filter: &str) -> Result<(), String> {
         self.core.upgrade().ok_or("the gateway stops")?.set_level(filter)
+    }
+
+    fn may_bookmark(&self, user: &BareJid) -> bool {
+        self.served.upgrade().is_some_and(|served| may_bookmark(&served, user))
+    }
+
+    async fn bookmark(&self, user: &BareJid, room: &Address, autojoin: bool, nick: Option<&str>) -> Result<(), String> {
+        let (core, served) = self.here().map_err(|e| e.to_string())?;
+        let jid = served.jid(room).ok_or("no JID can spell that room")?;
+        let payload = privilege::bookmark(&jid, autojoin, nick);
+        core.ask_as(&served, user, "set", &payload).await.map(drop).map_err(|e| e.to_string())
     }
 
     async fn rotate_key(&self) -> Result<(String, u64), String> {

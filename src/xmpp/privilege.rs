@@ -161,6 +161,47 @@ pub fn answered(answer: &Element) -> Option<&Element> {
     answer.get_child("forwarded", ns::FORWARD)?.children().find(|c| c.name() == "iq")
 }
 
+/// XEP-0402: what publishes a room among one's bookmarks.
+pub fn bookmark(room: &str, autojoin: bool, nick: Option<&str>) -> Element {
+    use super::forms::set;
+    let mut conference = Element::bare("conference", ns::BOOKMARKS);
+    set(&mut conference, "autojoin", if autojoin { "true" } else { "false" });
+    if let Some(nick) = nick {
+        let mut element = Element::bare("nick", ns::BOOKMARKS);
+        element.append_text_node(super::forms::printable(nick));
+        conference.append_child(element);
+    }
+    let mut item = Element::bare("item", ns::PUBSUB);
+    set(&mut item, "id", room);
+    item.append_child(conference);
+    let mut publish = Element::bare("publish", ns::PUBSUB);
+    set(&mut publish, "node", ns::BOOKMARKS);
+    publish.append_child(item);
+    let mut form = Element::bare("x", ns::DATA);
+    set(&mut form, "type", "submit");
+    let fields = [
+        ("FORM_TYPE", "http://jabber.org/protocol/pubsub#publish-options"),
+        ("pubsub#persist_items", "true"),
+        ("pubsub#max_items", "max"),
+        ("pubsub#send_last_published_item", "never"),
+        ("pubsub#access_model", "whitelist"),
+    ];
+    for (var, value) in fields {
+        let mut field = Element::bare("field", ns::DATA);
+        set(&mut field, "var", var);
+        let mut element = Element::bare("value", ns::DATA);
+        element.append_text_node(value);
+        field.append_child(element);
+        form.append_child(field);
+    }
+    let mut options = Element::bare("publish-options", ns::PUBSUB);
+    options.append_child(form);
+    let mut pubsub = Element::bare("pubsub", ns::PUBSUB);
+    pubsub.append_child(publish);
+    pubsub.append_child(options);
+    pubsub
+}
+
 /// A contact as it is to stand in a roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item<'a> {

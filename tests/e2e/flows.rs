@@ -239,7 +239,7 @@ async fn what_administrators_do_is_in_the_audit_log_and_keys_rotate(flavour: Fla
     let network = format!("loop@{LOOP}");
     run(&mut alice, &network, "configure", &[("password", "xyzzy")]).await;
     let refused = alice.ask(LOOP, "set", &format!("<command xmlns='{COMMANDS}' node='audit'/>")).await.unwrap();
-    assert_eq!(refused.error().as_deref(), Some("auth/forbidden"), "{refused}");
+    assert_eq!(refused.error().as_deref(), Some("cancel/forbidden"), "{refused}");
     let mut carol = world.client("carol", "desk").await;
     let fields = [("do", "act"), ("user", "alice@localhost"), ("command", "configure"), ("nick", "al")];
     run(&mut carol, LOOP, "users", &fields).await;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use isthmus_testkit::server::Flavour;
+use isthmus_testkit::isthmus::Setup;
+use isthmus_testkit::server::{Flavour, Options, XmppServer};
 use isthmus_testkit::slix::SlixClient;
 use isthmus_testkit::xml::Element;
 
@@ -15,6 +16,8 @@ crate::on_both!(
     a_client_that_knows_roster_item_exchange_is_asked_to_add_contacts,
     a_contacts_picture_is_in_presence_vcards_and_events,
     a_contact_added_by_command_stands_in_the_roster,
+    check_names_what_is_granted_and_the_line_that_is_missing,
+    a_room_is_bookmarked_where_the_server_grants_it,
     whom_a_user_blocks_at_their_server_is_blocked_here_where_it_may_be_read,
 );
 
@@ -214,6 +217,57 @@ async fn a_contact_added_by_command_stands_in_the_roster(flavour: Flavour) {
     talk(&mut alice, &["contacts remove", "dora%loop"]).await;
     let gone = |s: &Element| pushed(&dora, "remove")(s) || presence(&dora, Some("unavailable"))(s);
     alice.find("dora is gone", gone).await.unwrap();
+    world.stop().await;
+}
+
+async fn check_names_what_is_granted_and_the_line_that_is_missing(flavour: Flavour) {
+    let options =
+        |privileged| Options { components: vec!["echo.localhost".to_owned()], privileged, ..Options::default() };
+    for privileged in [true, false] {
+        let server = XmppServer::start(flavour, options(privileged)).await.unwrap();
+        let setup = Setup::new(env!("CARGO_BIN_EXE_isthmus"), server.component()).echo();
+        let mut gateway = setup.start().await.unwrap();
+        // Of the running gateway first, then by attaching.
+        for running in [true, false] {
+            if !running {
+                gateway.stop().await.unwrap();
+            }
+            let output = gateway.cli(&["check"]).await.unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            if !privileged {
+                assert!(said.contains("grants no privileges") && said.contains("privileged_entities = {"), "{said}");
+                assert!(said.contains("mod_privilege with roster: both"), "{said}");
+                continue;
+            }
+            assert!(said.contains("localhost grants roster: both, message: outgoing, presence: roster"), "{said}");
+            match flavour {
+                Flavour::Prosody => assert!(said.contains("iq urn:xmpp:blocking: get"), "{said}"),
+                Flavour::Ejabberd => assert!(said.contains("block lists of users are not available"), "{said}"),
+            }
+        }
+    }
+}
+
+async fn a_room_is_bookmarked_where_the_server_grants_it(flavour: Flavour) {
+    let mut world = Inside::start(flavour, "").await;
+    let mut alice = world.client("alice", "desk").await;
+    let room = format!("#garden%loop@{LOOP}");
+    let command = "http://jabber.org/protocol/commands";
+    let asked = alice.ask(&room, "set", &format!("<command xmlns='{command}' node='bookmark'/>")).await.unwrap();
+    if flavour == Flavour::Ejabberd {
+        assert!(asked.to_string().contains("does not let the gateway"), "{asked}");
+        return world.stop().await;
+    }
+    let session =
+        asked.child("command").and_then(|c| c.attr("sessionid")).unwrap_or_else(|| panic!("{asked}")).to_owned();
+    let form =
+        crate::register::submit(asked.child("command").and_then(|c| c.child("x")).unwrap(), &[("nick", "al")]).unwrap();
+    let payload = format!("<command xmlns='{command}' node='bookmark' sessionid='{session}'>{form}</command>");
+    let done = alice.ask(&room, "set", &payload).await.unwrap();
+    assert!(done.to_string().contains("among your bookmarks"), "{done}");
+    let own = "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:xmpp:bookmarks:1'/></pubsub>";
+    let items = alice.ask("alice@localhost", "get", own).await.unwrap().to_string();
+    assert!(items.contains(&room) && items.contains("autojoin='true'") && items.contains("al"), "{items}");
     world.stop().await;
 }
 

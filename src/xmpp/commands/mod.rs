@@ -11,6 +11,7 @@
 mod account;
 pub mod adhoc;
 mod admin;
+mod bookmark;
 pub(crate) mod configure;
 pub mod dialogue;
 mod history;
@@ -157,7 +158,12 @@ impl Desk {
     /// Whether there is anything for it to do at that address: no `configure` where nothing can be set.
     fn applies(&self, bridge: &BridgeRef, caller: &Caller, command: &Command) -> bool {
         let declared = bridge.instance.bridge.commands().iter().any(|c| c.node == command.node);
-        declared || command.node != own::CONFIGURE || configure::has_settings(self, bridge, caller)
+        match command.node {
+            _ if declared => true,
+            own::CONFIGURE => configure::has_settings(self, bridge, caller),
+            own::BOOKMARK => self.office.may_bookmark(&caller.user),
+            _ => true,
+        }
     }
 
     /// Words in the reader's language.

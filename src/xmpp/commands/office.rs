@@ -71,6 +71,22 @@ pub trait Office: Send + Sync {
     /// Sets the log's filter; `Err` says what is wrong with it.
     fn set_log_level(&self, filter: &str) -> Result<(), String>;
 
+    /// Whether the user's server lets the gateway write their bookmarks (XEP-0402).
+    fn may_bookmark(&self, _user: &BareJid) -> bool {
+        false
+    }
+
+    /// Puts a room among the user's bookmarks; `Err` says why not.
+    async fn bookmark(
+        &self,
+        _user: &BareJid,
+        _room: &isthmus_bridge::Address,
+        _autojoin: bool,
+        _nick: Option<&str>,
+    ) -> Result<(), String> {
+        Err("not granted".to_owned())
+    }
+
     /// A new key for secrets at rest: its id, and how many secrets were sealed again under it.
     async fn rotate_key(&self) -> Result<(String, u64), String> {
         Err("there is no key".to_owned())

@@ -5,11 +5,12 @@ use isthmus_bridge::{
     Text,
 };
 
-use super::{BridgeRef, Desk, Effect, account, admin, configure, history, people, queue};
+use super::{BridgeRef, Desk, Effect, account, admin, bookmark, configure, history, people, queue};
 
 pub(super) const REGISTER: &str = "register";
 pub(super) const UNREGISTER: &str = "unregister";
 pub(super) const CONFIGURE: &str = "configure";
+pub(super) const BOOKMARK: &str = "bookmark";
 
 /// What the core answers to a step.
 pub(super) enum Answer {
@@ -50,6 +51,9 @@ pub(super) fn commands(profile: &Profile) -> Vec<Command> {
     if profile.mode == Mode::Held {
         all.push(Command::new("queue", HERE, Registered));
     }
+    if profile.rooms {
+        all.push(Command::new(BOOKMARK, &[Place::Room], Audience::Anyone));
+    }
     all.push(Command::new("history", &[Place::Gateway, Place::Contact], Registered));
     all.push(Command::new("usage", HERE, Registered));
     all.push(Command::new("export", HERE, Registered));
@@ -70,6 +74,7 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
         CONFIGURE => configure::step(desk, bridge, call).await,
         "contacts" => people::step(desk, bridge, call).await,
         "queue" => queue::step(desk, bridge, call, Some(&call.user)).await,
+        BOOKMARK => bookmark::step(desk, bridge, call).await,
         "history" => history::step(desk, bridge, call).await,
         "usage" => account::usage(desk, bridge, call).await,
         "export" => account::export(desk, bridge, call).await,
