@@ -15,8 +15,8 @@ use super::jid_domain;
 use super::places::Places;
 use super::sources::Tree;
 use super::{
-    BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Retention, RosterWay, Seal, Server, Tls,
-    units,
+    BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Retention, RosterWay, Seal, Server,
+    Tls, units,
 };
 use crate::access::{Pattern, Policy, Quota, Quotas, Rule, Tier};
 use crate::http::Certificate;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use isthmus_bridge::room::RoomView;
 use isthmus_bridge::{
     Abilities, Address, BareJid, BlobId, Change, ContactId, DeliveryError, Event, Failure, Fetch, Full, Gateway,
-    Inbound, Known, Late, LinkState, Media, MessageRef, Origin, Refused, Resolved, RoomId, SessionOf, StoreError, Taken,
-    Text,
+    Inbound, Known, Late, LinkState, Media, MessageRef, Origin, Refused, Resolved, RoomId, SessionOf, StoreError,
+    Taken, Text,
 };
 use tracing::{debug, info};
 use url::Url;

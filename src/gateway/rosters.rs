@@ -117,7 +117,7 @@ impl Core {
             if !asked && one.contact.seen == Subscription::None {
                 self.ask_to_subscribe(served, user, &one.at, one.contact.name.as_deref());
             }
-            self.mark(served, user, &one.at, false).await;
+            self.stands(served, user, &one.at, false).await;
         }
     }
 
@@ -126,17 +126,17 @@ impl Core {
         self.ask(served, &served.instance.domain, user.as_str(), "set", &one.item().put(), PATIENCE).await?;
         if served.privileges.of(domain(user)).is_some_and(|g| g.version == Version::One) {
             // COMPAT(ejabberd): takes name and groups, and leaves the subscription as it is.
-            self.mark(served, user, &one.at, false).await;
+            self.stands(served, user, &one.at, false).await;
             self.ask_to_subscribe(served, user, &one.at, one.contact.name.as_deref());
             return Ok(());
         }
-        self.mark(served, user, &one.at, true).await;
+        self.stands(served, user, &one.at, true).await;
         self.show(served, &one.at, user.as_str());
         self.send(served, &simple(&one.jid, user.as_str(), "probe", None));
         Ok(())
     }
 
-    async fn mark(&self, served: &Served, user: &BareJid, at: &Address, subscribed: bool) {
+    async fn stands(&self, served: &Served, user: &BareJid, at: &Address, subscribed: bool) {
         if let Err(e) = served.persons().rostered(user, at, subscribed).await {
             warn!(bridge = %served.instance.name, error = %e, "what stands in a roster could not be recorded");
         }

@@ -233,7 +233,11 @@ impl Rooms<'_> {
     }
 
     /// The same of a session that is started for it, if need be.
-    pub(in crate::gateway) async fn question_anew(&self, of: &SessionOf, query: Query) -> Result<Vec<Part>, StanzaError> {
+    pub(in crate::gateway) async fn question_anew(
+        &self,
+        of: &SessionOf,
+        query: Query,
+    ) -> Result<Vec<Part>, StanzaError> {
         if self.core.has_too_many(&of.user, self.served, of) {
             return Err(StanzaError::resource_constraint());
         }

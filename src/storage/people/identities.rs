@@ -10,7 +10,7 @@ use crate::args;
 use crate::storage::{Seal, Tx};
 
 /// The tables that hold rows of a person; tombstones and the audit log are not among them.
-const FORGET: [&str; 9] = [
+const FORGET: [&str; 11] = [
     "DELETE FROM registrations WHERE bridge = $1 AND person = $2",
     "DELETE FROM choices WHERE bridge = $1 AND person = $2",
     "DELETE FROM last_writers WHERE bridge = $1 AND person = $2",
