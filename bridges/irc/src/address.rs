@@ -16,8 +16,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use isthmus_bridge::{Address, Addressing, BadAddress, ContactId, NetworkId, Parts, RoomId};
 use sha2::{Digest, Sha256};
 
-/// What a room's name begins with; never what a server announces later, for addresses must not depend on it.
-pub(crate) const ROOM_PREFIXES: [char; 2] = ['#', '&'];
+/// What a room's name can begin with at all (RFC 2811 section 2.1), and no nick.
+pub(crate) const ROOM_PREFIXES: [char; 4] = ['#', '&', '+', '!'];
+/// What it begins with unless the administrator says otherwise; never what a server announces later, for addresses must not depend on it.
+pub(crate) const USUAL_PREFIXES: &str = "#&";
 
 /// Nicks whose resource is not their own spelling, at most; beyond, the map begins anew.
 const SPELLINGS: usize = 50_000;
@@ -28,14 +30,33 @@ pub(crate) struct IrcAddressing {
     /// The network of the domain itself; in fixed-network mode the only one.
     fallback: NetworkId,
     fixed: bool,
+    /// What rooms' names begin with here.
+    prefixes: Box<str>,
     /// Resource → nick, for nicks that no resource can spell.
     spellings: Mutex<HashMap<String, String>>,
 }
 
 impl IrcAddressing {
     /// With a fixed network, or with any. `name` stands for the network of the gateway's own address.
-    pub(crate) fn new(fixed: Option<&str>, name: &str) -> Self {
-        Self { fallback: NetworkId::new(fixed.unwrap_or(name)), fixed: fixed.is_some(), spellings: Mutex::default() }
+    pub(crate) fn new(fixed: Option<&str>, name: &str, prefixes: &str) -> Self {
+        Self {
+            fallback: NetworkId::new(fixed.unwrap_or(name)),
+            fixed: fixed.is_some(),
+            prefixes: prefixes.into(),
+            spellings: Mutex::default(),
+        }
+    }
+
+    /// The room of this name; `None` where no channel can have it.
+    pub(crate) fn room_id(&self, name: &str, network: &NetworkId) -> Option<RoomId> {
+        let name = unescape_again(name).to_lowercase();
+        let fits =
+            self.is_room(&name) && name.len() <= 400 && !name.contains(|c: char| " ,".contains(c) || c.is_control());
+        fits.then(|| RoomId::new(format!("{name}%{network}")))
+    }
+
+    fn is_room(&self, name: &str) -> bool {
+        name.starts_with(|c| self.prefixes.contains(c))
     }
 
     /// The only network, in fixed-network mode.
@@ -79,14 +100,14 @@ impl Addressing for IrcAddressing {
         } else {
             match local.rsplit_once('%') {
                 Some((name, network)) => (name, network_id(network)?),
-                None if local.starts_with(ROOM_PREFIXES) => {
+                None if self.is_room(local) => {
                     return Err(malformed("a room is #name%network, with the network's name after a percent sign"));
                 }
                 None => return Ok(Address::Network(network_id(local)?)),
             }
         };
-        if name.starts_with(ROOM_PREFIXES) {
-            let room = room_id(name, &network).ok_or_else(|| malformed("no room can have this name"))?;
+        if self.is_room(name) {
+            let room = self.room_id(name, &network).ok_or_else(|| malformed("no room can have this name"))?;
             return Ok(match resource {
                 Some(resource) => Address::Occupant { room, nick: self.nick(resource) },
                 None => Address::Room(room),
@@ -140,15 +161,6 @@ impl Addressing for IrcAddressing {
 /// `name%network` → both.
 pub(crate) fn split(id: &str) -> (&str, &str) {
     id.rsplit_once('%').unwrap_or((id, ""))
-}
-
-/// The room of this name; `None` where no channel can have it.
-pub(crate) fn room_id(name: &str, network: &NetworkId) -> Option<RoomId> {
-    let name = unescape_again(name).to_lowercase();
-    let fits = name.starts_with(ROOM_PREFIXES)
-        && name.len() <= 400
-        && !name.contains(|c: char| " ,".contains(c) || c.is_control());
-    fits.then(|| RoomId::new(format!("{name}%{network}")))
 }
 
 /// Whoever has this nick; `None` where nobody can have it.
@@ -242,11 +254,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn any() -> IrcAddressing {
-        IrcAddressing::new(None, "irc")
+        IrcAddressing::new(None, "irc", USUAL_PREFIXES)
     }
 
     fn fixed() -> IrcAddressing {
-        IrcAddressing::new(Some("irc.example.net"), "irc")
+        IrcAddressing::new(Some("irc.example.net"), "irc", USUAL_PREFIXES)
     }
 
     fn room(id: &str) -> Address {
@@ -319,16 +331,26 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn what_rooms_begin_with_is_the_administrators_choice() {
+        let narrow = IrcAddressing::new(None, "irc", "#");
+        assert!(narrow.parse(Some("&local%net"), None).is_err(), "no room here, and no nick anywhere");
+        let wide = IrcAddressing::new(None, "irc", "#&+!");
+        for name in ["#c%net", "&c%net", "+c%net", "!c%net"] {
+            assert_eq!(wide.parse(Some(name), None), Ok(Address::Room(RoomId::from(name))));
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_made_is_read_again(
-            name in "[#&]?([a-zA-Z0-9_\\[\\]\\\\`^{}|%@:-]{1,12}|\\PC{1,8})",
+            name in "[#&+!]?([a-zA-Z0-9_\\[\\]\\\\`^{}|%@:-]{1,12}|\\PC{1,8})",
             network in "[a-z0-9.-]{1,12}",
             nick in "[a-zA-Z0-9_\\[\\]\\\\`^{}|-]{1,12}|\\PC{1,10}",
         ) {
-            for addressing in [any(), fixed()] {
+            for addressing in [any(), fixed(), IrcAddressing::new(None, "irc", "#+!")] {
                 let network = addressing.fixed().cloned().unwrap_or_else(|| NetworkId::new(network.as_str()));
-                if let Some(room) = room_id(&name, &network) {
+                if let Some(room) = addressing.room_id(&name, &network) {
                     keeps_law(&addressing, &Address::Room(room.clone()))?;
                     keeps_law(&addressing, &Address::Occupant { room: room.clone(), nick: nick.clone() })?;
                     prop_assert_eq!(addressing.network(&Address::Room(room)), network.clone());

@@ -14,6 +14,8 @@ pub(crate) struct Config {
     pub(crate) title: String,
     /// Fixed-network mode: the only network.
     pub(crate) fixed_network: Option<String>,
+    /// What rooms' names begin with.
+    pub(crate) room_prefixes: String,
     /// Whether loopback, private and link-local addresses may be connected to.
     pub(crate) allow_private_networks: bool,
     /// Whether connections and rooms are kept up without any client, unless the user says otherwise.
@@ -55,6 +57,11 @@ pub(crate) fn read(section: Section<'_>) -> Result<Config, Vec<ConfigError>> {
     };
     let title = table.string("title").unwrap_or_else(|| "IRC".to_owned());
     let fixed_network = table.read("fixed_network", "a host name such as \"irc.libera.chat\"", host);
+    let room_prefixes = table.read("room_prefixes", "some of \"#&+!\", such as \"#&\"", |v| {
+        let prefixes = v.as_str()?;
+        let good = !prefixes.is_empty() && prefixes.chars().all(|c| crate::address::ROOM_PREFIXES.contains(&c));
+        good.then(|| prefixes.to_owned())
+    });
     let allow_private_networks = table.bool("allow_private_networks").unwrap_or(false);
     let persistent_by_default = table.bool("persistent_by_default").unwrap_or(false);
     let identd = table.read("identd", "an address with a port such as \"0.0.0.0:113\"", |v| v.as_str()?.parse().ok());
@@ -84,6 +91,7 @@ pub(crate) fn read(section: Section<'_>) -> Result<Config, Vec<ConfigError>> {
         name: name.to_owned(),
         title,
         fixed_network,
+        room_prefixes: room_prefixes.unwrap_or_else(|| crate::address::USUAL_PREFIXES.to_owned()),
         allow_private_networks,
         persistent_by_default,
         identd,

@@ -80,7 +80,7 @@ pub(crate) struct Shared {
 impl Shared {
     fn new(config: Config) -> Self {
         Self {
-            addressing: IrcAddressing::new(config.fixed_network.as_deref(), &config.name),
+            addressing: IrcAddressing::new(config.fixed_network.as_deref(), &config.name, &config.room_prefixes),
             networks: Networks::default(),
             idents: Arc::default(),
             profile: profile(&config),

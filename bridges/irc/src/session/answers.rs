@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::Session;
 use super::link::{self, Phase};
-use crate::address::room_id;
 use crate::proto::line::Line;
 use crate::translate::formatting;
 
@@ -350,7 +349,8 @@ impl Session {
         let context = line.params().get(2..line.params().len().saturating_sub(1)).unwrap_or_default();
         match command {
             "JOIN" if code == "CHANNEL_RENAMED" => {
-                let redirect = room_id(context.get(1).copied().unwrap_or_default(), &self.of.network);
+                let redirect =
+                    self.shared.addressing.room_id(context.get(1).copied().unwrap_or_default(), &self.of.network);
                 return self.join_refused(context.first().copied().unwrap_or_default(), &error, redirect);
             }
             "CHATHISTORY" => {
@@ -445,7 +445,8 @@ impl Session {
             }
             return;
         }
-        let Some(room) = crate::address::room_id(line.param(1), &self.of.network).filter(|_| number == 322) else {
+        let Some(room) = self.shared.addressing.room_id(line.param(1), &self.of.network).filter(|_| number == 322)
+        else {
             return;
         };
         let subject = formatting::from_irc(line.last(), false).into_owned();

@@ -361,11 +361,13 @@ impl Session {
             Phase::Settling(until) if now >= until => return self.settled(),
             _ => {}
         }
-        if now >= link.heard + link::SILENCE + link::ANSWER {
+        if link.pinged && now >= link.heard + link::SILENCE + link::ANSWER {
             return self.lost(Text::key("ping-timeout"));
         }
         if !link.pinged && now >= link.heard + link::SILENCE {
             link.pinged = true;
+            // It has its time to answer from now on, also where it was us who slept (a suspended machine).
+            link.heard = now.checked_sub(link::SILENCE).unwrap_or(link.heard);
             link.now(b"PING :isthmus\r\n");
         }
         let idle = link.phase == Phase::Up && self.rooms.is_empty() && now >= self.used + super::IDLE;

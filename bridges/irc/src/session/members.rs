@@ -7,7 +7,7 @@ use isthmus_bridge::{Address, Event, RoomChange, Text};
 use super::answers::What;
 use super::rooms::Stage;
 use super::{Session, view};
-use crate::address::{contact_id, room_id};
+use crate::address::contact_id;
 use crate::proto::isupport::ModeKind;
 use crate::proto::line::Line;
 use crate::proto::{modes, time};
@@ -253,7 +253,7 @@ impl Session {
     }
 
     pub(super) fn on_invite(&mut self, line: &Line<'_>) {
-        let Some(id) = room_id(line.param(1), &self.of.network) else { return };
+        let Some(id) = self.shared.addressing.room_id(line.param(1), &self.of.network) else { return };
         let nick = line.source.nick();
         if !self.is_own(line.param(0)) {
             // invite-notify: one member has invited somebody else.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::answers::What;
 use super::history::Gap;
 use super::{Session, view};
-use crate::address::{room_id, split};
+use crate::address::split;
 use crate::proto::caps::Caps;
 use crate::proto::line::Line;
 use crate::proto::{time, write};
@@ -255,7 +255,11 @@ impl Session {
             self.unasked.remove(at);
             return; // no invitation: it is being left
         }
-        let Some(id) = room_id(name, &self.of.network).filter(|_| self.unasked.len() < MAX_UNASKED) else { return };
+        let Some(id) =
+            self.shared.addressing.room_id(name, &self.of.network).filter(|_| self.unasked.len() < MAX_UNASKED)
+        else {
+            return;
+        };
         self.unasked.push((folded, Some(Instant::now() + UNASKED)));
         let from = self.network_address();
         self.emit(from, Event::Invited { room: id, reason: None, password: None });
@@ -330,7 +334,7 @@ impl Session {
         let (from, to) = (line.param(1).to_owned(), line.param(2).to_owned());
         let text = Text::key("forwarded").with("room", &to);
         let error = DeliveryError::new(Failure::Rejected, text).with_code("470");
-        let redirect = room_id(&to, &self.of.network);
+        let redirect = self.shared.addressing.room_id(&to, &self.of.network);
         self.join_refused(&from, &error, redirect);
         if self.room(&to).is_none() {
             self.send(write::line("PART", &[&to]));
@@ -343,7 +347,9 @@ impl Session {
     /// clients are told where, and find it open.
     pub(super) fn on_rename(&mut self, line: &Line<'_>) {
         let (old, new) = (line.param(0), line.param(1));
-        let (Some(id), Some(was)) = (room_id(new, &self.of.network), self.room(old)) else { return };
+        let (Some(id), Some(was)) = (self.shared.addressing.room_id(new, &self.of.network), self.room(old)) else {
+            return;
+        };
         if id == was.id {
             // Only another spelling.
             let folded = self.fold(old);

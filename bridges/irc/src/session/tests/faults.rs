@@ -137,6 +137,30 @@ async fn a_silent_server_is_asked_and_then_given_up() {
 }
 
 #[tokio::test]
+async fn a_sleep_of_our_own_machine_costs_no_connection() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    later(Duration::from_secs(3_600)).await;
+    client.expect("PING").await;
+    client.send(":juliet!j@k PRIVMSG #c :slept well?").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_room_that_nobody_asked_for_is_left_after_five_minutes() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    client.send(":romeo!u@host.test JOIN #trap").await;
+    net.host.emitted("the invitation", |e| matches!(e.event, Event::Invited { .. })).await;
+    later(Duration::from_secs(301)).await;
+    client.expect("PART #trap").await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_server_that_never_lets_us_in_is_given_up() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
