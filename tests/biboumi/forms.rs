@@ -1,0 +1,42 @@
+//! The fields of biboumi's forms are in ours, under the same names and of the same types, but for those of a short list.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::stage::{DESK, GATEWAY, Plan, Side, Stage, command};
+
+/// Fields that are called or typed otherwise here: `docs/from-biboumi.md`, `more-settings`.
+const OTHERWISE: &[(&str, &str)] = &[
+    ("network ports", "text-single"),
+    ("network tls_ports", "text-single"),
+    ("network verify_cert", "verify_certificate"),
+    ("network throttle_limit", "throttle, for administrators"),
+    ("room record_history", "boolean"),
+];
+
+#[tokio::test]
+async fn the_fields_of_its_forms_are_in_ours() {
+    let (biboumi, ours) = (fields(Side::Biboumi).await.unwrap(), fields(Side::Ours).await.unwrap());
+    assert!(biboumi.len() > 15, "{biboumi:?}");
+    for (field, kind) in &biboumi {
+        let otherwise = OTHERWISE.iter().any(|(name, _)| name == field);
+        let same = ours.get(field) == Some(kind);
+        assert_ne!(same, otherwise, "{field} is {kind} with biboumi and {:?} here", ours.get(field));
+    }
+}
+
+/// Where each field is, its name and its type.
+async fn fields(side: Side) -> Result<BTreeMap<String, String>> {
+    let mut s = Stage::open(side, Plan::default()).await?;
+    let room = s.room("verona");
+    let mut all = BTreeMap::new();
+    for (place, to) in [("gateway", GATEWAY), ("network", s.network()), ("room", &*room)] {
+        let form = s.ask(DESK, to, "set", &command("configure", "execute", None, "")).await?;
+        for field in form.walk().filter(|e| e.name == "field") {
+            let name = format!("{place} {}", field.attr("var").unwrap_or_default());
+            all.insert(name, field.attr("type").unwrap_or("text-single").to_owned());
+        }
+    }
+    Ok(all)
+}
