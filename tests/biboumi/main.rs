@@ -9,6 +9,7 @@
 //! | `scenes` | the scripts |
 //! | `forms` | the fields of its forms |
 //! | `import` | what biboumi has kept, taken over |
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod compare;
 mod forms;
