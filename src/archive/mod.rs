@@ -181,6 +181,9 @@ impl Archive {
         if let Err(e) = rows::close_all(&self.inner.store, &self.inner.bridge, self.next_id()).await {
             warn!(bridge = %self.inner.bridge, error = %e, "stays that a crash left open could not be ended");
         }
+        if let Err(e) = self.recall().await {
+            warn!(bridge = %self.inner.bridge, error = %e, "what was said before cannot be answered as such");
+        }
         loop {
             tokio::select! {
                 () = self.inner.wake.notified() => tokio::time::sleep(GATHER).await,

@@ -133,6 +133,22 @@ impl Archive {
         }
     }
 
+    /// After a restart: the last names of rooms, so that answers to what was said before are told as such.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub(super) async fn recall(&self) -> Result<(), StoreError> {
+        let sql = "SELECT id, head, foreign_id, person, own, client, nick, at, place FROM names WHERE bridge = $1 AND place LIKE 'room %' \
+                   ORDER BY seq DESC LIMIT $2";
+        let most = i64::try_from(RECENT).unwrap_or(i64::MAX);
+        for row in self.inner.store.read(sql, args![&self.inner.bridge, most]).await?.iter().rev() {
+            let place = row.text(8)?;
+            let Some(room) = place.strip_prefix("room ") else { continue };
+            self.inner.recent.put(&Place::Room(room.into()), &Arc::new(read(row)?));
+        }
+        Ok(())
+    }
+
     /// A message by the network's name, if it was named lately.
     pub fn named_lately(&self, place: &Place, foreign: &ForeignMessageId) -> Option<Arc<Name>> {
         self.inner.recent.get(self.inner.recent.foreign(place, foreign.as_str()))
@@ -354,6 +370,9 @@ mod tests {
         archive.name(&room, Name { id: "s2".into(), head: "s2".into(), foreign: Some("f2".into()), ..Name::default() });
         archive.flush().await.expect("written");
         let after = Archive::new(store, "rooms");
+        assert!(after.named_lately(&room, &"f2".into()).is_none());
+        after.recall().await.expect("the store answers");
+        assert!(after.named_lately(&room, &"f2".into()).is_some(), "what was said before a restart can be answered");
         for archive in [&archive, &after] {
             let all = archive.by_client(&room, &romeo, "m1").await.expect("the store answers");
             let foreign: Vec<_> = all.iter().filter_map(|n| n.foreign.as_ref().map(|f| f.as_str())).collect();

@@ -23,7 +23,7 @@ use crate::translate::outbound::{self, Said};
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::ns;
 
-/// The setting that a bridge may declare: reactions are said in words (yes, or `action`) where the network has none.
+/// The setting that a bridge may declare: reactions are said in words where the network has none.
 const REACTIONS: &str = "reactions";
 /// Characters of a message by which people know it again.
 const GIST: usize = 40;
@@ -331,8 +331,7 @@ impl Core {
 
 /// Whether a user wants reactions said in words where the network has none.
 fn in_words(served: &Served, user: &BareJid, at: &Address) -> bool {
-    let chosen = served.persons().resolved(user, at);
-    chosen.bool(REACTIONS) || chosen.str(REACTIONS) == "action"
+    served.persons().resolved(user, at).bool(REACTIONS)
 }
 
 /// The message that an event refers to.

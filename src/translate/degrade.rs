@@ -2,8 +2,8 @@
 
 use isthmus_bridge::{Abilities, Message, MessageRef, Resolved};
 
-/// The setting that a bridge may declare: how a correction is told where the network has none. `redact`: withdrawn, and said anew; `substitute` (or
-/// `sed`): `s/old/new/`; anything else: all of it, with the profile's prefix.
+/// The setting that a bridge may declare: how a correction is told where the network has none. `redact`: withdrawn, and said anew; `substitute`:
+/// `s/old/new/`; anything else: all of it, with the profile's prefix.
 const CORRECTIONS: &str = "corrections";
 
 /// The message that another one refers to, as far as it is known.
@@ -34,7 +34,7 @@ pub fn correction(message: &mut Message, meant: &Meant, can: Abilities, chosen: 
         "redact" if can.retractions && !meant.names.is_empty() => {
             return Before { withdraw: meant.names.clone() };
         }
-        "substitute" | "sed" => {
+        "substitute" => {
             if let Some(short) = meant.words.as_deref().and_then(|old| substitution(old, &message.body)) {
                 message.body = short;
                 return Before::default();

@@ -101,7 +101,10 @@ impl Rooms<'_> {
     }
 
     fn room_info(&self, heard: &Heard, room: &RoomId) -> Answer {
-        let info = info::info(self.served.profile(), &self.known(heard, room));
+        let mut profile = self.served.profile().clone();
+        // Moderation (XEP-0425) is announced where this user's connection can withdraw.
+        profile.retractions = self.served.abilities(&self.session(heard)).retractions;
+        let info = info::info(&profile, &self.known(heard, room));
         with(move |xml| disco::write_info(xml, None, &info))
     }
 
