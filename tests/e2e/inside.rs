@@ -62,6 +62,7 @@ impl Inside {
             load: Arc::new(load),
             level: Arc::new(|_| Ok(())),
             ready: Arc::new(|| {}),
+            clock: isthmus::storage::Clock::system(),
         };
         self.end = Some(tokio::spawn(isthmus::gateway::run(config, outside)));
         let mut client = SlixClient::online(&self.server, "bob@localhost/waiting").await.unwrap();

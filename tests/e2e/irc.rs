@@ -16,6 +16,7 @@ const USER: &str = "http://jabber.org/protocol/muc#user";
 crate::on_both!(
     people_meet_in_a_room,
     people_meet_on_another_server_that_echoes,
+    reactions_answers_and_reflections_are_of_the_message_they_name,
     two_resources_share_a_nick_and_leave_one_by_one,
     private_messages_raw_lines_and_refusals,
     roles_and_subjects_change_on_both_sides,
@@ -97,6 +98,53 @@ async fn people_meet_on_another_server_that_echoes(flavour: Flavour) {
     let server = Inspircd::start().await.unwrap();
     let world = world(flavour, server.tls().number(), "").await;
     meet(&world, Person::enter(server.plain().number(), "Juliet").await.unwrap()).await;
+}
+
+/// What IRCv3's tags carry, from a client to an IRC server and back.
+async fn reactions_answers_and_reflections_are_of_the_message_they_name(flavour: Flavour) {
+    let server = Inspircd::start().await.unwrap();
+    let world = world(flavour, server.tls().number(), "").await;
+    let mut juliet = Person::enter(server.plain().number(), "Juliet").await.unwrap();
+    juliet.send("CAP REQ :message-tags echo-message").await.unwrap();
+    juliet.line(" ACK ").await.unwrap();
+    juliet.join("#verona").await.unwrap();
+    let mut romeo = world.client("romeo").await;
+    let room = room("verona");
+    join(&mut romeo, &room, "romeo").await;
+    juliet.say("#verona", "good night").await.unwrap();
+    let told = juliet.line("good night").await.unwrap();
+    let msgid = told.split(['@', ';', ' ']).find_map(|tag| tag.strip_prefix("msgid=")).unwrap().to_owned();
+    let hers = romeo.find("her words", |s| is_group(s) && s.body() == Some("good night")).await.unwrap();
+    let id = hers.get("stanza-id", "urn:xmpp:sid:0").and_then(|sid| sid.attr("id")).unwrap().to_owned();
+    // His reaction reaches her server as a tag, and comes back to his clients.
+    let react = format!(
+        "<message to='{room}' type='groupchat' id='r1'><reactions xmlns='urn:xmpp:reactions:0' id='{id}'>\
+         <reaction>❤</reaction></reactions></message>"
+    );
+    romeo.send(react).await.unwrap();
+    let line = juliet.line("+draft/react=❤").await.unwrap();
+    assert!(line.contains(&format!("+reply={msgid}")), "{line}");
+    // Hers reaches him at the message that it is of.
+    juliet.send(&format!("@+reply={msgid};+draft/react=👋 TAGMSG #verona")).await.unwrap();
+    let from_her = |s: &Element| s.attr("from") == Some(&*format!("{room}/Juliet"));
+    let reaction =
+        romeo.find("her reaction", |s| from_her(s) && s.has("reactions", "urn:xmpp:reactions:0")).await.unwrap();
+    let reactions = reaction.get("reactions", "urn:xmpp:reactions:0").unwrap();
+    assert_eq!((reactions.attr("id"), reactions.children[0].text.as_str()), (Some(&*id), "👋"));
+    // An answer, both ways.
+    let answer = format!(
+        "<message to='{room}' type='groupchat' id='a1'><body>parting is such sweet sorrow</body>\
+         <reply xmlns='urn:xmpp:reply:0' id='{id}' to='{room}/Juliet'/></message>"
+    );
+    romeo.send(answer).await.unwrap();
+    let line = juliet.line("sweet sorrow").await.unwrap();
+    assert!(line.contains(&format!("+reply={msgid}")), "{line}");
+    let back = line.split(['@', ';', ' ']).find_map(|tag| tag.strip_prefix("msgid=")).unwrap().to_owned();
+    let own = romeo.find("his reflection", |s| is_group(s) && s.attr("id") == Some("a1")).await.unwrap();
+    let own_id = own.get("stanza-id", "urn:xmpp:sid:0").and_then(|sid| sid.attr("id")).unwrap().to_owned();
+    juliet.send(&format!("@+reply={back} PRIVMSG #verona :till it be morrow")).await.unwrap();
+    let answer = romeo.find("her answer", |s| s.body().is_some_and(|b| b.contains("till it be morrow"))).await.unwrap();
+    assert_eq!(answer.get("reply", "urn:xmpp:reply:0").and_then(|r| r.attr("id")), Some(&*own_id), "{answer}");
 }
 
 async fn meet(world: &World, mut juliet: Person) {

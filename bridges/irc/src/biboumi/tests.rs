@@ -8,7 +8,7 @@ fn row(values: &[&str]) -> Vec<Option<String>> {
 }
 
 fn read(fixed: Option<&str>, rows: &[(&str, &[&str])]) -> Vec<Imported> {
-    let addressing = IrcAddressing::new(fixed, "irc");
+    let addressing = IrcAddressing::new(fixed, "irc", crate::address::USUAL_PREFIXES);
     let mut reader = Biboumi.reader(&addressing);
     let mut take = Vec::new();
     for (table, values) in rows {

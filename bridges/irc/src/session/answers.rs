@@ -355,6 +355,9 @@ impl Session {
             }
             "CHATHISTORY" => {
                 context.iter().for_each(|name| self.no_history(name));
+                if context.first() == Some(&"TARGETS") {
+                    self.targets_end();
+                }
                 return true;
             }
             // The one message that was sent as a batch and that nothing was heard of.

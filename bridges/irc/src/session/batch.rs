@@ -29,6 +29,8 @@ enum Kind {
     Message { head: String, text: String, lines: u32, notice: bool },
     /// What was said before in a room (`chathistory`), and how many lines of it have come.
     History { room: Box<str>, lines: u32 },
+    /// With whom there was talk (`draft/chathistory-targets`).
+    Targets,
     /// Servers that part or meet again, and how many people of each room it concerns.
     Net { split: bool, servers: String, rooms: Vec<(RoomId, u32)> },
 }
@@ -53,7 +55,7 @@ impl Session {
         self.label = batch.label;
         self.backlog = batch.backlog;
         match &mut batch.kind {
-            Kind::Lines => false,
+            Kind::Lines | Kind::Targets => false,
             Kind::Message { text, lines, notice, .. } => {
                 let concat = line.tag("draft/multiline-concat").is_some() || line.tag("multiline-concat").is_some();
                 *notice |= line.command.eq_ignore_ascii_case("NOTICE");
@@ -114,6 +116,7 @@ impl Session {
                 backlog = true;
                 Kind::History { room: folded.into(), lines: 0 }
             }
+            "draft/chathistory-targets" => Kind::Targets,
             kind @ ("netsplit" | "netjoin") => {
                 Kind::Net { split: kind == "netsplit", servers: line.words(2), rooms: Vec::new() }
             }
@@ -136,6 +139,7 @@ impl Session {
         }
         match batch.kind {
             Kind::Lines => {}
+            Kind::Targets => self.targets_end(),
             Kind::Message { head, text, lines, notice } => {
                 (self.label, self.backlog) = (batch.label, batch.backlog);
                 if let Some(head) = Line::parse(&head).filter(|_| lines > 0) {

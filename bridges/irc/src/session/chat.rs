@@ -47,7 +47,8 @@ impl Session {
         }
         match ctcp::parse(text) {
             Some(("ACTION", words)) => self.hear(line, target, in_room, words, Kind::Action),
-            Some(_) if own => {}
+            // What was asked long ago, as history tells, is not answered now.
+            Some(_) if own || line.tag("batch").is_some() => {}
             Some((command, words)) if notice => self.on_ctcp_answer(nick, command, words),
             Some((command, words)) => self.on_ctcp(nick, command, words, in_room),
             None if notice => self.hear(line, target, in_room, text, Kind::Notice),
@@ -128,6 +129,8 @@ impl Session {
         }
         if in_room {
             self.remember_time(target, &inbound);
+        } else {
+            self.remember_private(inbound.at);
         }
         self.used = Instant::now();
         self.push(inbound);

@@ -65,6 +65,7 @@ impl Session {
             "REDACT" => self.on_redact(line),
             "MARKREAD" => self.on_read_marker(line),
             "RENAME" => self.on_rename(line),
+            "CHATHISTORY" => self.on_target(line),
             "BATCH" => {
                 self.in_batch(line);
                 (self.label, self.backlog) = (0, false);

@@ -15,6 +15,8 @@ use crate::settings;
 const PAGE: u32 = 100;
 /// Pages that one break is worth.
 const MAX_PAGES: u8 = 20;
+/// People with whom there was talk during a break, at most.
+const MAX_TALKS: u32 = 20;
 /// Clocks of one network differ by so much; what comes twice is known by its id.
 const FUZZ: Duration = Duration::from_secs(2);
 /// A break is noticed so late at most: without any message before it, this is where the gap begins.
@@ -76,6 +78,55 @@ impl Session {
         }
         let name = room.name.clone();
         self.ask_history(&name);
+    }
+
+    /// The connection broke: from then on private messages are missed, too.
+    pub(super) fn misses_private(&mut self) {
+        let now = self.host.now();
+        let heard = self.rare.as_ref().and_then(|r| r.private_heard);
+        let since = heard.or_else(|| now.checked_sub(UNNOTICED)).unwrap_or(now);
+        self.rare().missed_since.get_or_insert(since);
+    }
+
+    /// Connected again: with whom has there been talk meanwhile?
+    pub(super) fn ask_for_talks(&mut self) {
+        let Some(since) = self.rare.as_ref().and_then(|r| r.missed_since) else { return };
+        if !(self.has_cap(Caps::HISTORY) && self.has_cap(Caps::BATCH) && self.has_cap(Caps::SERVER_TIME)) {
+            self.rare().missed_since = None;
+            return;
+        }
+        let (from, to) =
+            (format!("timestamp={}", time::iso(since)), format!("timestamp={}", time::iso(self.host.now())));
+        if let Some(link) = &mut self.link {
+            link.sometime(write::line("CHATHISTORY", &["TARGETS", &from, &to, &MAX_TALKS.to_string()]));
+        }
+    }
+
+    /// `CHATHISTORY TARGETS <name> <time>`: with them. What they said is heard now, with its time: nobody else keeps it for the user.
+    pub(super) fn on_target(&mut self, line: &Line<'_>) {
+        let name = line.param(1);
+        let Some(since) = self.rare.as_ref().and_then(|r| r.missed_since) else { return };
+        let Some(link) = &mut self.link else { return };
+        if line.param(0) != "TARGETS" || name.is_empty() || link.server.is_channel(name) {
+            return;
+        }
+        let after = format!("timestamp={}", time::iso(since));
+        link.sometime(write::line("CHATHISTORY", &["AFTER", name, &after, &PAGE.to_string()]));
+    }
+
+    /// All of them are known.
+    pub(super) fn targets_end(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.missed_since = None;
+        }
+    }
+
+    /// When somebody last said something in private.
+    pub(super) fn remember_private(&mut self, at: SystemTime) {
+        if self.has_cap(Caps::HISTORY) {
+            let heard = &mut self.rare().private_heard;
+            *heard = (*heard).max(Some(at));
+        }
     }
 
     /// The server cannot give it.

@@ -261,6 +261,9 @@ impl Session {
         self.fail_waiting(&error);
         self.refuse_joins(&error);
         let coming_back = self.coming_back();
+        if coming_back && !registering {
+            self.misses_private();
+        }
         if !self.told_break {
             self.told_break = coming_back;
             let key = if registering { "refused-by-server" } else { "link-lost" };

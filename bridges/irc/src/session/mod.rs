@@ -198,6 +198,9 @@ pub(crate) struct Rare {
     aways: Vec<(Box<str>, Box<str>)>,
     /// Folded nicks of watched contacts who are there.
     online: Vec<Box<str>>,
+    /// When somebody last said something in private; since when private messages are missing.
+    private_heard: Option<SystemTime>,
+    missed_since: Option<SystemTime>,
     /// Nicks of contacts that are asked about again and again, where the server has no MONITOR.
     asked: Vec<Box<str>>,
 }

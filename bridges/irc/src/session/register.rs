@@ -262,6 +262,7 @@ impl Session {
             self.send(write::text("AWAY", &[], away.as_bytes()));
         }
         self.watch = true;
+        self.ask_for_talks();
         self.watch_wish();
         self.enter_rooms();
         for (waiting, _) in std::mem::take(&mut self.waiting) {

@@ -256,7 +256,7 @@ async fn what_was_said_during_a_break_is_fetched_for_the_archive() {
     let mut client = stage.accept().await;
     client.register(ALL, "CHATHISTORY=2").await;
     client.admit("#c", "romeo juliet").await;
-    let asked = client.expect("CHATHISTORY").await;
+    let asked = client.expect("CHATHISTORY AFTER").await;
     assert_eq!(asked, "CHATHISTORY AFTER #c timestamp=2030-03-17T17:46:48.000Z 2");
     client.send(":irc.test BATCH +h chathistory #c").await;
     client.send("@batch=h;msgid=a;time=2030-03-17T17:46:50.000Z :juliet!j@k PRIVMSG #c :before").await;
@@ -286,6 +286,35 @@ async fn what_was_said_during_a_break_is_fetched_for_the_archive() {
     // What comes now is heard now.
     client.send("@msgid=e :juliet!j@k PRIVMSG #c :now").await;
     net.host.emitted("words", |e| e.origin == Origin::Live && e.id == Some("e".into())).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn private_words_of_a_break_are_heard_after_it_with_their_time() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send("@time=2030-03-17T17:46:50.000Z :juliet!j@k PRIVMSG romeo :before").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    client.reset();
+    let mut client = stage.accept().await;
+    client.register(ALL, "CHATHISTORY=50").await;
+    let asked = client.expect("CHATHISTORY TARGETS").await;
+    assert!(asked.starts_with("CHATHISTORY TARGETS timestamp=2030-03-17T17:46:50.000Z timestamp=2030-"), "{asked}");
+    client.send(":irc.test BATCH +t draft/chathistory-targets").await;
+    client.send("@batch=t :irc.test CHATHISTORY TARGETS #c 2030-03-17T17:47:00.000Z").await;
+    client.send("@batch=t :irc.test CHATHISTORY TARGETS juliet 2030-03-17T17:47:10.000Z").await;
+    client.send(":irc.test BATCH -t").await;
+    assert_eq!(client.expect("CHATHISTORY").await, "CHATHISTORY AFTER juliet timestamp=2030-03-17T17:46:50.000Z 100");
+    client.send(":irc.test BATCH +p chathistory juliet").await;
+    client.send("@batch=p;time=2030-03-17T17:47:05.000Z :juliet!j@k PRIVMSG romeo :\u{1}VERSION\u{1}").await;
+    client.send("@batch=p;time=2030-03-17T17:47:06.000Z :romeo!u@host.test PRIVMSG juliet :from elsewhere").await;
+    client.send("@batch=p;time=2030-03-17T17:47:10.000Z :juliet!j@k PRIVMSG romeo :where are you?").await;
+    client.send(":irc.test BATCH -p").await;
+    let event = net.host.emitted("her words", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((body(&event), &event.from), ("where are you?", &net.address("juliet%net")));
+    assert_eq!(event.at, crate::proto::time::server_time("2030-03-17T17:47:10.000Z").expect("a time"));
+    assert!(!client.seen.iter().any(|l| l.contains("VERSION")), "{:?}", client.seen);
     session.stop().await.expect("stops");
 }
 
