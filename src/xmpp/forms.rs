@@ -25,7 +25,12 @@ pub fn to_xml(form: &Form, form_type: Option<&str>, say: Say<'_>) -> Element {
     }
     fields.extend(form.fields.iter().map(|f| field_to_xml(f, say)));
     let (title, instructions) = (form.title.as_ref().map(say), form.instructions.as_ref().map(say));
-    DataForm { type_: DataFormType::Form, title, instructions, fields }.into()
+    let mut x: Element = DataForm { type_: DataFormType::Form, title, instructions, fields }.into();
+    // The default type is not written by the library. Some clients (profanity 0.13) take a field of a form without one for none of theirs.
+    for field in x.children_mut().filter(|c| c.is("field", ns::DATA_FORMS) && c.attr("type").is_none()) {
+        set(field, "type", "text-single");
+    }
+    x
 }
 
 fn field_to_xml(field: &Field, say: Say<'_>) -> XField {
@@ -265,6 +270,7 @@ mod tests {
             "<required/>",
             "<desc>taken</desc>",
             "<value>juliet</value>",
+            "type='text-single'",
             "text-private",
             "xs:integer",
             "min='0'",

@@ -146,7 +146,9 @@ impl Session {
     pub(super) fn join(&mut self, id: &RoomId, nick: &str, password: Option<&str>, ticket: Ticket) {
         let name = split(id.as_str()).0.to_owned();
         let folded = self.fold(&name);
-        if self.wish.is_empty() {
+        // The first nick wins for the whole network; without a connection, or the wish for one, this is the first.
+        let unused = self.link.is_none() && self.rooms.is_empty() && self.waiting.is_empty();
+        if self.wish.is_empty() || unused {
             nick.clone_into(&mut self.wish);
         }
         if let Some(room) = self.rooms.get_mut(&folded) {

@@ -53,6 +53,10 @@ async fn a_nick_in_use_fails_the_join_and_closes() {
     assert_eq!(failure(&net.host, &key).await, Some(Failure::Conflict));
     client.expect("QUIT").await;
     client.ended().await;
+    // Whoever tries again under another nick gets that one.
+    session.send(net.address("#c%net"), join("juliet"));
+    let mut client = stage.accept().await;
+    assert_eq!(client.expect("NICK ").await, "NICK juliet");
     session.stop().await.expect("stops");
 }
 
