@@ -75,6 +75,7 @@ pub(crate) const KNOWN: &[Known] = &[
     ours("welcome", "^<message*<body>Welcome to *</message>$", &["*", "join"]),
     other("motd", "<body>- hello</body>", "<body>- ng.irc.test message of the day\n- hello</body>", &["*", "join"]),
     ours("caps", "<c xmlns='http://jabber.org/protocol/caps'*/>", &["*", "roster"]),
+    ours("caps", "<x xmlns='vcard-temp:x:update'>*</x>", &["*", "roster"]),
     // Errors.
     other("error-by", "<error by='*' ", "<error ", &["*", "refusals"]),
     other("error-by", "<error ", NEVER, &["*"]),
@@ -170,6 +171,9 @@ pub(crate) const KNOWN: &[Known] = &[
     ours("features", "<feature var='urn:xmpp:time'/>", &["discovery", "fixed_network"]),
     ours("features", "<feature var='vcard-temp'/>", &["discovery", "fixed_network"]),
     ours("features", "<feature var='urn:xmpp:message-*'/>", &["discovery"]),
+    ours("features", "<feature var='http://jabber.org/protocol/pubsub*'/>", &["discovery", "fixed_network"]),
+    ours("features", "<feature var='urn:ietf:params:xml:ns:vcard-4.0'/>", &["discovery", "fixed_network"]),
+    ours("features", "<identity category='pubsub' name='*' type='pep'/>", &["discovery", "fixed_network"]),
     ours("features", "<feature var='muc_open'/>", &["discovery"]),
     ours("features", "<feature var='muc_persistent'/>", &["discovery"]),
     ours("features", "<feature var='muc_public'/>", &["discovery"]),
@@ -237,6 +241,7 @@ pub(crate) const KNOWN: &[Known] = &[
     ours("more-commands", "<item jid='irc.localhost' node='contacts'/>", &["commands"]),
     ours("more-commands", "<item jid='irc.localhost' node='delete'/>", &["commands"]),
     ours("more-commands", "<item jid='irc.localhost' node='export'/>", &["commands"]),
+    ours("more-commands", "<item jid='irc.localhost' node='history'/>", &["commands"]),
     ours("more-commands", "<item jid='irc.localhost' node='usage'/>", &["commands"]),
     other(
         "more-settings",
