@@ -16,7 +16,7 @@ pub mod query;
 pub mod ring;
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -32,7 +32,7 @@ use crate::storage::{Store, millis};
 /// How long rows wait to be written together.
 const GATHER: Duration = Duration::from_millis(400);
 /// Rows of one commit, at most: what is accepted for delivery shall not wait behind more.
-const STEP: usize = 200;
+const STEP: usize = 1024;
 /// What waits for a store that is away, at most; beyond it the oldest goes.
 const WAITING: usize = 50_000;
 
@@ -146,7 +146,7 @@ struct Inner {
     store: Store,
     bridge: String,
     rooms: Mutex<HashMap<RoomId, Ring>>,
-    waiting: Mutex<Vec<Change>>,
+    waiting: Mutex<VecDeque<Arc<Change>>>,
     wake: Notify,
     ids: Ids,
     recent: names::Recent,
@@ -284,7 +284,7 @@ impl Archive {
     pub async fn flush(&self) -> Result<(), StoreError> {
         let _one = self.inner.flushing.lock().await;
         loop {
-            let step: Vec<Change> = {
+            let step: Vec<Arc<Change>> = {
                 let waiting = self.waiting();
                 waiting.iter().take(STEP).cloned().collect()
             };
@@ -297,7 +297,7 @@ impl Archive {
             let written = written.min(waiting.len());
             waiting.drain(..written);
             if waiting.is_empty() {
-                *waiting = Vec::new();
+                *waiting = VecDeque::new();
             }
         }
     }
@@ -396,12 +396,10 @@ impl Archive {
         let mut waiting = self.waiting();
         if waiting.len() >= WAITING {
             // Stays decide who sees what: they are never given up.
-            match waiting.iter().position(|c| matches!(c, Change::Line { .. })) {
-                Some(at) => drop(waiting.remove(at)),
-                None => drop(waiting.remove(0)),
-            }
+            let line = waiting.iter().position(|c| matches!(**c, Change::Line { .. }));
+            drop(waiting.remove(line.unwrap_or_default()));
         }
-        waiting.push(change);
+        waiting.push_back(Arc::new(change));
         drop(waiting);
         self.inner.wake.notify_one();
     }
@@ -410,7 +408,7 @@ impl Archive {
         self.inner.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Change>> {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Arc<Change>>> {
         self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

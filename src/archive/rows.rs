@@ -1,5 +1,6 @@
 //! The log in the store.
 
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::{BareJid, RoomId, StoreError};
@@ -7,7 +8,7 @@ use isthmus_bridge::{BareJid, RoomId, StoreError};
 use super::query::{Found, Question};
 use super::{Change, Line};
 use crate::args;
-use crate::storage::{Row, Store, Tx, millis};
+use crate::storage::{Arg, Row, Store, Tx, millis};
 
 /// What a user may see of a room: what lies within one of their stays.
 macro_rules! visible {
@@ -41,13 +42,45 @@ const LAST: &str =
 /// Behind every id, in whatever order the database has its letters.
 const END: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzz";
 
-/// Writes changes, all or none.
-pub(super) async fn write(store: &Store, bridge: &str, changes: Vec<Change>) -> Result<(), StoreError> {
+/// Columns of a line.
+const WIDTH: usize = 10;
+/// Lines that one statement writes: it costs several times as much as a row in it.
+const TOGETHER: [usize; 3] = [64, 8, 1];
+
+/// The statements for so many lines.
+static INSERT: LazyLock<[String; 3]> = LazyLock::new(|| TOGETHER.map(insert));
+
+fn insert(lines: usize) -> String {
+    let mut sql =
+        "INSERT INTO archive (bridge, room, id, at, nick, occupant, body, thread, foreign_id, payload) VALUES "
+            .to_owned();
+    for line in 0..lines {
+        let places: Vec<String> = (1..=WIDTH).map(|column| format!("${}", line * WIDTH + column)).collect();
+        sql.push_str(if line == 0 { "(" } else { ", (" });
+        sql.push_str(&places.join(", "));
+        sql.push(')');
+    }
+    sql.push_str(" ON CONFLICT (bridge, room, id) DO NOTHING");
+    sql
+}
+
+/// Writes changes in their order, all or none.
+pub(super) async fn write(store: &Store, bridge: &str, changes: Vec<Arc<Change>>) -> Result<(), StoreError> {
     store
         .write((bridge.to_owned(), changes), |tx, (bridge, changes)| {
             Box::pin(async move {
-                for change in changes {
-                    one(tx, bridge, change).await?;
+                let mut rest = &changes[..];
+                while !rest.is_empty() {
+                    let lines = rest.iter().take_while(|change| is_line(change)).count();
+                    let Some(size) = TOGETHER.iter().position(|size| *size <= lines) else {
+                        one(tx, bridge, &rest[0]).await?;
+                        rest = &rest[1..];
+                        continue;
+                    };
+                    let (now, later) = rest.split_at(TOGETHER[size]);
+                    let values = now.iter().flat_map(|change| values(bridge, change)).collect();
+                    tx.execute(&INSERT[size], values).await?;
+                    rest = later;
                 }
                 Ok(())
             })
@@ -55,30 +88,38 @@ pub(super) async fn write(store: &Store, bridge: &str, changes: Vec<Change>) -> 
         .await
 }
 
+/// A line that is new for certain.
+fn is_line(change: &Change) -> bool {
+    matches!(change, Change::Line { late: false, .. })
+}
+
+/// The columns of a line.
+fn values(bridge: &str, change: &Change) -> Vec<Arg> {
+    let Change::Line { room, line, foreign, .. } = change else { return Vec::new() };
+    args![
+        bridge,
+        room.as_str(),
+        &line.id,
+        millis(line.at),
+        &line.nick,
+        &line.occupant,
+        &line.body,
+        &line.thread,
+        foreign,
+        &line.payload
+    ]
+}
+
 async fn one(tx: &mut Tx, bridge: &str, change: &Change) -> Result<(), StoreError> {
     match change {
-        Change::Line { room, line, foreign, late } => {
+        Change::Line { room, foreign, late, .. } => {
             if *late && let Some(foreign) = foreign {
                 let sql = "SELECT 1 FROM archive WHERE bridge = $1 AND room = $2 AND foreign_id = $3 LIMIT 1";
                 if tx.fetch_one(sql, args![bridge, room.as_str(), foreign.as_str()]).await?.is_some() {
                     return Ok(());
                 }
             }
-            let sql = "INSERT INTO archive (bridge, room, id, at, nick, occupant, body, thread, foreign_id, payload) \
-                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (bridge, room, id) DO NOTHING";
-            let values = args![
-                bridge,
-                room.as_str(),
-                &line.id,
-                millis(line.at),
-                &line.nick,
-                &line.occupant,
-                &line.body,
-                &line.thread,
-                foreign,
-                &line.payload
-            ];
-            tx.execute(sql, values).await?;
+            tx.execute(&INSERT[TOGETHER.len() - 1], values(bridge, change)).await?;
         }
         Change::Enter { room, user, since } => {
             let sql = "INSERT INTO archive_stays (bridge, room, person, since) VALUES ($1, $2, $3, $4)";

@@ -26,7 +26,7 @@ use super::messages::lang;
 use super::ports::Ports;
 use super::presence::{Languages, Online};
 use super::privileges::Privileges;
-use super::rooms::Listings;
+use super::rooms::{Listings, Speakers};
 use crate::access::{Limiter, Pace, Policy, Quotas, Tier};
 use crate::admin::outside::Outside;
 use crate::archive::{Archive, Retention};
@@ -38,7 +38,7 @@ use crate::registry::sessions::Sessions;
 use crate::rooms::occupancy::Occupancy;
 use crate::router;
 use crate::storage::people::{Persons, Picture};
-use crate::storage::{Seal, Store, fresh_id};
+use crate::storage::{MacMaker, Seal, Store, fresh_id};
 use crate::texts::Texts;
 use crate::xmpp::disco::{self, Info};
 use crate::xmpp::errors::StanzaError;
@@ -94,6 +94,8 @@ pub(super) struct Served {
     pub(super) states: Mutex<HashMap<SessionOf, LinkState>>,
     pub(super) public_url: Option<Url>,
     pub(super) seal: Arc<Seal>,
+    /// Makes occupants' ids.
+    occupants: MacMaker,
     persons: Arc<Persons>,
     rooms: Mutex<HashMap<(SessionOf, RoomId), Room>>,
     /// Which resources are inside which room.
@@ -102,6 +104,7 @@ pub(super) struct Served {
     pub(super) asides: Asides,
     /// Lists of a network's rooms that users page through.
     pub(super) listings: Listings,
+    pub(super) speakers: Speakers,
     /// Since when the link is down; `None` while it is up, and before it was up first.
     down_since: Mutex<Option<Instant>>,
     shown: Mutex<HashMap<(BareJid, Address), Shown>>,
@@ -200,8 +203,10 @@ impl Served {
     ) -> Self {
         let guests = instance.bridge.guest_in().into_iter().map(Guest::new).collect();
         let pace = Pace::new(instance.bridge.profile().inbound_per_hour);
+        let occupants = core.seal.maker(&format!("bridge/{}/occupant", instance.name));
         Self {
             instance,
+            occupants,
             access: ArcSwap::from_pointee(access),
             limiter: ArcSwap::from_pointee(limiter),
             counters: Counters::default(),
@@ -215,6 +220,7 @@ impl Served {
             occupancy: Occupancy::default(),
             asides: Asides::default(),
             listings: Listings::default(),
+            speakers: Speakers::default(),
             down_since: Mutex::new(None),
             shown: Mutex::default(),
             abilities: Mutex::default(),
@@ -416,9 +422,7 @@ impl Served {
 
     /// An occupant's id (XEP-0421): the same for the same person in the same room, and nobody else can make it.
     pub(super) fn occupant_id(&self, room: &RoomId, who: &str) -> String {
-        let mac =
-            self.seal.mac(&format!("bridge/{}/occupant", self.instance.name), format!("{room}\0{who}").as_bytes());
-        hex::encode(&mac[..16])
+        hex::encode(&self.occupants.mac(&[room.as_str().as_bytes(), b"\0", who.as_bytes()])[..16])
     }
 
     /// A session's turn at the link: the same number for the same session.

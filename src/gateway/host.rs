@@ -102,11 +102,11 @@ impl BridgeHost {
     }
 
     /// What a live session tells of persons and of its user: done behind its back. Gives the event back where it is something else.
-    fn about_people(&self, core: &Arc<Core>, event: Inbound) -> Result<Option<Inbound>, Full> {
+    fn about_people<'e>(&self, core: &Arc<Core>, event: &'e Inbound) -> Result<Option<&'e Inbound>, Full> {
         match &event.event {
             Event::Sent(message) => {
                 self.served.persons().talked(&event.to, &event.from, true, &message.body);
-                core.tell_own(&self.served, event).map(|()| None)
+                core.tell_own(&self.served, event.clone()).map(|()| None)
             }
             Event::ContactList(list) => {
                 let (core, served, user, list) = (core.clone(), self.served.clone(), event.to.clone(), list.clone());
@@ -177,8 +177,12 @@ impl Gateway for BridgeHost {
     }
 
     fn emit(&self, event: Inbound) -> Result<(), Full> {
+        self.offer(&event)
+    }
+
+    fn offer(&self, event: &Inbound) -> Result<(), Full> {
         let Some(core) = self.core.upgrade() else { return Ok(()) };
-        if self.note_presence(&core, &event) {
+        if self.note_presence(&core, event) {
             return Ok(());
         }
         let event = match self.about_people(&core, event)? {
@@ -187,14 +191,13 @@ impl Gateway for BridgeHost {
         };
         let of = SessionOf::new(event.to.clone(), self.served.network(&event.from));
         if is_aside(&event.event) {
-            self.served.asides.push(&core, &self.served, of, event);
+            self.served.asides.push(&core, &self.served, of, event.clone());
             return Ok(());
         }
         let rooms = core.rooms(&self.served);
         let mut hearers = Vec::new();
         if self.served.profile().rooms {
-            if rooms.happened(&of, &event).inspect_err(|_| self.is_full(&of))? || rooms.invited_by_contact(&of, &event)
-            {
+            if rooms.happened(&of, event).inspect_err(|_| self.is_full(&of))? || rooms.invited_by_contact(&of, event) {
                 return Ok(());
             }
             // Who is in a room of the network hears what the network and its people say; nobody else has to.
@@ -231,7 +234,7 @@ impl Gateway for BridgeHost {
             now: core.now(),
             direct,
         };
-        let all: Vec<_> = hearers.iter().flat_map(|to| stanzas(&scene(to), &event, &[])).collect();
+        let all: Vec<_> = hearers.iter().flat_map(|to| stanzas(&scene(to), event, &[])).collect();
         let mut rendered = Vec::with_capacity(all.len());
         for stanza in &all {
             match Rendered::parse(&stanza.xml) {
@@ -248,7 +251,7 @@ impl Gateway for BridgeHost {
         });
         match result {
             Ok(()) => {
-                if let (Event::Message(_), Some(foreign)) = (&event.event, event.id) {
+                if let (Event::Message(_), Some(foreign)) = (&event.event, event.id.clone()) {
                     let name = Name { id: id.clone(), head: id, foreign: Some(foreign), ..Name::default() };
                     self.served.archive().name(&place, name);
                 }

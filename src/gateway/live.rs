@@ -1,7 +1,6 @@
 //! Answers of live bridges: what is on its way, and the stanza error when it does not arrive. No disk, no task per message.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,11 +21,11 @@ use crate::xmpp::errors::StanzaError;
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
     /// The full JID that sent.
-    pub(super) from: String,
+    pub(super) from: Arc<str>,
     /// To whom, as written.
-    pub(super) to: String,
+    pub(super) to: Arc<str>,
     /// The stanza's id.
-    pub(super) id: Option<String>,
+    pub(super) id: Option<Box<str>>,
     /// The element: `message`, `presence`.
     pub(super) element: &'static str,
     /// The sender's language.
@@ -71,38 +70,76 @@ pub(super) enum Aim {
 pub(super) struct Live {
     core: Weak<Core>,
     served: Weak<Served>,
-    waiting: Mutex<HashMap<DeliveryKey, (Origin, Instant)>>,
+    waiting: Mutex<Waiting>,
 }
+
+/// Places, each used again once it is free: as a map of keys they would lie far apart in memory.
+#[derive(Default)]
+struct Waiting {
+    places: Vec<Option<Expected>>,
+    free: Vec<u32>,
+}
+
+struct Expected {
+    key: DeliveryKey,
+    origin: Origin,
+    deadline: Instant,
+}
+
+impl Waiting {
+    fn put(&mut self, expected: Expected) -> u32 {
+        if let Some(place) = self.free.pop() {
+            self.places[place as usize] = Some(expected);
+            return place;
+        }
+        let place = u32::try_from(self.places.len()).unwrap_or(NOWHERE);
+        self.places.push(Some(expected));
+        place
+    }
+
+    /// What waits at a place, if `is` so.
+    fn take(&mut self, place: u32, is: impl FnOnce(&Expected) -> bool) -> Option<Expected> {
+        let found = self.places.get_mut(place as usize)?.take_if(|expected| is(expected))?;
+        self.free.push(place);
+        if self.free.len() == self.places.len() {
+            *self = Self::default(); // nothing waits: nothing is kept
+        }
+        Some(found)
+    }
+}
+
+/// The place of an event whose outcome nobody waits for.
+pub(super) const NOWHERE: u32 = u32::MAX;
 
 impl Live {
     pub(super) fn new(core: Weak<Core>, served: Weak<Served>) -> Self {
         Self { core, served, waiting: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<DeliveryKey, (Origin, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An event is on its way; without an answer until `deadline` it has failed.
-    pub(super) fn expect(&self, key: DeliveryKey, origin: Origin, deadline: Instant) {
-        self.lock().insert(key, (origin, deadline));
+    /// An event is on its way; without an answer until `deadline` it has failed. Gives the number of its ticket's try.
+    pub(super) fn expect(&self, key: DeliveryKey, origin: Origin, deadline: Instant) -> u32 {
+        self.lock().put(Expected { key, origin, deadline })
     }
 
     /// It is not, after all.
-    pub(super) fn forget(&self, key: &DeliveryKey) -> Option<Origin> {
-        self.lock().remove(key).map(|(origin, _)| origin)
+    pub(super) fn forget(&self, place: u32, key: &DeliveryKey) -> Option<Origin> {
+        self.lock().take(place, |expected| expected.key == *key).map(|expected| expected.origin)
     }
 
     /// Fails what has waited too long; its session no longer answers and is ended. Called every second.
     pub(super) fn expire(&self, now: Instant) {
-        let mut late = Vec::new();
-        self.lock().retain(|_, (origin, deadline)| {
-            let keep = *deadline > now;
-            if !keep {
-                late.push(origin.clone());
-            }
-            keep
-        });
+        let late: Vec<Origin> = {
+            let mut waiting = self.lock();
+            let places = 0..u32::try_from(waiting.places.len()).unwrap_or(NOWHERE);
+            places
+                .filter_map(|place| waiting.take(place, |expected| expected.deadline <= now))
+                .map(|e| e.origin)
+                .collect()
+        };
         for origin in late {
             if let Some(served) = self.served.upgrade() {
                 served.sessions().end(&origin.of);
@@ -169,8 +206,8 @@ impl TicketSink for Live {
         Ok(()) // live events are not stored, so there is nothing to commit
     }
 
-    fn settle(&self, key: DeliveryKey, _attempt: u32, outcome: Outcome) {
-        let Some(origin) = self.forget(&key) else { return };
+    fn settle(&self, key: DeliveryKey, place: u32, outcome: Outcome) {
+        let Some(origin) = self.forget(place, &key) else { return };
         if let (Outcome::Legs(legs), Some((at, words))) = (&outcome, &origin.said) {
             self.name(&origin, at, words, legs);
         }
@@ -207,7 +244,7 @@ impl Core {
         event: Outbound,
     ) -> Result<(), DeliveryError> {
         let (back, outcome) = oneshot::channel();
-        let ticket = Ticket::new(event.key.clone(), 0, std::sync::Arc::new(Once(Mutex::new(Some(back)))));
+        let ticket = Ticket::new(event.key.clone(), 0, Arc::new(Once(Mutex::new(Some(back)))));
         if served.sessions().push(of, Work::Deliver(Box::new(Delivery::new(event, ticket)))).is_err() {
             return Err(DeliveryError::new(Failure::Full, Text::key("error.busy")));
         }
@@ -223,7 +260,7 @@ impl Core {
         let Some(to) = event.to.first() else { return Err("nobody to send to".to_owned()) };
         let of = SessionOf::new(event.user.clone(), served.network(&to.address));
         let (back, outcome) = oneshot::channel();
-        let ticket = Ticket::new(event.key.clone(), 0, std::sync::Arc::new(Once(Mutex::new(Some(back)))));
+        let ticket = Ticket::new(event.key.clone(), 0, Arc::new(Once(Mutex::new(Some(back)))));
         let id = Some(event.key.to_string());
         if served.sessions().push(&of, Work::Deliver(Box::new(Delivery::new(event, ticket)))).is_err() {
             return Err("the session is too busy to take it".to_owned());

@@ -10,7 +10,7 @@ use isthmus_bridge::{
 use tracing::{debug, warn};
 
 use super::core::{Core, Served};
-use super::live::{Aim, LONGEST};
+use super::live::{Aim, LONGEST, NOWHERE};
 use super::receive::{Asked, Heard};
 use super::references::Found;
 use super::rooms::origin;
@@ -67,16 +67,14 @@ impl Core {
             origin.said = Some((heard.at.clone(), message.body.as_str().into()));
         }
         let deadline = tokio::time::Instant::now() + served.profile().answer_within.min(LONGEST);
-        if !quiet {
-            served.live().expect(key.clone(), origin, deadline);
-        }
+        let place = if quiet { NOWHERE } else { served.live().expect(key.clone(), origin, deadline) };
         if let Intent::Send(message) = &event.intent {
             served.persons().talked(&event.user, &heard.at, true, &message.body);
         }
-        let ticket = Ticket::new(key.clone(), 0, served.live().clone());
+        let ticket = Ticket::new(key.clone(), place, served.live().clone());
         if let Err(back) = served.sessions().push(&of, Work::Deliver(Box::new(Delivery::new(event, ticket)))) {
             // Forgotten first: dropping the work answers its ticket, and the sender shall get one error, this one.
-            if let Some(origin) = served.live().forget(&key) {
+            if let Some(origin) = served.live().forget(place, &key) {
                 let busy = StanzaError::resource_constraint().with(Text::key("error.busy"));
                 self.error_to(served, &origin, &busy);
             }

@@ -5,6 +5,7 @@
 //! | `core` | what all parts share, and how each of them speaks |
 //! | `running` | one bridge: its link, sessions, service and queues, from start to stop |
 //! | `receive` | what comes from the server, in order per sender |
+//! | `parties` | addresses that were read a moment ago |
 //! | `messages`, `presence`, `iq` | the three kinds of stanza |
 //! | `live` | answers of live bridges |
 //! | `ports` | what the durable queues ask of the gateway |
@@ -32,6 +33,7 @@ mod iq;
 mod live;
 mod messages;
 mod own;
+mod parties;
 mod ports;
 mod presence;
 mod privileges;

@@ -15,6 +15,7 @@ use isthmus_bridge::{Address, BareJid, Mode};
 use tracing::{debug, info, warn};
 
 use super::core::{Core, Served};
+use super::parties::Parties;
 use super::references::Found;
 use crate::router::{self, Party};
 use crate::translate::outbound;
@@ -39,6 +40,7 @@ pub(super) struct Receiver {
     pub(super) core: Arc<Core>,
     pub(super) served: Arc<Served>,
     pub(super) queues: Arc<Queues>,
+    pub(super) parties: Parties,
 }
 
 /// Stanzas waiting behind their sender's worker; an entry exists while the worker runs.
@@ -63,13 +65,16 @@ impl Queues {
 impl Receive for Receiver {
     fn on_stanza(&self, stanza: Stanza, permit: Permit) {
         self.served.counters.stanzas_in();
-        let (Some(from), Some(to)) = (stanza.from().and_then(Party::parse), stanza.to().and_then(Party::parse)) else {
+        let heard = self.parties.of(&stanza, |from, to| {
+            let settings = || self.served.persons().resolved(&from.bare(), &Address::Gateway);
+            router::address_for(self.served.instance.bridge.addressing(), to, &settings)
+        });
+        let Some((from, to, at)) = heard else {
             self.served.refuse(&stanza, Refusal::JidMalformed);
             return;
         };
         let sender = from.bare();
-        let settings = || self.served.persons().resolved(&sender, &Address::Gateway);
-        let at = match router::address_for(self.served.instance.bridge.addressing(), &to, &settings) {
+        let at = match at {
             Ok(at) => at,
             Err(bad) => {
                 self.core.answer_error(&self.served, &stanza, &StanzaError::from(&bad));

@@ -14,6 +14,7 @@ use super::core::{Core, Parts, Served};
 use super::dialogue::{Clerk, Dialogues};
 use super::host::BridgeHost;
 use super::live::Live;
+use super::parties::Parties;
 use super::receive::{Queues, Receiver};
 use crate::access::Limiter;
 use crate::admin::outside::GatewayEnd;
@@ -57,7 +58,12 @@ impl Running {
         let served = Served::new(core, instance.clone(), kind, config.access.clone(), limiter, persons, face);
         let served = Arc::new(served);
         let (stop, stop_link, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
-        let receiver = Receiver { core: core.clone(), served: served.clone(), queues: Arc::<Queues>::default() };
+        let receiver = Receiver {
+            core: core.clone(),
+            served: served.clone(),
+            queues: Arc::<Queues>::default(),
+            parties: Parties::default(),
+        };
         let link_config = config.link(&core.limits).map_err(GatewayEnd::Failed)?;
         let (link, life) = link::start(link_config, Arc::new(receiver), stop_link.clone());
         let host: Host = Arc::new(BridgeHost::new(Arc::downgrade(core), served.clone()));

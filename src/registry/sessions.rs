@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use isthmus_bridge::inbox::inbox;
-use isthmus_bridge::{BareJid, Host, InboxSender, SessionOf, Work};
+use isthmus_bridge::{BareJid, Host, InboxSender, NetworkId, SessionOf, Work};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,7 +33,37 @@ struct Shared {
     host: Host,
     tasks: TaskTracker,
     stop: CancellationToken,
-    running: Mutex<HashMap<SessionOf, Running>>,
+    running: Mutex<Table>,
+}
+
+/// The sessions, by user: how many one user has is asked at every join, and must not cost a walk through all of them.
+#[derive(Default)]
+struct Table(HashMap<BareJid, SmallVec<[(NetworkId, Running); 1]>>);
+
+impl Table {
+    fn get(&self, of: &SessionOf) -> Option<&Running> {
+        self.0.get(&of.user)?.iter().find(|(network, _)| *network == of.network).map(|(_, session)| session)
+    }
+
+    fn get_mut(&mut self, of: &SessionOf) -> Option<&mut Running> {
+        self.0.get_mut(&of.user)?.iter_mut().find(|(network, _)| *network == of.network).map(|(_, session)| session)
+    }
+
+    fn insert(&mut self, of: &SessionOf, session: Running) {
+        match self.get_mut(of) {
+            Some(old) => *old = session,
+            None => self.0.entry(of.user.clone()).or_default().push((of.network.clone(), session)),
+        }
+    }
+
+    fn remove(&mut self, of: &SessionOf) {
+        if let Some(own) = self.0.get_mut(&of.user) {
+            own.retain(|(network, _)| *network != of.network);
+            if own.is_empty() {
+                self.0.remove(&of.user);
+            }
+        }
+    }
 }
 
 struct Running {
@@ -102,12 +133,14 @@ impl Sessions {
 
     /// A user's sessions.
     pub fn of(&self, user: &BareJid) -> Vec<SessionOf> {
-        self.shared.lock().keys().filter(|of| of.user == *user).cloned().collect()
+        let running = self.shared.lock();
+        let own = running.0.get(user).into_iter().flatten();
+        own.map(|(network, _)| SessionOf::new(user.clone(), network.clone())).collect()
     }
 
     /// Sessions whose task runs.
     pub fn len(&self) -> usize {
-        self.shared.lock().values().filter(|r| !r.inbox.is_closed()).count()
+        self.shared.lock().0.values().flatten().filter(|(_, session)| !session.inbox.is_closed()).count()
     }
 
     /// No session runs.
@@ -117,15 +150,15 @@ impl Sessions {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionOf, Running>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         // Nothing that runs under this lock can panic half-way through a change.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(self: &Arc<Self>, running: &mut HashMap<SessionOf, Running>, of: SessionOf, failures: u32) -> InboxSender {
+    fn start(self: &Arc<Self>, running: &mut Table, of: SessionOf, failures: u32) -> InboxSender {
         let end = self.stop.child_token();
         let (sender, inbox) = inbox(end.clone());
-        running.insert(of.clone(), Running { inbox: sender.clone(), end: end.clone(), failures, not_before: None });
+        running.insert(&of, Running { inbox: sender.clone(), end: end.clone(), failures, not_before: None });
         let shared = self.clone();
         let began = Instant::now();
         self.tasks.spawn(async move {

@@ -38,7 +38,7 @@ pub struct Stay {
     /// Which room.
     pub room: RoomId,
     /// Its JID.
-    pub jid: Box<str>,
+    pub jid: Arc<str>,
     /// The user's nick as their resources know it.
     pub nick: Box<str>,
     /// Where the occupant is.

@@ -7,26 +7,39 @@ use jid::{BareJid as ParsedBare, Jid};
 
 use crate::xmpp::escape::{escape, unescape};
 
-/// A JID of a stanza, parsed once.
+/// A JID of a stanza, parsed once. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Party {
-    jid: Jid,
+    jid: Arc<Jid>,
+    full: Arc<str>,
+    bare: BareJid,
 }
 
 impl Party {
     /// Parses and normalises (RFC 7622).
     pub fn parse(jid: &str) -> Option<Self> {
-        Jid::new(jid).ok().map(|jid| Self { jid })
+        let jid = Jid::new(jid).ok()?;
+        let full: Arc<str> = jid.as_str().into();
+        let bare = match jid.resource() {
+            Some(_) => BareJid::new(jid.to_bare().as_str()),
+            None => BareJid::new(full.clone()),
+        };
+        Some(Self { jid: Arc::new(jid), full, bare })
     }
 
     /// With its resource, if it has one.
     pub fn full(&self) -> &str {
-        self.jid.as_str()
+        &self.full
+    }
+
+    /// The same, shared.
+    pub fn shared(&self) -> Arc<str> {
+        self.full.clone()
     }
 
     /// Without its resource.
     pub fn bare(&self) -> BareJid {
-        BareJid::new(self.jid.to_bare().as_str())
+        self.bare.clone()
     }
 
     /// Whether it names a resource.
@@ -85,11 +98,30 @@ pub fn jid(addressing: &dyn Addressing, domain: &str, address: &Address) -> Opti
         text.push('@');
     }
     text.push_str(domain);
+    // A listing of a large room asks for thousands of these; most are made of characters that RFC 7622 leaves as they are.
+    if local.as_deref().is_none_or(is_plain) && resource.as_deref().is_none_or(is_printable) {
+        if let Some(resource) = resource {
+            text.push('/');
+            text.push_str(&resource);
+        }
+        return Some(text);
+    }
     let bare = ParsedBare::new(&text).ok()?;
     match resource {
         Some(resource) => bare.with_resource_str(&resource).ok().map(|full| full.as_str().to_owned()),
         None => Some(bare.as_str().to_owned()),
     }
+}
+
+/// Whether a local part needs neither escaping nor mapping.
+fn is_plain(local: &str) -> bool {
+    let plain = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'#' | b'%' | b'+' | b'-' | b'.' | b'_');
+    !local.is_empty() && local.len() <= 1023 && local.bytes().all(plain)
+}
+
+/// Whether a resource needs no mapping.
+fn is_printable(resource: &str) -> bool {
+    !resource.is_empty() && resource.len() <= 1023 && resource.bytes().all(|b| matches!(b, 0x21..=0x7E))
 }
 
 #[cfg(test)]
@@ -120,6 +152,24 @@ mod tests {
         let found = address(&Names, &to).expect("an address");
         assert_eq!(found, Address::Contact(ContactId::from("alice@example.net")));
         assert_eq!(jid(&Names, "gw.example", &found).as_deref(), Some(r"alice\40example.net@gw.example"));
+    }
+
+    #[test]
+    fn what_is_taken_as_it_is_the_parser_would_leave_too() {
+        for byte in 0..=0x7F_u8 {
+            let one = char::from(byte).to_string();
+            if is_plain(&one) {
+                assert_eq!(escape(&one), one);
+                let text = format!("{one}x@gw.example");
+                assert_eq!(ParsedBare::new(&text).expect("a JID").as_str(), text);
+            }
+            if is_printable(&one) {
+                let bare = ParsedBare::new("gw.example").expect("a JID");
+                let text = format!("gw.example/{one}");
+                assert_eq!(bare.with_resource_str(&one).expect("a resource").as_str(), text);
+            }
+        }
+        assert!(!is_plain("") && !is_printable("") && !is_plain(&"a".repeat(1024)) && !is_printable(&"a".repeat(1024)));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub use engine::{Arg, Row, Tx};
 pub use isthmus_bridge::StoreError;
 pub use look::Look;
 pub use open::{Open, OpenError};
-pub use seal::Seal;
+pub use seal::{MacMaker, Seal};
 
 use std::sync::Arc;
 
@@ -165,10 +165,16 @@ impl Store {
 
 /// A fresh unguessable name of `[a-z0-9]` (130 bits): keys, row ids, lease owners.
 pub fn fresh_id() -> String {
-    use rand::Rng;
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut rng = rand::rng();
-    (0..26).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+    let (mut bits, last): (u128, u8) = rand::random();
+    let mut id = String::with_capacity(26);
+    for _ in 0..25 {
+        id.push(char::from(ALPHABET[(bits & 31) as usize]));
+        bits >>= 5;
+    }
+    // 125 bits are spent; the last letter has five of its own.
+    id.push(char::from(ALPHABET[usize::from(last & 31)]));
+    id
 }
 
 #[cfg(test)]

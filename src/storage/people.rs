@@ -28,6 +28,7 @@ use crate::args;
 use crate::settings::{self, Scheme};
 use mirror::{Mirror, Value};
 use own::Own;
+use state::Kept;
 
 pub use contacts::{Contact, Subscription};
 pub use faces::Picture;
@@ -61,6 +62,7 @@ impl People {
         let mut bridges = HashMap::new();
         for Served { name, bridge, scheme } in served {
             let mirror = Mirror::load(&store, &name).await?;
+            let kept = Kept::load(&store, &name).await?;
             let own = Own::load(&store, &name).await?;
             let persons = Persons {
                 store: store.clone(),
@@ -69,6 +71,7 @@ impl People {
                 bridge,
                 scheme,
                 mirror,
+                kept,
                 own,
                 talks: Talks::default(),
             };
@@ -93,6 +96,7 @@ pub struct Persons {
     mirror: Mirror,
     own: Own,
     talks: Talks,
+    kept: Kept,
 }
 
 impl Persons {

@@ -150,7 +150,10 @@ fn unreadable(stanza: &Stanza) -> Option<String> {
 
 fn said(stanza: &Stanza, profile: &Profile) -> Option<Heard> {
     let mut message = Message::default();
-    let mut body = stanza.body().map(|b| b.replace("\r\n", "\n").replace('\r', "\n"));
+    let mut body = stanza.body().map(|b| match b.contains('\r') {
+        true => b.replace("\r\n", "\n").replace('\r', "\n"),
+        false => b.into_owned(),
+    });
     message.subject =
         stanza.child("subject", ns::CLIENT).map(|s| s.text().into_owned()).filter(|s| !s.trim().is_empty());
     if body.as_ref().is_none_or(|b| b.trim().is_empty()) && message.subject.is_none() && !has_file(stanza) {

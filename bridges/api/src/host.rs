@@ -197,6 +197,11 @@ pub trait Gateway: Send + Sync {
     /// Live bridges: hands an event on, at once. Never waits; on [`Full`] the session stops reading its network until [`ready`](Self::ready).
     fn emit(&self, event: Inbound) -> Result<(), Full>;
 
+    /// [`emit`](Self::emit) for who wants to keep the event in case there is no room.
+    fn offer(&self, event: &Inbound) -> Result<(), Full> {
+        self.emit(event.clone())
+    }
+
     /// Returns when [`emit`](Self::emit) has room again.
     async fn ready(&self);
 

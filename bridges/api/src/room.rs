@@ -4,6 +4,7 @@
 //! (person, rank), sorted by nick. Both are pure: no clock, no socket, no store. The session changes them as the network speaks, then emits; the
 //! core reads them for late resources, disco and self-pings.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
@@ -14,6 +15,14 @@ use crate::text::Text;
 
 /// How a network compares nicks: the form in which two spellings of one nick are equal.
 pub type Fold = fn(&str) -> String;
+
+/// What is its own form under most folds, and needs no copy to be compared.
+const PLAIN: &str = "abcdefghijklmnopqrstuvwxyz0123456789#%-._";
+
+/// Whether a text is made of [`PLAIN`] characters.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'#' | b'%' | b'-' | b'.' | b'_'))
+}
 
 /// ASCII letters without case; the rest as it is.
 pub fn ascii_fold(nick: &str) -> String {
@@ -45,10 +54,10 @@ impl Person {
 
     /// Who this is, as known at first sight: the account, else nick and `user@host`. Renames and what is learned later do not change it; so it
     /// is what an occupant's id (XEP-0421) is made of.
-    pub fn identity(&self) -> std::borrow::Cow<'_, str> {
+    pub fn identity(&self) -> Cow<'_, str> {
         match &self.first {
-            Some(first) => std::borrow::Cow::Borrowed(first),
-            None => std::borrow::Cow::Owned(self.identity_now()),
+            Some(first) => Cow::Borrowed(first),
+            None => Cow::Owned(self.identity_now()),
         }
     }
 
@@ -73,6 +82,8 @@ impl Person {
 /// The persons of one network, each kept once however many sessions and rooms see them. Shared by the sessions of a network; forgets whom nobody holds.
 pub struct People {
     fold: Fold,
+    /// [`PLAIN`] characters are their own form.
+    keeps_plain: bool,
     known: Mutex<Known>,
 }
 
@@ -100,7 +111,11 @@ impl fmt::Debug for People {
 impl People {
     /// Nobody yet; nicks compare as `fold` says.
     pub fn new(fold: Fold) -> Self {
-        Self { fold, known: Mutex::new(Known { by_key: HashMap::new(), sweep_at: SWEEP_FLOOR }) }
+        Self {
+            fold,
+            keeps_plain: fold(PLAIN) == PLAIN,
+            known: Mutex::new(Known { by_key: HashMap::new(), sweep_at: SWEEP_FLOOR }),
+        }
     }
 
     /// The person of this nick, as known so far; made where there was none. A spelling that differs in case replaces the old one.
@@ -111,9 +126,9 @@ impl People {
     /// The person of this nick, with what the network has just told of them; `None` leaves as known what is known.
     /// An account of `Some("")` takes it away (a logout).
     pub fn learn(&self, nick: &str, host: Option<&str>, account: Option<&str>) -> Arc<Person> {
-        let key = (self.fold)(nick);
+        let key = self.folded(nick);
         let mut known = self.lock();
-        let old = known.by_key.get(key.as_str());
+        let old = known.by_key.get(&*key);
         if let Some(old) = old.filter(|old| agrees(old, nick, host, account)) {
             return old.clone();
         }
@@ -125,11 +140,11 @@ impl People {
                 None => old.and_then(|o| o.account.clone()),
             },
             away: old.and_then(|o| o.away.clone()),
-            key: key.as_str().into(),
+            key: (&*key).into(),
             first: None,
         };
         let person = Arc::new(person.after(old.map(|old| &**old)));
-        known.by_key.insert(key.into(), person.clone());
+        known.by_key.insert((&*key).into(), person.clone());
         known.sweep();
         person
     }
@@ -167,12 +182,12 @@ impl People {
 
     /// Somebody left the network: the nick may be another person's next.
     pub fn forget(&self, nick: &str) {
-        self.lock().by_key.remove((self.fold)(nick).as_str());
+        self.lock().by_key.remove(&*self.folded(nick));
     }
 
     /// The person of this nick, if known.
     pub fn get(&self, nick: &str) -> Option<Arc<Person>> {
-        self.lock().by_key.get((self.fold)(nick).as_str()).cloned()
+        self.lock().by_key.get(&*self.folded(nick)).cloned()
     }
 
     /// How many are known, including some that nobody holds any more.
@@ -188,6 +203,11 @@ impl People {
     /// The form in which nicks are compared.
     pub fn fold(&self, nick: &str) -> String {
         (self.fold)(nick)
+    }
+
+    /// The same, without a copy where the text is its own form.
+    pub fn folded<'a>(&self, nick: &'a str) -> Cow<'a, str> {
+        if self.keeps_plain && is_plain(nick) { Cow::Borrowed(nick) } else { Cow::Owned((self.fold)(nick)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -387,7 +407,8 @@ impl RoomView {
 
     /// The member of exactly this spelling: for who does not know how the network compares nicks. O(log n) for nicks in ASCII.
     pub fn named(&self, nick: &str) -> Option<&Member> {
-        let likely = self.find(&ascii_fold(nick)).ok().map(|i| &self.members[i]).filter(|m| m.nick() == nick);
+        let folded = if is_plain(nick) { Cow::Borrowed(nick) } else { Cow::Owned(ascii_fold(nick)) };
+        let likely = self.find(&folded).ok().map(|i| &self.members[i]).filter(|m| m.nick() == nick);
         likely.or_else(|| self.members.iter().find(|m| m.nick() == nick))
     }
 
@@ -399,12 +420,12 @@ impl RoomView {
 
     /// The member of this nick; O(log n). `people` must be those of the room's network.
     pub fn get(&self, people: &People, nick: &str) -> Option<&Member> {
-        self.find(&people.fold(nick)).ok().map(|i| &self.members[i])
+        self.find(&people.folded(nick)).ok().map(|i| &self.members[i])
     }
 
     /// Whether that is the user's own nick.
     pub fn is_own(&self, people: &People, nick: &str) -> bool {
-        people.fold(nick) == people.fold(&self.nick)
+        people.folded(nick) == people.folded(&self.nick)
     }
 
     /// Somebody came in; `false` if they were inside already (their rank and what is known of them are brought up to date).
@@ -423,8 +444,8 @@ impl RoomView {
 
     /// Somebody went, by part, quit, kick or ban; gives what they were.
     pub fn leave(&mut self, people: &People, nick: &str) -> Option<Member> {
-        let key = people.fold(nick);
-        self.arriving.retain(|m| m.person.key() != key);
+        let key = people.folded(nick);
+        self.arriving.retain(|m| m.person.key() != &*key);
         self.find(&key).ok().map(|i| self.members.remove(i))
     }
 
@@ -441,7 +462,7 @@ impl RoomView {
 
     /// Sets or clears flags of somebody's rank; gives the rank after, `None` if they are not inside.
     pub fn mark(&mut self, people: &People, nick: &str, flags: Rank, on: bool) -> Option<Rank> {
-        let i = self.find(&people.fold(nick)).ok()?;
+        let i = self.find(&people.folded(nick)).ok()?;
         let rank = &mut self.members[i].rank;
         *rank = rank.set(flags, on);
         Some(*rank)

@@ -184,9 +184,13 @@ impl fmt::Debug for Resolved {
 }
 
 fn as_bool(value: &str) -> Option<bool> {
-    match value.trim().to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "on" => Some(true),
-        "0" | "false" | "no" | "off" => Some(false),
-        _ => None,
+    let value = value.trim();
+    let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+    if is(&["true", "1", "yes", "on"]) {
+        Some(true)
+    } else if is(&["false", "0", "no", "off"]) {
+        Some(false)
+    } else {
+        None
     }
 }

@@ -1,7 +1,8 @@
 //! Words for people. A text is a key with arguments wherever a person reads it, and becomes words in their language as late as possible.
 
 use std::borrow::Cow;
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 super::address::id!(
     /// A language tag (BCP 47) as in `xml:lang`: `en`, `fr-CA`.
@@ -10,7 +11,8 @@ super::address::id!(
 
 impl Default for Lang {
     fn default() -> Self {
-        Self::new("en")
+        static ENGLISH: LazyLock<Lang> = LazyLock::new(|| Lang::new("en"));
+        ENGLISH.clone()
     }
 }
 

@@ -27,7 +27,9 @@ pub(super) fn run(place: &Place, args: RunArgs, out: &mut Output) -> Exit {
         Ok(level) => level,
         Err(sentence) => return out.failed(sentence, Exit::Usage),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // One thread: a message passes through the link, the core and a session, and between threads each of these steps is a wake-up that
+    // costs more than the step (docs/decisions/0028-one-thread.md). Files, mails and databases are worked on by threads of their own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return out.failed(format!("the program cannot start its threads: {e}"), Exit::Fault),
     };

@@ -40,7 +40,7 @@ impl Rooms<'_> {
     ) -> Result<String, StanzaError> {
         let nick = self.insider(heard, of, room);
         let nick = nick.ok_or_else(|| StanzaError::not_acceptable().with(Text::key("error.room-not-inside")))?;
-        Ok(self.occupant_id_of(of, room, &nick))
+        Ok(self.occupant_id_of(of, room, &nick).to_string())
     }
 
     /// Hands a wish for everybody to the session; its reflection will have the stanza's id.

@@ -81,6 +81,9 @@ impl Rooms<'_> {
         };
         if stays.get(room).is_none() {
             // The session is asked even where it stayed inside without anybody: it learns that somebody is there, and answers at once.
+            if stays.list.is_empty() {
+                stays.list.reserve_exact(1); // most users are in one room
+            }
             stays.list.push(Stay::new(room.clone(), &jid, nick, Phase::Leaving));
         }
         let Some(stay) = stays.get(room) else { return Ok(()) };

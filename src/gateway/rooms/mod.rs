@@ -13,6 +13,7 @@
 //! | `listing` | the rooms of a network, page by page |
 //! | `requests` | declined invitations, voice |
 //! | `search` | rooms by a part of their names |
+//! | `speakers` | ids of those who spoke a moment ago |
 //! | `watch` | what time does: held rooms, ghosts, sessions that ended; the stop |
 //!
 //! Locks are taken in this order and never across an `.await`: the rooms of a session, the view of a room, the link's output.
@@ -27,10 +28,12 @@ mod list;
 mod listing;
 mod requests;
 mod search;
+mod speakers;
 mod talk;
 mod watch;
 
 pub(super) use listing::Listings;
+pub(super) use speakers::Speakers;
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -168,13 +171,13 @@ impl Rooms<'_> {
             Aim::Join(_) => LONGEST,
             _ => self.served.profile().answer_within.min(LONGEST),
         };
-        self.served.live().expect(key.clone(), origin, tokio::time::Instant::now() + patience);
-        let ticket = Ticket::new(key.clone(), 0, self.served.live().clone());
+        let place = self.served.live().expect(key.clone(), origin, tokio::time::Instant::now() + patience);
+        let ticket = Ticket::new(key.clone(), place, self.served.live().clone());
         match self.served.sessions().push(of, Work::Deliver(Box::new(Delivery::new(event, ticket)))) {
             Ok(()) => Ok(key),
             Err(back) => {
                 // Forgotten first: dropping the work answers its ticket, and the sender shall get one error.
-                self.served.live().forget(&key);
+                self.served.live().forget(place, &key);
                 drop(back);
                 Err(StanzaError::resource_constraint().with(Text::key("error.busy")))
             }
@@ -184,8 +187,8 @@ impl Rooms<'_> {
     /// The same for a wish that nobody waits for.
     pub(super) fn wish_quietly(&self, of: &SessionOf, to: Address, intent: Intent, aim: Aim) -> bool {
         let origin = Origin {
-            from: of.user.to_string(),
-            to: String::new(),
+            from: of.user.as_str().into(),
+            to: "".into(),
             id: None,
             element: "presence",
             lang: Lang::default(),
@@ -219,9 +222,9 @@ fn join_error(knock: &Knock, full: &str, error: &StanzaError, words: impl FnOnce
 /// Who asked for something, for its answer.
 pub(super) fn origin(heard: &Heard, of: SessionOf, aim: Aim) -> Origin {
     Origin {
-        from: heard.from.full().to_owned(),
-        to: heard.to.full().to_owned(),
-        id: heard.stanza.id().map(str::to_owned),
+        from: heard.from.shared(),
+        to: heard.to.shared(),
+        id: heard.stanza.id().map(Into::into),
         element: heard.stanza.kind().name(),
         lang: lang(&heard.stanza),
         of,

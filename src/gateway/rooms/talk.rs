@@ -1,5 +1,7 @@
 //! Messages of rooms, both ways: groupchat with its reflection, private messages, invitations.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use isthmus_bridge::{
@@ -125,7 +127,7 @@ impl Rooms<'_> {
         let room = room.and_then(|party| router::address(self.served.instance.bridge.addressing(), &party).ok());
         // A room elsewhere means nothing to the network: the words around the invitation do.
         let Some(Address::Room(room)) = room else { return false };
-        let reason = x.attr("reason").map(std::borrow::Cow::into_owned).filter(|r| !r.is_empty());
+        let reason = x.attr("reason").map(Cow::into_owned).filter(|r| !r.is_empty());
         let of = self.session(heard);
         let who = heard.at.clone();
         let intent = Intent::Invite { room: room.clone(), who, reason };
@@ -348,15 +350,20 @@ impl Rooms<'_> {
     }
 
     /// The words as they are shown to this user.
-    fn body(&self, of: &SessionOf, message: &Message) -> String {
+    fn body<'a>(&self, of: &SessionOf, message: &'a Message) -> Cow<'a, str> {
+        if message.warning.is_none() && !message.action {
+            return Cow::Borrowed(&message.body);
+        }
         let lang = self.core.languages.of(&of.user);
-        body_of(message, &|text| self.core.words(self.served, text, &lang))
+        Cow::Owned(body_of(message, &|text| self.core.words(self.served, text, &lang)))
     }
 
-    pub(super) fn occupant_id_of(&self, of: &SessionOf, room: &RoomId, nick: &str) -> String {
+    pub(super) fn occupant_id_of(&self, of: &SessionOf, room: &RoomId, nick: &str) -> Arc<str> {
         let view = self.served.known_room(of, room);
-        let identity = view.and_then(|view| look(&view).named(nick).map(|m| m.person.identity().into_owned()));
-        self.served.occupant_id(room, identity.as_deref().unwrap_or(nick))
+        match view.and_then(|view| look(&view).named(nick).map(|m| m.person.clone())) {
+            Some(person) => self.served.speakers.id(room, person, |who| self.served.occupant_id(room, who)),
+            None => self.served.occupant_id(room, nick).into(),
+        }
     }
 
     /// The full JIDs to which a contact's words go: those in a room of its network. None: the bare JID.
@@ -372,7 +379,7 @@ pub(super) fn kept(heard: &Heard, room: &str) -> Option<Fragment> {
         .children()
         .filter(|c| c.ns() == ns::SID && matches!(c.name(), "origin-id" | "stanza-id"))
         .filter_map(|c| {
-            let by = c.attr("by").map(std::borrow::Cow::into_owned);
+            let by = c.attr("by").map(Cow::into_owned);
             Some((c.name().to_owned(), by, c.attr("id")?.into_owned()))
         })
         .filter(|(name, by, _)| name == "origin-id" || by.as_deref().is_some_and(|by| !by.eq_ignore_ascii_case(room)))

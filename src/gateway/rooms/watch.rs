@@ -30,7 +30,7 @@ const SILENCES: u8 = 2;
 struct Doubt {
     of: SessionOf,
     room: RoomId,
-    jid: Box<str>,
+    jid: Arc<str>,
     full: Box<str>,
 }
 

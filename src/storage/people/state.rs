@@ -1,11 +1,15 @@
 //! A bridge's small durable state, the audit log, and the export of a user's data.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use isthmus_bridge::{BareJid, Change, StoreError};
 
 use super::{People, Persons, mirror::Value};
 use crate::args;
+use crate::storage::Store;
 
 /// Entries of the audit log that are kept.
 const AUDIT: i64 = 100_000;
@@ -81,12 +85,50 @@ impl People {
     }
 }
 
+/// Which names a bridge's small state has, so that asking for one that is not there (every session asks, few find something) costs no query.
+/// Where other processes write to the database nobody can know. What was there once counts as there: it is looked up.
+pub(super) struct Kept(Option<Mutex<HashSet<u64>>>);
+
+impl Kept {
+    pub(super) async fn load(store: &Store, bridge: &str) -> Result<Self, StoreError> {
+        if store.is_shared() {
+            return Ok(Self(None));
+        }
+        let rows = store.read("SELECT space, key FROM state WHERE bridge = $1", args![bridge]).await?;
+        let names: Result<HashSet<u64>, StoreError> =
+            rows.iter().map(|row| Ok(name(&row.text(0)?, &row.text(1)?))).collect();
+        Ok(Self(Some(Mutex::new(names?))))
+    }
+
+    /// False: it is not there.
+    fn may_have(&self, space: &str, key: &str) -> bool {
+        let Some(names) = &self.0 else { return true };
+        names.lock().unwrap_or_else(PoisonError::into_inner).contains(&name(space, key))
+    }
+
+    /// Before they are written.
+    fn note(&self, changes: &[Change]) {
+        let Some(names) = &self.0 else { return };
+        let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.extend(changes.iter().filter(|c| c.value.is_some()).map(|c| name(&c.space, &c.key)));
+    }
+}
+
+fn name(space: &str, key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (space, key).hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Persons {
     /// Reads one value of the bridge's small state.
     ///
     /// # Errors
     /// The store failed.
     pub async fn load(&self, space: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        if !self.kept.may_have(space, key) {
+            return Ok(None);
+        }
         let now = self.store.clock().now();
         let sql = "SELECT value FROM state WHERE bridge = $1 AND space = $2 AND key = $3 AND (expires IS NULL OR expires > $4)";
         let rows = self.store.read(sql, args![&*self.name, space, key, now]).await?;
@@ -120,6 +162,7 @@ impl Persons {
         if changes.is_empty() {
             return Ok(());
         }
+        self.kept.note(&changes);
         self.store
             .write((self.name.to_string(), changes), |tx, (bridge, changes)| {
                 Box::pin(async move {

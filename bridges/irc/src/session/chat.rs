@@ -180,7 +180,7 @@ impl Session {
 
     /// Whence a private message is shown: from the room in which the conversation began, while both are in it, else from the nick's own address.
     pub(super) fn talk_address(&self, nick: &str) -> Address {
-        let folded = self.people.fold(nick);
+        let folded = self.people.folded(nick);
         let talk = self.talks.iter().find(|(known, _)| **known == *folded);
         let room = talk.and_then(|(_, id)| self.room(split(id.as_str()).0));
         if let Some(room) = room

@@ -42,7 +42,10 @@ impl Session {
         if let Ok(number) = line.command.parse::<u16>() {
             return self.on_number(line, number);
         }
-        match line.command.to_ascii_uppercase().as_str() {
+        // Servers write commands in capitals.
+        let small = line.command.bytes().any(|b| b.is_ascii_lowercase());
+        let capitals = small.then(|| line.command.to_ascii_uppercase());
+        match capitals.as_deref().unwrap_or(line.command) {
             "PRIVMSG" | "NOTICE" => self.on_words(line),
             "PING" => self.on_ping(line),
             "JOIN" => self.on_join(line),

@@ -222,8 +222,8 @@ impl Link {
                 wrote(said);
             }
         }
-        if self.queue.capacity() > 16 {
-            self.queue = VecDeque::new();
+        if self.queue.capacity() > 0 {
+            self.queue = VecDeque::new(); // an idle connection keeps no buffer
         }
     }
 
@@ -289,10 +289,8 @@ impl Link {
             }
         }
         self.written = 0;
-        if self.out.capacity() > 1024 {
+        if self.out.capacity() > 0 {
             self.out = Vec::new(); // an idle connection keeps no buffer
-        } else {
-            self.out.clear();
         }
         if self.unflushed {
             match Pin::new(&mut self.wire).poll_flush(cx) {

@@ -154,8 +154,8 @@ pub(crate) struct Session {
     failures: u32,
     /// The nick that the user wants here.
     wish: String,
-    /// By folded name.
-    rooms: HashMap<Box<str>, Room>,
+    /// By folded name. Boxed: most users are in one or two, and the table has places for more.
+    rooms: HashMap<Box<str>, Box<Room>>,
     /// Rooms that a server put us in without being asked: folded name, and when they are left; `None`: they are being left already.
     unasked: Vec<(Box<str>, Option<Instant>)>,
     /// What waits for the connection.
@@ -440,7 +440,7 @@ impl Session {
     /// The core has room again: what waited goes first, then the lines that were kept.
     fn on_ready(&mut self) {
         while let Some(event) = self.events.pop_front() {
-            if self.host.emit(event.clone()).is_err() {
+            if self.host.offer(&event).is_err() {
                 self.events.push_front(event);
                 return;
             }
@@ -461,7 +461,7 @@ impl Session {
     }
 
     fn push(&mut self, inbound: Inbound) {
-        if !self.events.is_empty() || self.host.emit(inbound.clone()).is_err() {
+        if !self.events.is_empty() || self.host.offer(&inbound).is_err() {
             self.events.push_back(inbound);
         }
     }
@@ -513,7 +513,7 @@ impl Session {
         at(self.waiting.iter().map(|(_, until)| *until).min());
         at(self.pending.iter().map(|p| p.until).min());
         at(self.unasked.iter().filter_map(|(_, until)| *until).min());
-        at(self.rooms.values().filter_map(Room::deadline).min());
+        at(self.rooms.values().filter_map(|room| room.deadline()).min());
         match &self.link {
             Some(link) => {
                 at(link.next_turn(now));

@@ -102,15 +102,15 @@ pub(crate) async fn kept(host: &Host) -> Result<Vec<SessionOf>, StoreError> {
 impl Session {
     /// The room of this name, where the user is in it or on the way.
     pub(super) fn room(&self, name: &str) -> Option<&Room> {
-        self.rooms.get(self.people.fold(name).as_str())
+        self.rooms.get(&*self.people.folded(name)).map(|room| &**room)
     }
 
     pub(super) fn room_mut(&mut self, name: &str) -> Option<&mut Room> {
-        self.rooms.get_mut(self.people.fold(name).as_str())
+        self.rooms.get_mut(&*self.people.folded(name)).map(|room| &mut **room)
     }
 
     pub(super) fn fold(&self, name: &str) -> Box<str> {
-        self.people.fold(name).into()
+        (&*self.people.folded(name)).into()
     }
 
     pub(super) fn own_nick(&self) -> &str {
@@ -118,7 +118,7 @@ impl Session {
     }
 
     pub(super) fn is_own(&self, nick: &str) -> bool {
-        self.people.fold(nick) == self.people.fold(self.own_nick())
+        self.people.folded(nick) == self.people.folded(self.own_nick())
     }
 
     fn new_room(&self, id: &RoomId, key: Option<&str>, ticket: Option<Ticket>) -> Room {
@@ -180,7 +180,7 @@ impl Session {
             self.send(write::line("TOPIC", &[&name]));
             self.send(write::line("NAMES", &[&name]));
         }
-        self.rooms.insert(folded, room);
+        self.rooms.insert(folded, Box::new(room));
         self.note_attendance();
         if self.is_up() {
             self.enter_rooms();
@@ -270,7 +270,7 @@ impl Session {
     /// 353: some of the names.
     pub(super) fn on_names(&mut self, line: &Line<'_>) {
         let Some(link) = &self.link else { return };
-        let Some(room) = self.rooms.get_mut(self.people.fold(line.param(2)).as_str()) else { return };
+        let Some(room) = self.rooms.get_mut(&*self.people.folded(line.param(2))) else { return };
         if room.stage != Stage::Listing {
             return self.server_text(&line.words(2));
         }
@@ -317,7 +317,7 @@ impl Session {
     pub(super) fn join_refused(&mut self, name: &str, error: &DeliveryError, redirect: Option<RoomId>) -> bool {
         let folded = self.fold(name);
         let asked = |r: &Room| matches!(r.stage, Stage::Asked(_));
-        if !self.rooms.get(&folded).is_some_and(asked) {
+        if !self.rooms.get(&folded).is_some_and(|room| asked(room)) {
             return false;
         }
         let Some(mut room) = self.rooms.remove(&folded) else { return false };
@@ -374,7 +374,7 @@ impl Session {
             let mut moved = self.new_room(&id, room.key.as_deref(), None);
             view(&moved.view).entering(own);
             (moved.stage, moved.unattended, moved.heard) = (Stage::Listing, true, room.heard);
-            self.rooms.insert(folded, moved);
+            self.rooms.insert(folded, Box::new(moved));
             self.send(write::line("TOPIC", &[new]));
             self.send(write::line("NAMES", &[new]));
         } else if self.unasked.len() < MAX_UNASKED {
@@ -585,7 +585,7 @@ impl Session {
             }
             view(&room.view).entering(nick);
             let folded = self.fold(split(id.as_str()).0);
-            self.rooms.insert(folded, room);
+            self.rooms.insert(folded, Box::new(room));
         }
         if !self.rooms.is_empty() {
             self.note_attendance();

@@ -21,6 +21,8 @@ use crate::translate::{encoding, formatting, split as lines};
 const GRACE: Duration = Duration::from_secs(2);
 /// With one, it comes within this time, or something has swallowed the message.
 const ECHO: Duration = Duration::from_secs(30);
+/// Words without an echo that may yet be refused; of more than these the oldest count as taken.
+const MAX_SAID: usize = 128;
 /// What a server puts before our words where it has not said it yet: `!user@host`.
 const UNKNOWN_HOST: usize = 1 + 10 + 1 + 63;
 
@@ -158,11 +160,16 @@ impl Session {
         link.turn(now, |said| wrote.push(said));
         for mut said in wrote {
             said.until = now + if echoes { ECHO } else { GRACE };
-            if !echoes && said.room.is_some() {
-                self.reflect(&said, None, None);
+            if !echoes {
+                if said.room.is_some() {
+                    self.reflect(&said, None, None);
+                }
+                said.text = Box::default(); // only an echo is compared with it
             }
-            if let Some(link) = &mut self.link {
-                link.said.push_back(said);
+            let Some(link) = &mut self.link else { continue };
+            link.said.push_back(said);
+            if !echoes && link.said.len() > MAX_SAID {
+                taken(link.said.pop_front());
             }
         }
     }
@@ -194,14 +201,12 @@ impl Session {
         while let Some(link) = &mut self.link
             && link.said.front().is_some_and(|s| s.until <= now)
         {
-            let Some(said) = link.said.pop_front() else { return };
+            let said = link.said.pop_front();
             settled = true;
-            if let Some(ticket) = said.ticket {
-                if echoes {
-                    ticket.failed(DeliveryError::uncertain(Text::key("no-echo")));
-                } else {
-                    ticket.done(vec![Leg::sent(None, said.ids)]);
-                }
+            if !echoes {
+                taken(said);
+            } else if let Some(ticket) = said.and_then(|said| said.ticket) {
+                ticket.failed(DeliveryError::uncertain(Text::key("no-echo")));
             }
         }
         if settled {
@@ -272,6 +277,13 @@ impl Session {
             ticket.failed(error.clone());
         }
         true
+    }
+}
+
+/// Nobody has complained about these words.
+fn taken(said: Option<Box<Said>>) {
+    if let Some(Said { ticket: Some(ticket), ids, .. }) = said.map(|said| *said) {
+        ticket.done(vec![Leg::sent(None, ids)]);
     }
 }
 
