@@ -217,7 +217,7 @@ impl Gateway for BridgeHost {
         let words = |text: &Text| core.words(&self.served, text, &lang);
         let jid = |address: &Address| self.served.jid(address);
         let place = Place::Talk(event.to.clone(), event.from.clone());
-        let referenced = match reference(&event) {
+        let referenced = match reference(event) {
             Some(MessageRef::Foreign { id, .. }) => self.served.archive().named_lately(&place, id),
             _ => None,
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use isthmus_testkit::isthmus::Setup;
+use isthmus_testkit::isthmus::{Isthmus, Setup};
 use isthmus_testkit::server::{Flavour, Options, XmppServer};
 use isthmus_testkit::slix::SlixClient;
 use isthmus_testkit::xml::Element;
@@ -220,6 +220,20 @@ async fn a_contact_added_by_command_stands_in_the_roster(flavour: Flavour) {
     world.stop().await;
 }
 
+/// What `check` says. The server tells of its grants a moment after the attach.
+async fn checked(gateway: &Isthmus, granted: bool) -> String {
+    let mut said = String::new();
+    for _ in 0..20 {
+        let output = gateway.cli(&["check"]).await.unwrap();
+        said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        if said.contains("localhost grants ") == granted {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    said
+}
+
 async fn check_names_what_is_granted_and_the_line_that_is_missing(flavour: Flavour) {
     let options =
         |privileged| Options { components: vec!["echo.localhost".to_owned()], privileged, ..Options::default() };
@@ -232,8 +246,7 @@ async fn check_names_what_is_granted_and_the_line_that_is_missing(flavour: Flavo
             if !running {
                 gateway.stop().await.unwrap();
             }
-            let output = gateway.cli(&["check"]).await.unwrap();
-            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            let said = checked(&gateway, privileged).await;
             if !privileged {
                 assert!(said.contains("grants no privileges") && said.contains("privileged_entities = {"), "{said}");
                 assert!(said.contains("mod_privilege with roster: both"), "{said}");
