@@ -90,6 +90,8 @@ pub(crate) const KNOWN: &[Known] = &[
     other("formatting", "<body>wherefore art", "<body>*wherefore* art", &["messages"]),
     other("visitor", "participant'/><status code='100'/>", "visitor'/><status code='100'/>", &["refusals"])
         .when("#silent"),
+    // Whether the modes of the room are known when the own presence leaves is a matter of moments.
+    other("visitor", NEVER, "participant'/><status code='100'/>", &["*"]).when("#silent"),
     theirs("kick-reason", "<reason>romeo</reason>", &["kick"]),
     other("kick-reason", "^*KICK #verona juliet :romeo$", "^*KICK #verona juliet :$", &["kick"]),
     other("mode-order", "[-vo juliet juliet]", "[-ov juliet juliet]", &["roles"]),
