@@ -308,7 +308,7 @@ impl Core {
     }
 
     /// Tells an occupant why their message to a contact was not carried. An error stanza from an occupant would take the gateway out of the room
-    /// (XEP-0045 section 9.1.2's practice of servers).
+    /// (XEP-0045, "Ghost Users").
     pub(super) fn told_in_room(&self, served: &Served, stanza: &Stanza, text: &Text) -> bool {
         if stanza.type_() != Some("groupchat") {
             return false;
@@ -332,7 +332,7 @@ fn has_status(stanza: &Stanza, code: &str) -> bool {
     x.is_some_and(|x| x.children().any(|c| c.name() == "status" && c.attr("code") == Some(code)))
 }
 
-/// Our own words, as the room shows them: its id for them is what a reply names (XEP-0461 section 3).
+/// Our own words, as the room shows them: its id for them is what a reply names (XEP-0461; of a room without such ids, our own).
 fn reflected(guest: &Guest, stanza: &Stanza) {
     let Some(who) = stanza.id().and_then(|id| guest.who_said(id)) else { return };
     let id = stanza.child("stanza-id", ns::SID).filter(|s| s.attr("by").as_deref() == Some(guest.room.as_str()));

@@ -211,9 +211,10 @@ async fn a_room_shares_a_number(flavour: Flavour) {
     say(&mut bob, "<body>alice: yours?</body>").await;
     say(&mut bob, &format!("<body>{PHONE}: we are open</body>")).await;
     phones.received("the answer", |a| a.from == SHARED && a.text == "we are open").await.unwrap();
-    // A reply finds its way by the id that the room gave, else by the message's own (XEP-0461 section 3).
-    let id = asked.get("stanza-id", "urn:xmpp:sid:0").and_then(|s| s.attr("id")).or(asked.attr("id"));
+    // A reply finds its way by the id that the room gave (XEP-0461), which is not ours.
+    let id = asked.get("stanza-id", "urn:xmpp:sid:0").and_then(|s| s.attr("id"));
     let id = id.unwrap_or_else(|| panic!("no id: {asked}")).to_owned();
+    assert_ne!(asked.attr("id"), Some(id.as_str()), "{asked}");
     say(&mut alice, &format!("<body>until six</body><reply xmlns='urn:xmpp:reply:0' to='{DESK}/sms' id='{id}'/>"))
         .await;
     phones.received("the reply", |a| a.from == SHARED && a.text == "until six").await.unwrap();

@@ -80,7 +80,7 @@ modules:
         text += "  mod_mam: { default: always }\n";
     }
     if options.rooms {
-        text += "  mod_muc: {}\n";
+        text += "  mod_muc: { default_room_options: { mam: true } }\n";
     }
     if options.privileged {
         text += "  mod_privilege:

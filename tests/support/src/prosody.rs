@@ -87,7 +87,7 @@ component_conflict_resolve = "{conflict}"
         )?;
     }
     if options.rooms {
-        writeln!(text, r#"Component "conference.{}" "muc""#, options.hosts[0])?;
+        writeln!(text, "Component \"conference.{}\" \"muc\"\n  modules_enabled = {{ \"muc_mam\" }}", options.hosts[0])?;
     }
     folder.write("prosody.cfg.lua", text)?;
     Ok(())

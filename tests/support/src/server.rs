@@ -48,7 +48,7 @@ pub struct Options {
     pub privileged: bool,
     /// Whether there is an upload service (XEP-0363), at `upload.` and the first host.
     pub upload: bool,
-    /// Whether there is a service of rooms (XEP-0045) of the server's own, at `conference.` and the first host.
+    /// Whether there is a service of rooms (XEP-0045) of the server's own, with archives and so with ids (XEP-0359), at `conference.` and the first host.
     pub rooms: bool,
     /// Whether messages to users who are offline are kept (Prosody; ejabberd always does).
     pub offline: bool,
