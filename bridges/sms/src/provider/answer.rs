@@ -35,10 +35,11 @@ pub(crate) fn read(spec: &Spec, key: &str, status: StatusCode, headers: &HeaderM
         return Verdict::Taken(ids(spec, key, &seen));
     }
     if listed(&answer.taken, &number) {
-        if answer.taken_when.as_ref().is_none_or(|when| when.holds(&seen)) {
+        let garbled = json.is_none() && needs_json(spec);
+        if !garbled && answer.taken_when.as_ref().is_none_or(|when| when.holds(&seen)) {
             return Verdict::Taken(ids(spec, key, &seen));
         }
-        if code.is_none() && json.is_none() && needs_json(spec) {
+        if garbled && code.is_none() {
             // A success that cannot be read: a broken proxy, half an answer. It may have been taken.
             return Verdict::Failed(DeliveryError::uncertain(
                 Text::key("provider-garbled").with("provider", &spec.title),
@@ -66,8 +67,11 @@ pub(crate) fn read(spec: &Spec, key: &str, status: StatusCode, headers: &HeaderM
     Verdict::Failed(error)
 }
 
+/// Whether success, or the id under which it is reported on, stands in JSON.
 fn needs_json(spec: &Spec) -> bool {
-    spec.answer.taken_when.as_ref().is_some_and(|w| matches!(w.at, super::select::Select::Pointer(_)))
+    let id = spec.answer.id.as_ref();
+    let when = spec.answer.taken_when.as_ref().map(|when| &when.at);
+    id.into_iter().chain(when).any(|place| matches!(place, super::select::Select::Pointer(_)))
 }
 
 fn ids(spec: &Spec, key: &str, seen: &Seen<'_>) -> Vec<String> {
@@ -154,6 +158,12 @@ mod tests {
         ] {
             assert_eq!(failed(status, body), (failure, sent, retry), "{status} {body}");
         }
+        // A success without the JSON that holds the id is none that anything could be reported on.
+        let plain = SPEC.replace("taken_when={at=\"/s\",is=[\"0\"]}\n", "");
+        let spec = read_spec("p", &plain).expect("sound");
+        let answer = |body: &str| read(&spec, "k", StatusCode::OK, &HeaderMap::new(), &Bytes::from(body.to_owned()));
+        assert_eq!(answer(r#"{"ids":["a"]}"#), Verdict::Taken(vec!["a".to_owned()]));
+        assert!(matches!(answer("<html>Welcome</html>"), Verdict::Failed(e) if e.sent == Sent::Maybe));
         let Verdict::Failed(error) = verdict(400, r#"{"c":99,"w":"no\r\nway"}"#) else { panic!("taken") };
         assert_eq!(error.code.as_deref(), Some("99"));
         assert_eq!(error.text.to_string(), "provider-said provider=X, code=99, words=no  way");
