@@ -231,8 +231,17 @@ pub fn mark(w: &mut StanzaWriter<'_>, to: &str, line: &Line<'_>) {
 }
 
 /// A private message between occupants: it belongs to this resource alone, because only in its room it has a meaning (XEP-0045 section 7.5).
-pub fn private(w: &mut StanzaWriter<'_>, from: &str, to: &str, id: &str, body: &str, at: Option<(SystemTime, &str)>) {
+pub fn private(
+    w: &mut StanzaWriter<'_>,
+    (from, to): (&str, &str),
+    id: &str,
+    (body, looks): (&str, Option<&crate::xmpp::link::Fragment>),
+    at: Option<(SystemTime, &str)>,
+) {
     w.message(from, to, Some("chat"), Some(id)).leaf("body", None, body);
+    if let Some(looks) = looks {
+        w.fragment(looks);
+    }
     w.open("x", Some(ns::MUC_USER)).close();
     if let Some((at, room)) = at {
         delay(w, room, at);

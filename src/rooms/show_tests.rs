@@ -149,7 +149,7 @@ fn a_line_has_the_ids_of_room_and_occupant() {
         )
     );
     assert_eq!(
-        render(|w, s| private(w, &s.occupant("Romeo"), TO, "p1", "psst", None)),
+        render(|w, s| private(w, (&s.occupant("Romeo"), TO), "p1", ("psst", None), None)),
         format!(
             "<message from='{ROOM}/Romeo' to='{TO}' id='p1' type='chat'><body>psst</body>\
              <x xmlns='http://jabber.org/protocol/muc#user'/><private xmlns='urn:xmpp:carbons:2'/><no-copy xmlns='urn:xmpp:hints'/></message>"

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::{Event, Inbound, Media, Message, MessageKind, RecipientKind, Text, Values};
 
+use super::looks;
 use super::stamp::stamp;
 use crate::inbox::Rendered;
 use crate::xmpp::{ns, xml::Xml};
@@ -70,6 +71,10 @@ fn message(scene: &Scene<'_>, inbound: &Inbound, message: &Message, files: &[Sha
         }
         if !body.is_empty() {
             xml.leaf("body", "", &body);
+        }
+        // Files that are named behind the words are no part of them.
+        if let Some(looks) = looks::beside(message, &body_of(message, scene.words)) {
+            xml.finished(&looks.text());
         }
         extras(&mut xml, scene, inbound, message);
         out.push(close(scene, scene.id, xml));

@@ -2,6 +2,7 @@
 
 pub mod degrade;
 pub mod inbound;
+pub mod looks;
 pub mod markup;
 pub mod news;
 pub mod outbound;

@@ -182,7 +182,7 @@ fn code(condition: &str) -> Option<&'static str> {
         "registration-required" => "407",
         "redirect" => "302",
         "service-unavailable" | "resource-constraint" => "503",
-        "remote-server-not-found" => "404",
+        "remote-server-not-found" | "recipient-unavailable" => "404",
         "remote-server-timeout" => "504",
         _ => return None,
     })
@@ -205,6 +205,7 @@ fn condition(failure: &Failure) -> (ErrorType, &'static str) {
         Failure::OverQuota => (Wait, "policy-violation"),
         Failure::Throttled { .. } => (Wait, "resource-constraint"),
         Failure::Unreachable => (Wait, "remote-server-not-found"),
+        Failure::NotConnected => (Cancel, "recipient-unavailable"),
         Failure::TimedOut => (Wait, "remote-server-timeout"),
         Failure::Unknown => (Cancel, "undefined-condition"),
         // `Failure` is non-exhaustive for other crates; a new one reads as an unknown failure until it has its line here.

@@ -123,7 +123,7 @@ pub(crate) const KNOWN: &[Known] = &[
     theirs("message-errors", "^<message*: Nickname already in use</body>*</message>$", &["nicks", "nick_in_use"]),
     theirs("message-errors", "^<message*ng.irc.test: 2: 1</body>*</message>$", &["nicks"]),
     theirs("end-of-list", "^<message*End of WHOIS list*</message>$", &["raw", "fixed_network"]),
-    other("raw-offline", "type='cancel'><remote-server-not-found", "type='wait'><remote-server-not-found", &["raw"]),
+    other("raw-offline", "<remote-server-not-found ", "<recipient-unavailable ", &["raw"]),
     // Invitations.
     theirs("invited", "^<message*has been invited to #verona</body>*</message>$", &["invitations"]),
     other(

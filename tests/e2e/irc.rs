@@ -22,6 +22,7 @@ crate::on_both!(
     roles_and_subjects_change_on_both_sides,
     persistent_rooms_outlive_clients_and_restarts,
     the_gateway_can_be_one_network,
+    bold_and_colours_are_shown_as_the_user_wants,
 );
 
 pub(crate) struct Irc {
@@ -326,4 +327,40 @@ async fn the_gateway_can_be_one_network(flavour: Flavour) {
     romeo.find("the answer", |s| s.body().is_some_and(|b| b.starts_with("ng.irc.test: juliet"))).await.unwrap();
     romeo.message(DOMAIN, "!get-irc-connection-info").await.unwrap();
     romeo.find("how it stands", |s| s.body().is_some_and(|b| b.contains("127.0.0.1"))).await.unwrap();
+}
+
+/// In the text, beside it, or both: what is set for the network, and by the user for a room.
+async fn bold_and_colours_are_shown_as_the_user_wants(flavour: Flavour) {
+    let irc = Irc::with(flavour, "[defaults]\nformatting = \"xhtml\"\n").await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut romeo = irc.world.client("romeo").await;
+    let room = room("verona");
+    join(&mut romeo, &room, "romeo").await;
+    juliet.say("#verona", "\u{2}O\u{2} \u{3}4Romeo").await.unwrap();
+    let heard = romeo.find("her words", |s| is_group(s) && s.body() == Some("O Romeo")).await.unwrap();
+    let of = |name: &str| heard.walk().find(|e| e.name == name).map(ToString::to_string);
+    assert!(of("markup").is_some_and(|m| m.contains("strong")), "{heard}");
+    let html = of("html").unwrap();
+    assert!(html.contains("font-weight: bold") && html.contains("color: #ff0000"), "{html}");
+    // The archive has them too.
+    let query = "<query xmlns='urn:xmpp:mam:2'/>";
+    romeo.ask(&room, "set", query).await.unwrap();
+    let kept = romeo.find("the archived line", |s| s.has("result", "urn:xmpp:mam:2")).await.unwrap();
+    assert!(kept.walk().any(|e| e.name == "markup"), "{kept}");
+
+    let command = |more: &str, inside: &str| {
+        format!("<command xmlns='http://jabber.org/protocol/commands' node='configure' {more}>{inside}</command>")
+    };
+    let form = romeo.ask(&room, "set", &command("action='execute'", "")).await.unwrap();
+    let session = form.walk().find_map(|e| e.attr("sessionid")).unwrap().to_owned();
+    let fields = "<x xmlns='jabber:x:data' type='submit'><field var='formatting'><value>styling</value></field></x>";
+    romeo.ask(&room, "set", &command(&format!("action='complete' sessionid='{session}'"), fields)).await.unwrap();
+    juliet.say("#verona", "\u{2}wherefore\u{2} art thou").await.unwrap();
+    let heard = romeo.find("styled", |s| is_group(s) && s.body() == Some("*wherefore* art thou")).await.unwrap();
+    assert!(!heard.walk().any(|e| e.name == "markup" || e.name == "html"), "{heard}");
+    // Private ones as it is set for the network.
+    juliet.say("romeo", "\u{1d}Montague\u{1d}").await.unwrap();
+    let heard = romeo.find("her whisper", |s| s.body() == Some("Montague")).await.unwrap();
+    assert!(heard.walk().any(|e| e.name == "emphasis"), "{heard}");
 }

@@ -43,6 +43,8 @@ pub enum Failure {
     },
     /// The far side cannot be reached now.
     Unreachable,
+    /// There is no connection to the network, and nothing makes one for this.
+    NotConnected,
     /// No answer in time.
     TimedOut,
     /// Not known what happened.

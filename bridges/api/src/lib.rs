@@ -122,7 +122,9 @@ pub use host::{Change, Fetch, Gateway, Host, Known, Late, LinkState, MessageRef,
 pub use import::{Converted, Import, ImportReader, Imported, SourceTable};
 pub use inbound::{Event, Inbound, Listed, Origin, RoomChange};
 pub use inbox::{Ask, Inbox, InboxSender, Work};
-pub use message::{BlobId, DeliveryKey, File, FileSource, ForeignMessageId, Media, Message, MessageKind, OnceKey};
+pub use message::{
+    BlobId, DeliveryKey, File, FileSource, ForeignMessageId, Looks, Media, Message, MessageKind, OnceKey, Span, Style,
+};
 pub use outbound::{Delivery, Intent, Outbound, Recipient, RecipientKind};
 pub use query::{Query, Reply};
 pub use section::{ConfigError, Section};

@@ -70,6 +70,8 @@ pub struct Message {
     pub nick: Option<String>,
     /// A line the person should see before the text (a sender that could not be verified, say).
     pub warning: Option<Text>,
+    /// How parts of the body look, where that is said beside the words and not by signs in them.
+    pub looks: Option<Box<Looks>>,
 }
 
 impl Message {
@@ -82,6 +84,77 @@ impl Message {
     pub fn group(body: impl Into<String>) -> Self {
         Self { kind: MessageKind::Group, body: body.into(), ..Self::default() }
     }
+
+    /// Puts words before the body; what looks somehow goes on doing so.
+    pub fn put_before(&mut self, words: &str) {
+        self.body.insert_str(0, words);
+        let by = words.chars().count();
+        for span in self.looks.iter_mut().flat_map(|looks| &mut looks.spans) {
+            (span.start, span.end) = (span.start.saturating_add(by), span.end.saturating_add(by));
+        }
+    }
+}
+
+/// How the parts of a body look. The core says it beside the words (XEP-0394), which are then without signs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Looks {
+    /// Which parts; they may overlap. What lies outside of the body is left out.
+    pub spans: Vec<Span>,
+    /// Also as XHTML-IM (XEP-0071), for clients that still read it; it alone can say colours and underlining.
+    pub html: bool,
+}
+
+impl Looks {
+    /// These parts look somehow; said as markup, and perhaps as XHTML-IM too.
+    pub fn new(spans: Vec<Span>, html: bool) -> Self {
+        Self { spans, html }
+    }
+}
+
+/// A part of a body that looks somehow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Span {
+    /// Its first character, counted from 0 in Unicode scalar values.
+    pub start: usize,
+    /// The first one behind it.
+    pub end: usize,
+    /// How it looks.
+    pub style: Style,
+}
+
+impl Span {
+    /// The characters from `start` to before `end`.
+    pub fn new(start: usize, end: usize, style: Style) -> Self {
+        Self { start, end, style }
+    }
+}
+
+/// How a part of a body looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Style {
+    /// Bold.
+    Strong,
+    /// Italic.
+    Emphasis,
+    /// Underlined.
+    Underlined,
+    /// Struck through.
+    Deleted,
+    /// In letters of equal width.
+    Code,
+    /// In colours: red, green and blue in the low 24 bits; `None` is the reader's own.
+    Coloured {
+        /// Of the letters.
+        text: Option<u32>,
+        /// Of what is behind them.
+        behind: Option<u32>,
+    },
 }
 
 /// Where a file is.

@@ -41,6 +41,10 @@ pub(crate) const MAX_HISTORY: &str = "max_history_length";
 
 /// [`FORMATTING`]: XEP-0393.
 pub(crate) const STYLING: &str = "styling";
+/// [`FORMATTING`]: XEP-0394.
+pub(crate) const MARKUP: &str = "markup";
+/// [`FORMATTING`]: XEP-0071 too.
+pub(crate) const XHTML: &str = "xhtml";
 
 /// [`LONG_TEXTS`]: always line by line.
 pub(crate) const LINES: &str = "lines";
@@ -89,7 +93,12 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
         Setting::new(ENCODING_OUT, SettingKind::Line, ALL, "utf-8"),
         Setting::new(
             FORMATTING,
-            SettingKind::Choice(&[(STYLING, "Message styling (*bold*)"), ("plain", "Plain text")]),
+            SettingKind::Choice(&[
+                (STYLING, "Message styling (*bold*)"),
+                (MARKUP, "Markup beside the text (XEP-0394)"),
+                (XHTML, "Markup and XHTML beside the text, with colours (XEP-0071)"),
+                ("plain", "Plain text"),
+            ]),
             ALL,
             STYLING,
         ),

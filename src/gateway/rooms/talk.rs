@@ -20,7 +20,7 @@ use crate::rooms::show::{self, Line};
 use crate::rooms::{aside, fresh_stanza_id};
 use crate::router::{self, Party};
 use crate::translate::inbound::body_of;
-use crate::translate::outbound;
+use crate::translate::{looks, outbound};
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::Fragment;
 use crate::xmpp::ns;
@@ -223,7 +223,7 @@ impl Rooms<'_> {
             {
                 let body = self.body(of, message);
                 let occupant = self.occupant_id_of(of, room, nick);
-                let payload = self.refers(of, room, message).map(|(_, kept)| kept);
+                let payload = self.beside(of, room, message, &body).map(|(_, kept)| kept);
                 let words = Words { body: &body, payload: payload.as_ref(), id: None };
                 self.keep_line(of, room, nick, &occupant, event, (message, &words));
             }
@@ -262,7 +262,7 @@ impl Rooms<'_> {
         }
         let occupant = nick.map(|nick| format!("{}/{}", stay.jid, crate::rooms::nick::spell(nick)));
         let occupant_id = nick.map(|nick| self.occupant_id_of(of, &stay.room, nick));
-        let (payload, for_archive) = self.refers(of, &stay.room, message).unzip();
+        let (payload, for_archive) = self.beside(of, &stay.room, message, &body).unzip();
         // A line that has an id by the network is one line for all who hear it, whether it is kept for them or not.
         let place = Place::Room(stay.room.clone());
         let known = event.id.as_ref().and_then(|id| self.served.archive().named_lately(&place, id));
@@ -314,6 +314,16 @@ impl Rooms<'_> {
         Ok(())
     }
 
+    /// What stands beside the words: as their hearers see it, and as it is kept.
+    fn beside(&self, of: &SessionOf, room: &RoomId, message: &Message, body: &str) -> Option<(Fragment, Fragment)> {
+        let refers = self.refers(of, room, message);
+        match (refers, looks::beside(message, body)) {
+            (Some((now, kept)), Some(looks)) => Some((now.and(&looks), kept.and(&looks))),
+            (None, Some(looks)) => Some((looks.clone(), looks)),
+            (refers, None) => refers,
+        }
+    }
+
     /// What a message refers to, as its hearers see it and as it is kept: those who wrote what is corrected know it by another id.
     fn refers(&self, of: &SessionOf, room: &RoomId, message: &Message) -> Option<(Fragment, Fragment)> {
         let meant = message.replaces.as_ref().or(message.reply_to.as_ref())?;
@@ -346,7 +356,10 @@ impl Rooms<'_> {
         let (jid, id) = (stay.jid.clone(), fresh_stanza_id(now));
         let from = format!("{jid}/{}", crate::rooms::nick::spell(nick));
         let at = now.duration_since(event.at).is_ok_and(|age| age > FRESH).then_some((event.at, &*jid));
-        self.tell(of, stay, Reach::Message, |w, to| show::private(w, &from, to, &id, &body, at))
+        let looks = looks::beside(message, &body);
+        self.tell(of, stay, Reach::Message, |w, to| {
+            show::private(w, (&from, to), &id, (&body, looks.as_ref()), at);
+        })
     }
 
     /// The words as they are shown to this user.

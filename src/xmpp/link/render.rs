@@ -77,6 +77,13 @@ impl Fragment {
         Self { xml }
     }
 
+    /// These children, and behind them those.
+    #[must_use]
+    pub fn and(mut self, more: &Self) -> Self {
+        self.xml.extend_from_slice(&more.xml);
+        self
+    }
+
     /// What was rendered (and stored) before.
     #[must_use]
     pub fn read(xml: &str) -> Self {

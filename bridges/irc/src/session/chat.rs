@@ -8,6 +8,7 @@ use isthmus_bridge::{
 };
 use tokio::time::Instant;
 
+use super::speak::shown_beside;
 use super::{Session, view};
 use crate::address::{contact_id, split};
 use crate::proto::caps::Caps;
@@ -108,13 +109,14 @@ impl Session {
             self.on_person_tags(line, target);
         }
         let settings = self.room(target).filter(|_| in_room).map_or(&self.settings, |r| &r.settings);
-        let words = self.shown(settings, text);
+        let (words, looks) = shown_beside(settings, text);
         let mut message = if in_room { Message::group(words) } else { Message::chat(words) };
+        message.looks = looks;
         message.action = kind == Kind::Action;
         if kind == Kind::Notice {
             if in_room {
                 // A room shows who speaks; how it was meant must stand in the words.
-                message.body.insert_str(0, "[notice] ");
+                message.put_before("[notice] ");
             } else {
                 message.kind = MessageKind::Notice;
                 self.settled_by(nick);

@@ -178,7 +178,7 @@ impl Session {
     /// A line typed by hand; it needs a connection that is there.
     fn raw(&mut self, typed: &str, ticket: Ticket) {
         if !self.is_up() {
-            return ticket.failed(not_connected());
+            return ticket.failed(DeliveryError::new(Failure::NotConnected, Text::key("not-connected")));
         }
         match write::raw(typed) {
             Some(line) => {

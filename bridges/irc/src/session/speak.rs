@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use isthmus_bridge::{
-    Delivery, DeliveryError, Event, Failure, ForeignMessageId, Inbound, Leg, Message, Resolved, RoomId, Text, Ticket,
+    Delivery, DeliveryError, Event, Failure, ForeignMessageId, Inbound, Leg, Looks, Message, Resolved, RoomId, Text,
+    Ticket,
 };
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::proto::caps::Caps;
 use crate::proto::line::Line;
 use crate::proto::{ctcp, write};
 use crate::settings;
-use crate::translate::{encoding, formatting, split as lines};
+use crate::translate::{encoding, formatting, looks, split as lines};
 
 /// Without an echo a message counts as taken when nobody has complained for this time.
 const GRACE: Duration = Duration::from_secs(2);
@@ -181,8 +182,9 @@ impl Session {
         let from = room.occupant(&own);
         let text = heard.unwrap_or(&said.text);
         let text = ctcp::parse(text).filter(|_| said.action).map_or(text, |(_, words)| words);
-        let mut message = Message::group(self.shown(&room.settings, text));
-        message.action = said.action;
+        let (words, looks) = shown_beside(&room.settings, text);
+        let mut message = Message::group(words);
+        (message.action, message.looks) = (said.action, looks);
         let mut inbound = Inbound::new(self.of.user.clone(), from, Event::Message(Box::new(message)));
         inbound.at = line.map_or_else(|| self.host.now(), |line| self.time_of(line));
         inbound.id = line.and_then(msgid);
@@ -277,6 +279,14 @@ impl Session {
             ticket.failed(error.clone());
         }
         true
+    }
+}
+
+/// The words of a message as the user wants them, and what is said of their looks beside them.
+pub(super) fn shown_beside(settings: &Resolved, text: &str) -> (String, Option<Box<Looks>>) {
+    match settings.str(settings::FORMATTING) {
+        way @ (settings::MARKUP | settings::XHTML) => looks::from_irc(text, way == settings::XHTML),
+        way => (formatting::from_irc(text, way == settings::STYLING).into_owned(), None),
     }
 }
 

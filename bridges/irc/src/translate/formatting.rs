@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 
 use super::encoding::{clean, is_xml};
+use super::looks::PALETTE;
 
-const BOLD: u8 = 1;
-const ITALIC: u8 = 1 << 1;
-const STRIKE: u8 = 1 << 2;
-const MONO: u8 = 1 << 3;
+pub(super) const BOLD: u8 = 1;
+pub(super) const ITALIC: u8 = 1 << 1;
+pub(super) const STRIKE: u8 = 1 << 2;
+pub(super) const MONO: u8 = 1 << 3;
+/// Styling has no mark for it: only looks beside the words say it.
+pub(super) const UNDERLINE: u8 = 1 << 4;
+const STYLED: u8 = BOLD | ITALIC | STRIKE | MONO;
 
 const MARKS: [char; 4] = ['*', '_', '~', '`'];
 const STYLES: [(u8, char); 4] = [(BOLD, '*'), (ITALIC, '_'), (STRIKE, '~'), (MONO, '`')];
@@ -23,44 +27,80 @@ pub(crate) fn from_irc(text: &str, styling: bool) -> Cow<'_, str> {
         return Cow::Owned(all.join("\n"));
     }
     let letters = letters(text);
-    if !styling || letters.iter().all(|(_, style)| *style == 0) {
-        return Cow::Owned(letters.into_iter().map(|(c, _)| c).collect());
+    if !styling || letters.iter().all(|l| l.style & STYLED == 0) {
+        return Cow::Owned(letters.into_iter().map(|l| l.char).collect());
     }
     Cow::Owned(styled(&letters))
 }
 
+/// A character and how it looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Letter {
+    pub(super) char: char,
+    pub(super) style: u8,
+    pub(super) colours: Colours,
+}
+
+/// Red, green and blue of a letter and of what is behind it; `None`: the reader's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Colours {
+    pub(super) text: Option<u32>,
+    pub(super) behind: Option<u32>,
+}
+
 /// Characters with their styles; codes are gone.
-fn letters(text: &str) -> Vec<(char, u8)> {
+pub(super) fn letters(text: &str) -> Vec<Letter> {
     let mut letters = Vec::with_capacity(text.len());
-    let mut style = 0;
+    let (mut style, mut colours) = (0, Colours::default());
     let mut chars = text.chars().peekable();
+    let named = |digits: &str| digits.parse::<usize>().ok().and_then(|n| PALETTE.get(n).copied());
+    let in_hex = |digits: &str| u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 6);
     while let Some(c) = chars.next() {
         match c {
             '\u{2}' => style ^= BOLD,
             '\u{1d}' => style ^= ITALIC,
+            '\u{1f}' => style ^= UNDERLINE,
             '\u{1e}' => style ^= STRIKE,
             '\u{11}' => style ^= MONO,
-            '\u{f}' => style = 0,
-            '\u{3}' => skip_colour(&mut chars, 2, |c| c.is_ascii_digit()),
-            '\u{4}' => skip_colour(&mut chars, 6, |c| c.is_ascii_hexdigit()),
-            c if is_xml(c) && c != '\r' => letters.push((c, style)),
+            '\u{f}' => (style, colours) = (0, Colours::default()),
+            '\u{3}' => colour(&mut chars, 2, |c| c.is_ascii_digit(), named, &mut colours),
+            '\u{4}' => colour(&mut chars, 6, |c| c.is_ascii_hexdigit(), in_hex, &mut colours),
+            c if is_xml(c) && c != '\r' => letters.push(Letter { char: c, style, colours }),
             _ => {}
         }
     }
     letters
 }
 
-/// `4`, `04,12`: foreground and background.
-fn skip_colour(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, width: usize, digit: impl Fn(char) -> bool) {
-    let mut some = false;
-    for _ in 0..width {
-        some |= chars.next_if(|c| digit(*c)).is_some();
+/// `4`, `04,12`: foreground and background; nothing ends both.
+fn colour(
+    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    width: usize,
+    digit: impl Fn(char) -> bool,
+    read: impl Fn(&str) -> Option<u32>,
+    colours: &mut Colours,
+) {
+    let digits = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+        let mut found = String::new();
+        while found.len() < width
+            && let Some(c) = chars.next_if(|c| digit(*c))
+        {
+            found.push(c);
+        }
+        found
+    };
+    let text = digits(chars);
+    if text.is_empty() {
+        *colours = Colours::default();
+        return;
     }
+    colours.text = read(&text);
     let mut ahead = chars.clone();
-    if some && ahead.next() == Some(',') && ahead.next().is_some_and(&digit) {
-        chars.next();
-        for _ in 0..width {
-            chars.next_if(|c| digit(*c));
+    if ahead.next() == Some(',') {
+        let behind = digits(&mut ahead);
+        if !behind.is_empty() {
+            colours.behind = read(&behind);
+            *chars = ahead;
         }
     }
 }
@@ -72,17 +112,17 @@ struct Span {
     mark: char,
 }
 
-fn styled(letters: &[(char, u8)]) -> String {
+fn styled(letters: &[Letter]) -> String {
     let mut spans: Vec<Span> = Vec::new();
     for (style, mark) in STYLES {
         let mut i = 0;
         while i < letters.len() {
-            if letters[i].1 & style == 0 {
+            if letters[i].style & style == 0 {
                 i += 1;
                 continue;
             }
             let mut end = i;
-            while end < letters.len() && letters[end].1 & style != 0 {
+            while end < letters.len() && letters[end].style & style != 0 {
                 end += 1;
             }
             spans.extend(span(letters, i, end, style, mark));
@@ -102,23 +142,23 @@ fn styled(letters: &[(char, u8)]) -> String {
             open.push(span);
             next += 1;
         }
-        if let Some((c, _)) = letters.get(i) {
-            out.push(*c);
+        if let Some(letter) = letters.get(i) {
+            out.push(letter.char);
         }
     }
     out
 }
 
 /// The span as XEP-0393 (section 5.2) lets it be written: it begins after a space, has no space at its ends, and its mark is not among its words.
-fn span(letters: &[(char, u8)], mut from: usize, mut to: usize, style: u8, mark: char) -> Option<Span> {
-    while from < to && letters[from].0.is_whitespace() {
+fn span(letters: &[Letter], mut from: usize, mut to: usize, style: u8, mark: char) -> Option<Span> {
+    while from < to && letters[from].char.is_whitespace() {
         from += 1;
     }
-    while from < to && letters[to - 1].0.is_whitespace() {
+    while from < to && letters[to - 1].char.is_whitespace() {
         to -= 1;
     }
-    let begins = from == 0 || letters[from - 1].0.is_whitespace();
-    let good = from < to && begins && !letters[from..to].iter().any(|(c, _)| *c == mark);
+    let begins = from == 0 || letters[from - 1].char.is_whitespace();
+    let good = from < to && begins && !letters[from..to].iter().any(|l| l.char == mark);
     good.then_some(Span { from, to, style, mark })
 }
 

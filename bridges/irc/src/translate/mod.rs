@@ -2,4 +2,5 @@
 
 pub(crate) mod encoding;
 pub(crate) mod formatting;
+pub(crate) mod looks;
 pub(crate) mod split;

@@ -1,6 +1,6 @@
 //! Words in both directions.
 
-use isthmus_bridge::{ForeignMessageId, MessageKind};
+use isthmus_bridge::{ForeignMessageId, MessageKind, Span, Style};
 
 use super::*;
 
@@ -84,12 +84,37 @@ async fn words_of_others_are_heard_and_styled() {
 }
 
 #[tokio::test]
+async fn looks_stand_beside_the_words_where_the_user_wants_that() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("formatting", "markup");
+    let (session, mut client) = net.inside(&stage, "", "romeo Juliet").await;
+    client.send(":Juliet!j@k NOTICE #c :O \x02Romeo\x02").await;
+    let event = net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    let looks = |event: &Inbound| match &event.event {
+        Event::Message(message) => message.looks.clone().expect("it looks somehow"),
+        other => panic!("a message, not {other:?}"),
+    };
+    assert_eq!(body(&event), "[notice] O Romeo");
+    assert_eq!(looks(&event).spans, [Span::new(11, 16, Style::Strong)], "of the words as they stand now");
+    // One's own words are shown as others see them.
+    for (key, value) in [("send_formatting", "true"), ("formatting", "xhtml")] {
+        session.set(&net.address("#c%net"), key, Some(value)).await;
+    }
+    session.send(net.address("#c%net"), group("_so_ *light*"));
+    assert_eq!(client.expect("PRIVMSG").await, "PRIVMSG #c :\x1dso\x1d \x02light\x02");
+    let event = net.host.emitted("the reflection", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((body(&event), looks(&event).html), ("so light", true));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_message_opens_the_connection_and_raw_lines_need_one() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
     let session = net.session();
     let raw = session.send(net.address("net"), Intent::Raw { line: "VERSION".to_owned() });
-    assert_eq!(failure(&net.host, &raw).await, Some(Failure::Unreachable));
+    assert_eq!(failure(&net.host, &raw).await, Some(Failure::NotConnected));
     session.send(net.address("juliet%net"), chat("hello"));
     let mut client = stage.welcome("").await;
     client.expect("PRIVMSG juliet :hello").await;
