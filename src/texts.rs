@@ -85,6 +85,15 @@ impl Texts {
         self.render("", &Text::key(key), lang)
     }
 
+    /// The language that a reader of `lang` gets words in; where a file lacks a line it is English.
+    pub fn spoken(&self, bridge: &str, lang: &Lang) -> String {
+        let has = |lang: &str| {
+            let own = self.books.bridges.get(bridge).is_some_and(|book| book.languages.contains_key(lang));
+            own || self.books.core.languages.contains_key(lang)
+        };
+        chain(lang).find(|lang| has(lang)).unwrap_or_else(|| LAST_RESORT.to_owned())
+    }
+
     /// Whether some file has words for the key in exactly this language.
     pub fn has(&self, bridge: &str, key: &str, lang: &str) -> bool {
         let own = self.books.bridges.get(bridge).and_then(|b| b.line(lang, key));
@@ -225,6 +234,8 @@ mod tests {
         let say = |key: &'static str, lang: &str| texts.render("x", &Text::key(key), &Lang::new(lang));
         assert_eq!([say("a", "fr-CA"), say("b", "FR-ca"), say("c", "fr-CA")], ["ein", "deux", "three"]);
         assert_eq!([say("a", "de"), say("a", ""), say("nothing", "fr")], ["one", "one", "nothing"]);
+        let spoken = |lang: &str| texts.spoken("x", &Lang::new(lang));
+        assert_eq!(["FR-ca", "fr-BE", "de", ""].map(spoken), ["fr-ca", "fr", "en", "en"]);
     }
 
     #[test]

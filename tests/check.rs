@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use isthmus::admin::control::{
-    Claim, Control, FindingRow, QueueRow, Records, SendAnswer, SendRequest, Status, UserRow,
+    Claim, ContactRow, Control, FindingRow, QueueRow, Records, Rotated, SendAnswer, SendRequest, Status, UserRow,
 };
 use isthmus_testkit::isthmus::{Isthmus, Setup};
 use isthmus_testkit::server::{Flavour, XmppServer};
@@ -97,6 +97,10 @@ impl Records for Running {
     async fn user_remove(&self, _: &str, user: &str) -> Result<(), String> {
         Err(format!("{user} is not registered"))
     }
+    async fn contacts(&self, _: Option<&str>, _: Option<&str>) -> Result<Vec<ContactRow>, String> {
+        Ok(Vec::new())
+    }
+
     async fn queue(&self, _: Option<&str>) -> Result<Vec<QueueRow>, String> {
         Ok(Vec::new())
     }
@@ -125,6 +129,10 @@ impl Control for Running {
     async fn level(&self, _: &str) -> Result<(), String> {
         Ok(())
     }
+    async fn rotate_key(&self) -> Result<Rotated, String> {
+        Err("no key here".to_owned())
+    }
+
     async fn reload(&self) -> Result<(), String> {
         Ok(())
     }

@@ -89,6 +89,32 @@ fn a_wrong_configuration_ends_with_3_and_names_every_fault() {
 }
 
 #[test]
+fn a_new_key_is_made_where_no_instance_runs() {
+    let folder = good(dead_port());
+    let data = folder.path().join("data");
+    let key = || std::fs::read_to_string(data.join("secret.key")).expect("there is a key");
+    let first = isthmus(Some(folder.path()), &["db", "rotate-key", "--json"]);
+    assert_eq!(first.status.code(), Some(0), "{}", err(&first));
+    let json: serde_json::Value = serde_json::from_slice(&first.stdout).expect("JSON");
+    assert_eq!((json["sealed"].as_u64(), json["damaged"].as_u64()), (Some(0), Some(0)), "{json}");
+    let before = key();
+    let second = isthmus(Some(folder.path()), &["db", "rotate-key"]);
+    assert!(out(&second).starts_with("the new key is "), "{}", out(&second));
+    let lines: Vec<String> = key().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), before.lines().count() + 1);
+    assert!(before.lines().all(|line| lines.iter().any(|l| l == line)), "what was sealed before still opens");
+    // A key from the environment is the operator's to change.
+    let output = Command::new(env!("CARGO_BIN_EXE_isthmus"))
+        .args(["db", "rotate-key", "--config"])
+        .arg(folder.path())
+        .env("ISTHMUS_SECRETS__KEY", "ab".repeat(32))
+        .output()
+        .expect("it starts");
+    assert_eq!(output.status.code(), Some(6), "{}", out(&output));
+    assert!(err(&output).contains("stands in the environment"), "{}", err(&output));
+}
+
+#[test]
 fn check_ends_with_1_where_the_configuration_is_wrong() {
     let folder = folder("[server]\nport = 0\n", ECHO);
     let output = isthmus(Some(folder.path()), &["check"]);

@@ -4,8 +4,10 @@
 //! configuration (`[access]`, `server.domains`).
 
 mod quota;
+mod storage;
 
 pub use quota::{Limiter, Over, Pace, Quota, Quotas};
+pub use storage::{Full, Held, Ledger, Storage, Verdict};
 
 use globset::{GlobBuilder, GlobMatcher};
 use isthmus_bridge::BareJid;
@@ -68,6 +70,12 @@ impl Pattern {
     /// Whether it matches a normalised bare JID.
     pub fn matches(&self, user: &BareJid) -> bool {
         self.matcher.is_match(if self.whole { user.as_str() } else { domain(user) })
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.matcher.glob().glob())
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use isthmus_bridge::{Address, BareJid};
 
+use super::{Ledger, Storage};
+
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -32,6 +34,8 @@ pub struct Quotas {
     pub user: Quota,
     /// Of all users together.
     pub total: Quota,
+    /// What may be kept.
+    pub storage: Storage,
 }
 
 /// Over a limit.
@@ -51,6 +55,7 @@ pub struct Over {
 #[derive(Debug)]
 pub struct Limiter {
     quotas: Quotas,
+    storage: Ledger,
     state: Mutex<State>,
 }
 
@@ -65,7 +70,21 @@ struct State {
 impl Limiter {
     /// Nothing counted yet.
     pub fn new(quotas: Quotas) -> Self {
-        Self { quotas, state: Mutex::new(State { sweep_at: 1024, ..State::default() }) }
+        let state = Mutex::new(State { sweep_at: 1024, ..State::default() });
+        Self { quotas, storage: Ledger::new(quotas.storage), state }
+    }
+
+    /// What is kept, counted.
+    pub fn storage(&self) -> &Ledger {
+        &self.storage
+    }
+
+    /// How many messages of a user count now: of those in a minute, of those in a day. 0 where there is no bound.
+    pub fn used(&self, user: &BareJid, now: Instant) -> (u32, u32) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = state.users.get(user).copied().unwrap_or_default();
+        let quota = self.quotas.user;
+        (spent(own.minute, quota.per_minute, MINUTE, now), spent(own.day, quota.per_day, DAY, now))
     }
 
     /// The limits.
@@ -75,7 +94,7 @@ impl Limiter {
 
     /// Counts `messages` of a user, all or none of them. More at once than a whole limit count as that limit, else they would never pass.
     pub fn take(&self, user: &BareJid, messages: u32, now: Instant) -> Result<(), Over> {
-        if self.quotas == Quotas::default() || messages == 0 {
+        if (self.quotas.user, self.quotas.total) == (Quota::default(), Quota::default()) || messages == 0 {
             return Ok(());
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,6 +193,14 @@ impl Buckets {
     }
 }
 
+/// Messages that a bucket has not given back yet.
+fn spent(full_at: Option<Instant>, limit: u32, window: Duration, now: Instant) -> u32 {
+    let Some(at) = full_at.filter(|_| limit > 0) else { return 0 };
+    let each = window.div_f64(f64::from(limit)).as_nanos().max(1);
+    let owed = at.saturating_duration_since(now).as_nanos();
+    u32::try_from(owed.div_ceil(each)).unwrap_or(limit).min(limit)
+}
+
 fn fill(
     full_at: Option<Instant>,
     limit: u32,
@@ -201,7 +228,7 @@ mod tests {
 
     fn limiter(user: (u32, u32), total: (u32, u32)) -> Limiter {
         let quota = |(per_minute, per_day)| Quota { per_minute, per_day };
-        Limiter::new(Quotas { user: quota(user), total: quota(total) })
+        Limiter::new(Quotas { user: quota(user), total: quota(total), ..Quotas::default() })
     }
 
     fn jid(name: &str) -> BareJid {
@@ -229,6 +256,16 @@ mod tests {
             assert_eq!(l.take(&u, 1, now).expect_err("over").window, DAY);
         }
         assert_eq!(l.take(&u, 1, now + DAY / 2), Ok(()));
+    }
+
+    #[test]
+    fn what_is_used_goes_down_with_time() {
+        let (l, now, u) = (limiter((3, 100), (0, 0)), Instant::now(), jid("a@x"));
+        assert_eq!(l.used(&u, now), (0, 0));
+        l.take(&u, 2, now).expect("both");
+        assert_eq!(l.used(&u, now), (2, 2));
+        assert_eq!(l.used(&u, now + Duration::from_secs(20)), (1, 2));
+        assert_eq!(l.used(&u, now + DAY), (0, 0));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use isthmus_bridge::StoreError;
 
-use super::control::{QueueRow, Records, UserRow};
+use super::control::{ContactRow, QueueRow, Records, UserRow};
 use crate::args;
 use crate::config::Config;
-use crate::storage::{Look, Open, OpenError};
+use crate::storage::people::shown;
+use crate::storage::{Look, Open, OpenError, Row};
 use secrecy::ExposeSecret;
 
 /// The database of an instance that does not run. `None`: nothing has been stored yet.
@@ -57,6 +58,12 @@ impl Records for Stored {
         Err(START.to_owned())
     }
 
+    async fn contacts(&self, bridge: Option<&str>, user: Option<&str>) -> Result<Vec<ContactRow>, String> {
+        let Some(look) = &self.look else { return Ok(Vec::new()) };
+        let rows = look.rows(CONTACTS, args![bridge.unwrap_or_default(), user.unwrap_or_default()]).await;
+        rows.map_err(words)?.iter().map(contact).collect::<Result<_, _>>().map_err(words)
+    }
+
     async fn queue(&self, bridge: Option<&str>) -> Result<Vec<QueueRow>, String> {
         let Some(look) = &self.look else { return Ok(Vec::new()) };
         let sql = "SELECT key, bridge, person, sender, state, tries, accepted, due, reason FROM outbox \
@@ -90,6 +97,25 @@ impl Records for Stored {
         Err(START.to_owned())
     }
 }
+
+/// Contacts of one bridge and user, or (`''`) of all.
+pub(crate) const CONTACTS: &str = "SELECT bridge, person, address, name, sees, seen FROM contacts \
+     WHERE ($1 = '' OR bridge = $1) AND ($2 = '' OR person = $2) ORDER BY bridge, person, address";
+
+/// A row of [`CONTACTS`].
+pub(crate) fn contact(row: &Row) -> Result<ContactRow, StoreError> {
+    Ok(ContactRow {
+        bridge: row.text(0)?,
+        user: row.text(1)?,
+        address: shown(&row.text(2)?),
+        name: row.opt_text(3)?,
+        sees: row.int(4)? == SUBSCRIBED,
+        seen: row.int(5)? == SUBSCRIBED,
+    })
+}
+
+/// A subscription that stands (0: none, 1: asked).
+const SUBSCRIBED: i64 = 2;
 
 fn state(number: i64) -> &'static str {
     match number {

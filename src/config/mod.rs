@@ -133,6 +133,8 @@ pub struct Limits {
     pub max_stanza: usize,
     /// Sessions of one user over all bridges; 0 is no bound.
     pub sessions_per_user: u32,
+    /// Sessions of all users over all bridges; 0 is no bound.
+    pub total_sessions: u32,
 }
 
 /// How logs look.

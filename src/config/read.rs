@@ -18,7 +18,7 @@ use super::{
     BridgeConfig, Config, Database, Endpoint, Files, Http, Limits, Log, LogFormat, Retention, RosterWay, Seal, Server,
     Tls, units,
 };
-use crate::access::{Pattern, Policy, Quota, Quotas, Rule, Tier};
+use crate::access::{Pattern, Policy, Quota, Quotas, Rule, Storage, Tier};
 use crate::http::Certificate;
 use crate::settings::{Chosen, Scheme};
 
@@ -27,7 +27,15 @@ const HTTP: &str = "127.0.0.1:5480";
 const DOMAIN: &str = "a domain such as \"email.example.org\"";
 
 /// Where addresses of XEP-0157 may be given; the form field is `<name>-addresses`.
-const CONTACTS: [&str; 7] = ["abuse", "admin", "feedback", "sales", "security", "status", "support"];
+const CONTACTS: [(&str, &str); 7] = [
+    ("abuse", "abuse-addresses"),
+    ("admin", "admin-addresses"),
+    ("feedback", "feedback-addresses"),
+    ("sales", "sales-addresses"),
+    ("security", "security-addresses"),
+    ("status", "status-addresses"),
+    ("support", "support-addresses"),
+];
 
 /// Reads everything; faults go to `errors`. `None` only together with a fault.
 pub(super) fn config(
@@ -434,7 +442,11 @@ fn access(table: &mut Table, base: &Policy, quotas: Quotas) -> (Policy, Quotas) 
         per_minute: number("total_messages_per_minute", quotas.total.per_minute),
         per_day: number("total_messages_per_day", quotas.total.per_day),
     };
-    (Policy { default, foreign, rules, ..base.clone() }, Quotas { user, total })
+    let mut size =
+        |key: &str, or: u64| table.read(key, "a size such as \"50 MiB\" (0: no bound)", units::bytes).unwrap_or(or);
+    let storage =
+        Storage { user: size("storage", quotas.storage.user), total: size("total_storage", quotas.storage.total) };
+    (Policy { default, foreign, rules, ..base.clone() }, Quotas { user, total, storage })
 }
 
 fn files(table: &mut Table) -> Files {
@@ -464,8 +476,13 @@ fn limits(table: &mut Table) -> Limits {
     let max_stanza = table.read("max_stanza", "a size from 10000 bytes to \"64 MiB\"", |v| {
         units::bytes(v).filter(|n| within.contains(n)).and_then(|n| usize::try_from(n).ok())
     });
-    let sessions = table.integer("sessions_per_user", 0, 1_000_000).and_then(|n| u32::try_from(n).ok());
-    Limits { max_stanza: max_stanza.unwrap_or(256 << 10), sessions_per_user: sessions.unwrap_or(50) }
+    let mut sessions =
+        |key, or: u32| table.integer(key, 0, 1_000_000).and_then(|n| u32::try_from(n).ok()).unwrap_or(or);
+    Limits {
+        max_stanza: max_stanza.unwrap_or(256 << 10),
+        sessions_per_user: sessions("sessions_per_user", 50),
+        total_sessions: sessions("total_sessions", 0),
+    }
 }
 
 fn log(table: &mut Table) -> Log {
@@ -479,7 +496,7 @@ fn log(table: &mut Table) -> Log {
 
 fn contact(table: &mut Table) -> Vec<(&'static str, Vec<String>)> {
     let mut all = Vec::new();
-    for name in CONTACTS {
+    for (name, field) in CONTACTS {
         let uris = table.strings(name).unwrap_or_default();
         for (i, uri) in uris.iter().enumerate() {
             if Url::parse(uri).is_err() {
@@ -488,7 +505,7 @@ fn contact(table: &mut Table) -> Vec<(&'static str, Vec<String>)> {
             }
         }
         if !uris.is_empty() {
-            all.push((name, uris));
+            all.push((field, uris));
         }
     }
     all

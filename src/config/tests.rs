@@ -86,6 +86,8 @@ fn every_fixed_key_is_read() {
         foreign = "user"
         rules = [{ match = "*@spam.example", tier = "blocked" }]
         messages_per_minute = 5
+        storage = "1 MiB"
+        total_storage = "1 GiB"
         [files]
         upload = "upload.example.org"
         fetch_from = ["media.example.org"]
@@ -112,6 +114,7 @@ fn every_fixed_key_is_read() {
         default = "admin"
         rules = [{ match = "good@spam.example", tier = "user" }]
         messages_per_day = 7
+        storage = 0
     "#;
     let folder = Folder::with(&[("isthmus.toml", core), ("one.secret", "from the file\n")]);
     let config = folder.load(&[]).unwrap_or_else(|e| panic!("{e:?}"));
@@ -124,11 +127,12 @@ fn every_fixed_key_is_read() {
     assert_eq!((config.archive.keep_for.as_secs(), config.archive.keep_lines), (7_776_000, 0));
     assert_eq!(config.archive.remember_for, super::Retention::default().remember_for);
     assert_eq!((config.files.max_size, config.files.keep_for.as_secs()), (2 << 20, 604_800));
-    assert_eq!(config.contact, [("abuse", vec!["mailto:abuse@example.org".to_owned()])]);
+    assert_eq!(config.contact, [("abuse-addresses", vec!["mailto:abuse@example.org".to_owned()])]);
     let one = config.bridge("one").expect("there");
     assert_eq!(exposed(one), "from the file");
     assert_eq!(one.server.endpoint, Endpoint::Unix("/run/prosody/component".into()));
     assert_eq!((one.quotas.user.per_minute, one.quotas.user.per_day), (5, 7));
+    assert_eq!((one.quotas.storage.user, one.quotas.storage.total), (0, 1 << 30));
     for (user, tier, there) in [
         ("a@example.org", Tier::Receive, Tier::Admin),
         ("a@elsewhere.example", Tier::User, Tier::User),

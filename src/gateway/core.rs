@@ -27,7 +27,7 @@ use super::ports::Ports;
 use super::presence::{Languages, Online};
 use super::privileges::Privileges;
 use super::rooms::{Listings, Speakers};
-use crate::access::{Limiter, Pace, Policy, Quotas, Tier};
+use crate::access::{Limiter, Pace, Policy, Quotas, Rule, Tier};
 use crate::admin::outside::Outside;
 use crate::archive::{Archive, Retention};
 use crate::config::{Limits, RosterWay};
@@ -85,6 +85,8 @@ pub(super) struct Core {
 /// One bridge of a running gateway.
 pub(super) struct Served {
     pub(super) instance: Instance,
+    /// What the configuration says, and with the rules that administrators gave by command before its own.
+    configured: ArcSwap<Policy>,
     access: ArcSwap<Policy>,
     limiter: ArcSwap<Limiter>,
     pub(super) counters: Counters,
@@ -207,6 +209,7 @@ impl Served {
         Self {
             instance,
             occupants,
+            configured: ArcSwap::from_pointee(access.clone()),
             access: ArcSwap::from_pointee(access),
             limiter: ArcSwap::from_pointee(limiter),
             counters: Counters::default(),
@@ -289,10 +292,25 @@ impl Served {
 
     /// A reload: the bridge goes on, under these rules. What was counted is kept where the quotas are the same.
     pub(super) fn govern(&self, access: Policy, quotas: Quotas) {
-        self.access.store(Arc::new(access));
+        let given = self.given();
+        self.configured.store(Arc::new(access));
+        self.rule(given);
         if self.limiter().quotas() != quotas {
             self.limiter.store(Arc::new(Limiter::new(quotas)));
         }
+    }
+
+    /// The rules that administrators gave by command.
+    pub(super) fn given(&self) -> Vec<Rule> {
+        let (all, configured) = (self.access.load(), self.configured.load());
+        all.rules[..all.rules.len().saturating_sub(configured.rules.len())].to_vec()
+    }
+
+    /// These are the rules that administrators gave by command; they come before those of the configuration.
+    pub(super) fn rule(&self, mut given: Vec<Rule>) {
+        let configured = self.configured.load();
+        given.extend(configured.rules.iter().cloned());
+        self.access.store(Arc::new(Policy { rules: given, ..configured.as_ref().clone() }));
     }
 
     /// What was said in the bridge's rooms.
@@ -528,6 +546,9 @@ impl Core {
         }
         let mut xml = Xml::stanza(stanza.kind().name());
         xml.attr("type", "error").attr("from", from).attr("to", to).attr_opt("id", stanza.id());
+        if error.text.is_some() {
+            xml.attr_opt("xml:lang", self.spoken(served, stanza).as_deref());
+        }
         if stanza.kind() == Kind::Presence && stanza.child("x", ns::MUC).is_some() {
             xml.empty("x", ns::MUC); // clients find out by it that a join failed (XEP-0045 section 7.2)
         }
@@ -538,6 +559,12 @@ impl Core {
             error.write(&mut xml, |text| self.words(served, text, &lang));
         }
         self.send_text(served, &xml.finish());
+    }
+
+    /// The language of an answer's words, for who has asked in a language (RFC 6120 section 8.1.5).
+    pub(super) fn spoken(&self, served: &Served, stanza: &Stanza) -> Option<String> {
+        let asked = stanza.lang()?;
+        Some(self.texts.load().spoken(&served.instance.name, &Lang::from(asked)))
     }
 
     /// The same for a stanza that is gone already.

@@ -9,8 +9,10 @@ use isthmus_bridge::{Address, BareJid, DeliveryKey, Intent, Message, Outbound, R
 use super::core::{Core, Served};
 use crate::access::Tier;
 use crate::admin::control::{
-    BridgeStatus, Control, FindingRow, QueueRow, Records, SendAnswer, SendRequest, Status, UserRow,
+    BridgeStatus, ContactRow, Control, FindingRow, QueueRow, Records, Rotated, SendAnswer, SendRequest, Status, UserRow,
 };
+use crate::admin::records::{CONTACTS, contact};
+use crate::args;
 use crate::outbox::{Sender, Withdrawn};
 use crate::router::{self, Party};
 use crate::storage::fresh_id;
@@ -86,6 +88,15 @@ impl Records for Desk {
         }
         self.core.unregister(&served, &user).await?;
         self.audit(bridge, "users remove", Some(user.as_str())).await
+    }
+
+    async fn contacts(&self, bridge: Option<&str>, user: Option<&str>) -> Result<Vec<ContactRow>, String> {
+        if let Some(name) = bridge {
+            self.bridge(name)?;
+        }
+        let who = args![bridge.unwrap_or_default(), user.unwrap_or_default()];
+        let rows = self.core.store.read(CONTACTS, who).await.map_err(|e| e.to_string())?;
+        rows.iter().map(contact).collect::<Result<_, _>>().map_err(|e| e.to_string())
     }
 
     async fn queue(&self, bridge: Option<&str>) -> Result<Vec<QueueRow>, String> {
@@ -203,6 +214,16 @@ impl Control for Desk {
         if served.profile().mode == isthmus_bridge::Mode::Live {
             return self.core.send_live(&served, event).await;
         }
+        let words = match &event.intent {
+            Intent::Send(message) => message.body.len(),
+            _ => 0,
+        };
+        if let Err(error) = self.core.has_room(&served, &user, words).await {
+            let lang = isthmus_bridge::Lang::default();
+            return Err(error
+                .text
+                .map_or_else(|| error.condition.to_owned(), |text| self.core.words(&served, &text, &lang)));
+        }
         let sender = Sender::new(request.bridge, user.to_string(), to);
         self.core.outbox.accept(sender, event).await.map_err(|e| e.to_string())?;
         Ok(SendAnswer { id: Some(key.to_string()), state: "accepted".to_owned() })
@@ -211,6 +232,12 @@ impl Control for Desk {
     async fn level(&self, level: &str) -> Result<(), String> {
         self.core.set_level(level)?;
         self.audit("", &format!("log-level {level}"), None).await
+    }
+
+    async fn rotate_key(&self) -> Result<Rotated, String> {
+        let rotated = self.core.rotate_key().await?;
+        self.audit("", &format!("rotate-key {}", rotated.id), None).await?;
+        Ok(rotated)
     }
 
     async fn reload(&self) -> Result<(), String> {

@@ -10,12 +10,13 @@ use minidom::Element;
 use super::core::{Core, Served};
 use super::presence::simple;
 use super::receive::Heard;
-use crate::access::Tier;
+use crate::access::{Pattern, Tier};
+use crate::admin::control::Rotated;
 use crate::inbox::Rendered;
 use crate::outbox::Withdrawn;
 use crate::router::Party;
 use crate::storage::fresh_id;
-use crate::storage::people::{People, Subscription};
+use crate::storage::people::{People, Subscription, reseal};
 use crate::texts::Texts;
 use crate::xmpp::chat::Chat;
 use crate::xmpp::commands::{Adhoc, BridgeRef, Caller, Desk, Effect, Link, Office, Waiting};
@@ -101,14 +102,14 @@ impl Core {
             .then(|| served.dialogues().adhoc.disco_items(&reference(served), &heard.from, &heard.at, &jid, lang))
     }
 
-    /// A new key for secrets at rest; those of users are sealed again.
-    pub(super) async fn rotate_key(&self) -> Result<(String, u64), String> {
+    /// A new key for secrets at rest; what is sealed is sealed again.
+    pub(super) async fn rotate_key(&self) -> Result<Rotated, String> {
         let id = self.seal.renew().map_err(|e| e.to_string())?;
-        let mut count = 0;
+        let all = reseal(&self.store, &self.seal).await.map_err(|e| e.to_string())?;
         for served in self.bridges().iter() {
-            count += served.persons().reseal().await.map_err(|e| e.to_string())?;
+            served.dialogues().people().resealed(&all).await.map_err(|e| e.to_string())?;
         }
-        Ok((id, count))
+        Ok(Rotated { id, sealed: all.done, damaged: all.damaged })
     }
 
     /// Registers a user with these values, as if they had sent the form themselves.
@@ -289,21 +290,15 @@ impl Office for Clerk {
         self.here()?.0.outbox.retry_now(key, user).await
     }
 
-    async fn usage(&self, bridge: &str, user: &BareJid) -> Result<Vec<(Text, String)>, StoreError> {
+    async fn usage(&self, _bridge: &str, user: &BareJid) -> Result<Vec<(Text, Text)>, StoreError> {
         let (core, served) = self.here()?;
-        let waiting = core.outbox.list(Some(bridge), Some(user), 10_000).await?.len();
-        let mut lines = vec![(Text::key("usage.waiting"), waiting.to_string())];
-        let quota = served.limiter().quotas().user;
-        for (key, limit) in [("usage.minute", quota.per_minute), ("usage.day", quota.per_day)] {
-            if limit > 0 {
-                lines.push((Text::key(key), limit.to_string()));
-            }
-        }
-        Ok(lines)
+        core.usage_of(&served, user).await
     }
 
     async fn forget(&self, bridge: &str, user: &BareJid) -> Result<(), StoreError> {
-        self.here()?.0.outbox.forget(bridge, user).await
+        let (core, served) = self.here()?;
+        core.outbox.forget(bridge, user).await?;
+        core.forget_files(&served, user, false).await
     }
 
     async fn links(&self, _bridge: &str) -> Vec<Link> {
@@ -344,6 +339,24 @@ impl Office for Clerk {
         Ok(to.len())
     }
 
+    fn tier(&self, user: &BareJid) -> Tier {
+        self.served.upgrade().map_or(Tier::Blocked, |served| served.tier(user))
+    }
+
+    async fn rules(&self) -> Result<Vec<(String, Tier, bool)>, StoreError> {
+        let (_, served) = self.here()?;
+        let given = served.given().len();
+        let all = served.access();
+        Ok(all.rules.iter().enumerate().map(|(n, rule)| (rule.pattern.to_string(), rule.tier, n < given)).collect())
+    }
+
+    async fn set_rule(&self, pattern: &Pattern, tier: Option<Tier>) -> Result<bool, StoreError> {
+        let (_, served) = self.here()?;
+        let changed = served.persons().set_rule(pattern, tier).await?;
+        served.rule(served.persons().rules().await?);
+        Ok(changed)
+    }
+
     fn log_level(&self) -> String {
         self.core.upgrade().map(|core| core.level()).unwrap_or_default()
     }
@@ -363,15 +376,26 @@ impl Office for Clerk {
         core.ask_as(&served, user, "set", &payload).await.map(drop).map_err(|e| e.to_string())
     }
 
-    async fn rotate_key(&self) -> Result<(String, u64), String> {
+    async fn rotate_key(&self) -> Result<Rotated, String> {
         let (core, _) = self.here().map_err(|e| e.to_string())?;
         core.rotate_key().await
+    }
+
+    async fn forget_exports(&self, user: &BareJid) -> Result<(), StoreError> {
+        let (core, served) = self.here()?;
+        core.forget_files(&served, user, true).await
+    }
+
+    fn largest_file(&self) -> u64 {
+        self.core.upgrade().map_or(0, |core| core.files.largest())
     }
 
     async fn hand_out(&self, user: &BareJid, name: &str, body: Vec<u8>) -> Option<String> {
         let (core, served) = self.here().ok()?;
         let media = isthmus_bridge::Media::new(Some(name.to_owned()), "application/json", Some(body.len() as u64));
+        let size = body.len() as u64;
         let id = core.keep(body.into(), media.clone()).await.ok()?;
+        core.owns(&served, user, &id, size, true).await;
         core.publish(&served, user, &id, &media).await.ok()?
     }
 

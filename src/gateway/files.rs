@@ -49,6 +49,23 @@ impl FileDesk {
         })
     }
 
+    /// How long a file is kept.
+    pub(super) fn keep_for(&self) -> Duration {
+        self.limits.keep_for
+    }
+
+    /// The largest file that is kept, in bytes.
+    pub(super) fn largest(&self) -> u64 {
+        self.limits.max_size
+    }
+
+    /// Removes a file before its time.
+    pub(super) async fn remove(&self, id: &BlobId) {
+        if let Err(e) = self.shelf.remove(id).await {
+            warn!(error = %e, "a file could not be removed; it goes when its time is over");
+        }
+    }
+
     /// A kept file, for who holds a link to it.
     pub(super) async fn open(&self, token: &str, now: std::time::SystemTime) -> Option<(Bytes, Media)> {
         let id = self.links.as_ref()?.open(token, now)?;
@@ -127,10 +144,13 @@ impl Core {
         self.files.shelf.read(id).await.map_err(|e| StoreError::Unavailable(e.to_string()))
     }
 
-    pub(super) async fn fetch(&self, url: &Url, limit: Fetch) -> Result<BlobId, DeliveryError> {
+    pub(super) async fn fetch(&self, served: &Served, url: &Url, limit: Fetch) -> Result<BlobId, DeliveryError> {
         let (body, media) = self.files.fetcher.fetch(url, &limit).await?;
+        let size = body.len() as u64;
         let kept = self.files.shelf.keep(body, media).await;
-        kept.map_err(|_| DeliveryError::temporary(Failure::Unreachable, Text::key("error.storage")))
+        let id = kept.map_err(|_| DeliveryError::temporary(Failure::Unreachable, Text::key("error.storage")))?;
+        self.owns(served, &limit.on_behalf_of, &id, size, false).await;
+        Ok(id)
     }
 
     pub(super) async fn public_link(&self, id: &BlobId) -> Result<Option<Url>, StoreError> {

@@ -22,6 +22,7 @@ use crate::access::Tier;
 use crate::archive::names::{Name, Place};
 use crate::storage::fresh_id;
 use crate::storage::people::Subscription;
+use crate::storage::seal::state_purpose;
 use crate::translate::inbound::{Scene, stanzas};
 use crate::xmpp::link::{Lane, NotSent, Rendered};
 
@@ -279,11 +280,18 @@ impl Gateway for BridgeHost {
         let mut results: Vec<Option<Result<(), Refused>>> = Vec::with_capacity(batch.len());
         let mut rest = Vec::with_capacity(batch.len());
         for event in batch {
-            let done = self.at_once(&core, &event).await;
+            let mut done = self.at_once(&core, &event).await;
+            if done.is_none() {
+                done = core.admits(&self.served, &event).await.err().map(Err);
+            }
             if done.is_none() {
                 rest.push(event);
             }
             results.push(done);
+        }
+        for event in &rest {
+            // Before they are accepted: a file that nobody has would stay where its user goes.
+            core.own_files(&self.served, event).await;
         }
         let mut others = core.inbox.accept(self.name_str(), rest).await.into_iter();
         let gone = || Err(Refused::Later("the store gave no answer".to_owned()));
@@ -413,7 +421,7 @@ impl Gateway for BridgeHost {
     async fn fetch(&self, url: &Url, limit: Fetch) -> Result<BlobId, DeliveryError> {
         let core =
             self.core().map_err(|_| DeliveryError::temporary(Failure::Unreachable, Text::key("error.storage")))?;
-        core.fetch(url, limit).await
+        core.fetch(&self.served, url, limit).await
     }
 
     async fn link(&self, id: &BlobId) -> Result<Option<Url>, StoreError> {
@@ -421,11 +429,11 @@ impl Gateway for BridgeHost {
     }
 
     fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.core()?.seal.seal(&self.purpose("state"), plain).map_err(|e| StoreError::Fault(e.to_string()))
+        self.core()?.seal.seal(&state_purpose(self.name_str()), plain).map_err(|e| StoreError::Fault(e.to_string()))
     }
 
     fn unseal(&self, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.core()?.seal.unseal(&self.purpose("state"), sealed).map_err(|e| StoreError::Fault(e.to_string()))
+        self.core()?.seal.unseal(&state_purpose(self.name_str()), sealed).map_err(|e| StoreError::Fault(e.to_string()))
     }
 
     fn mac(&self, purpose: &str, data: &[u8]) -> [u8; 32] {

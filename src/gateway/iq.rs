@@ -82,6 +82,7 @@ impl Core {
         match answer {
             Ok(write) => {
                 let mut xml = reply::result(heard.to.full(), heard.from.full(), heard.stanza.id().unwrap_or_default());
+                xml.attr_opt("xml:lang", self.spoken(served, &heard.stanza).as_deref());
                 write(&mut xml);
                 self.send_text(served, &xml.finish());
             }

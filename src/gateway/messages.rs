@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use isthmus_bridge::{
-    Abilities, Address, BareJid, Delivery, DeliveryKey, Intent, Lang, MessageKind, Outbound, Recipient, Registration,
-    SessionOf, Text, Ticket, Work,
+    Abilities, Address, Delivery, DeliveryKey, Intent, Lang, MessageKind, Outbound, Recipient, Registration, SessionOf,
+    Text, Ticket, Work,
 };
 use tracing::{debug, warn};
 
@@ -53,9 +53,7 @@ impl Core {
         }
         let user = heard.from.bare();
         let of = SessionOf::new(user.clone(), served.instance.bridge.addressing().network(&heard.at));
-        if self.has_too_many(&user, served, &of) {
-            let error = StanzaError::resource_constraint()
-                .with(Text::key("error.sessions").with("limit", self.limits.sessions_per_user));
+        if let Some(error) = self.too_many_sessions(&user, served, &of) {
             return self.answer_error(served, &heard.stanza, &error);
         }
         let key = DeliveryKey::new(fresh_id());
@@ -158,6 +156,9 @@ impl Core {
             Intent::Send(message) => message.body.clone(),
             _ => String::new(),
         };
+        if let Err(error) = self.has_room(served, &user, words.len()).await {
+            return self.answer_error(served, &heard.stanza, &error);
+        }
         if let Err(e) = self.outbox.accept(sender, event).await {
             warn!(bridge = %name, error = %e, "a message was not accepted");
             self.answer_error(served, &heard.stanza, &StanzaError::from(&e));
@@ -242,6 +243,9 @@ impl Core {
             Ok(recipients) => recipients,
             Err(error) => return self.answer_error(served, &heard.stanza, &error),
         };
+        if let Err(error) = self.has_room(served, &heard.from.bare(), said.message.body.len()).await {
+            return self.answer_error(served, &heard.stanza, &error);
+        }
         let mut event = Outbound::new(
             DeliveryKey::new(fresh_id()),
             heard.from.bare(),
@@ -271,16 +275,6 @@ impl Core {
             return Err(StanzaError::not_acceptable().with(Text::key("error.blocked-by-you")));
         }
         served.limiter().take(&user, 1, Instant::now()).map_err(|over| over_quota(&over))
-    }
-
-    /// Whether a new session would be one more than a user may have over all bridges. Those of held bridges count, but are never refused: their
-    /// messages wait on disk, and one session serves them all.
-    pub(super) fn has_too_many(&self, user: &BareJid, served: &Served, of: &SessionOf) -> bool {
-        let limit = self.limits.sessions_per_user as usize;
-        if limit == 0 || served.sessions().of(user).contains(of) {
-            return false;
-        }
-        self.bridges().iter().map(|b| b.sessions().of(user).len()).sum::<usize>() >= limit
     }
 
     /// Words for somebody; to a network itself, a line in its own language.

@@ -16,6 +16,7 @@
 //! | `answers` | our own questions |
 //! | `dialogue` | commands and registration |
 //! | `references` | stanza ids ↔ messages of the network |
+//! | `quotas` | whether there is room: sessions, storage |
 //! | `files` | uploaded, served, fetched |
 //! | `web` | what stands behind the HTTP listener |
 //! | `desk` | the administrator's side: control socket |
@@ -37,6 +38,7 @@ mod parties;
 mod ports;
 mod presence;
 mod privileges;
+mod quotas;
 mod receive;
 mod references;
 mod rooms;
@@ -268,6 +270,7 @@ impl Core {
         for served in self.bridges().iter() {
             failed.extend(served.persons().sweep().await.err());
             failed.extend(served.archive().sweep(&self.retention).await.err());
+            failed.extend(self.make_room(served).await.err());
         }
         self.sweep_files().await;
         for e in failed {

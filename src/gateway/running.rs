@@ -56,6 +56,7 @@ impl Running {
         let face = config.avatar.as_ref().and_then(|path| face(&name, path));
         let kind = config.kind.clone();
         let served = Served::new(core, instance.clone(), kind, config.access.clone(), limiter, persons, face);
+        served.rule(served.persons().rules().await.map_err(|e| GatewayEnd::Storage(e.to_string()))?);
         let served = Arc::new(served);
         let (stop, stop_link, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let receiver = Receiver {

@@ -11,6 +11,8 @@ pub const ALL: &[(i64, &str, &str)] = &[
     (4, "names", include_str!("migrations/0004_names.sql")),
     (6, "rosters", include_str!("migrations/0006_rosters.sql")),
     (7, "talks", include_str!("migrations/0007_talks.sql")),
+    (8, "kept_files", include_str!("migrations/0008_kept_files.sql")),
+    (9, "rules", include_str!("migrations/0009_rules.sql")),
 ];
 
 /// Brings the schema up to date. Each step is one transaction; several processes that start at once do it one after the other.

@@ -6,11 +6,14 @@
 
 mod contacts;
 mod everybody;
+mod export;
 mod faces;
+mod held;
 mod identities;
 mod mirror;
 mod own;
 mod reseal;
+mod rules;
 mod state;
 mod talks;
 #[cfg(test)]
@@ -31,8 +34,10 @@ use own::Own;
 use state::Kept;
 
 pub use contacts::{Contact, Subscription};
+pub use export::{Export, Pages};
 pub use faces::Picture;
-pub use state::{Audit, Export};
+pub use reseal::{Resealed, reseal};
+pub use state::{Audit, audit};
 pub use talks::Talk;
 use talks::Talks;
 
@@ -208,7 +213,7 @@ impl Persons {
     }
 
     fn purpose(&self, user: &BareJid, key: &str) -> String {
-        format!("setting\n{}\n{user}\n{key}", self.name)
+        purpose(&self.name, user, key)
     }
 
     /// What the user chose at exactly this address; of secrets only that there is one (`""`). From memory.
@@ -275,6 +280,11 @@ impl Persons {
     }
 }
 
+/// What a user's secret setting is sealed for.
+fn purpose(bridge: &str, user: &BareJid, key: &str) -> String {
+    format!("setting\n{bridge}\n{user}\n{key}")
+}
+
 /// How an address is written in the store.
 fn key(address: &Address) -> String {
     match address {
@@ -286,6 +296,17 @@ fn key(address: &Address) -> String {
         // A kind of address that a newer contract has; it keeps nothing of its own until it has its line here.
         _ => "?".to_owned(),
     }
+}
+
+fn time(at: i64) -> String {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(at).unwrap_or_default());
+    crate::translate::stamp::stamp(at)
+}
+
+/// An address's key without the letter of its kind.
+pub(crate) fn shown(key: &str) -> String {
+    let id: String = key.chars().skip(1).collect();
+    if id.is_empty() { "gateway".to_owned() } else { id.replace('\n', "/") }
 }
 
 /// Reads [`key`] back.

@@ -16,6 +16,16 @@ use crate::config::Config;
 const VERSION: u8 = 1;
 const HEAD: usize = 1 + 4 + 12;
 
+/// The purpose of what a bridge seals for its own state: it opens for no other bridge.
+pub(crate) fn state_purpose(bridge: &str) -> String {
+    format!("bridge/{bridge}/state")
+}
+
+/// Bytes of the shortest thing that is sealed.
+pub(crate) const fn shortest() -> usize {
+    HEAD + 16
+}
+
 /// Why something could not be sealed or unsealed. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -198,6 +208,14 @@ impl Seal {
     /// Whether it was sealed under a key that is not the newest.
     pub fn needs_reseal(&self, sealed: &[u8]) -> bool {
         self.keys.load().first().is_none_or(|(id, _)| sealed.get(1..5) != Some(id.as_slice()))
+    }
+
+    /// Whether it looks like something sealed under one of the keys, but not the newest.
+    pub fn is_old(&self, sealed: &[u8]) -> bool {
+        let Some((version, rest)) = sealed.split_first() else { return false };
+        sealed.len() >= shortest()
+            && *version == VERSION
+            && self.keys.load().iter().skip(1).any(|(id, _)| rest.starts_with(id))
     }
 
     /// HMAC-SHA-256 under a key of the gateway's own that never changes; different purposes never collide.

@@ -1,8 +1,12 @@
 //! What an XMPP client asks a gateway and its contacts.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use isthmus_testkit::server::Flavour;
 use isthmus_testkit::xml::Element;
 
+use crate::inside::{Inside, LOOP};
+use crate::people::presence;
 use crate::world::World;
 
 const INFO: &str = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
@@ -10,7 +14,9 @@ const ITEMS: &str = "<query xmlns='http://jabber.org/protocol/disco#items'/>";
 
 crate::on_both!(
     disco_says_what_the_gateway_is,
-    ping_version_and_time_are_answered,
+    ping_version_time_and_last_activity_are_answered,
+    the_gateways_own_picture_is_in_presence_and_vcards,
+    networks_own_rooms_and_commands_are_listed_and_capabilities_told,
     a_typed_address_becomes_a_jid,
     what_nobody_serves_gets_the_exact_error,
     odd_stanzas_do_not_disturb_the_gateway,
@@ -22,9 +28,13 @@ fn features(info: &Element) -> Vec<&str> {
 }
 
 async fn disco_says_what_the_gateway_is(flavour: Flavour) {
-    let world = World::echo(flavour).await;
+    let contact = "[contact]\nabuse = [\"mailto:abuse@example.org\"]";
+    let world = World::with(flavour, |setup| setup.top(contact).echo()).await;
     let mut alice = world.client("alice").await;
     let info = alice.ask("echo.localhost", "get", INFO).await.unwrap();
+    // Whom to write to (XEP-0157).
+    let text = info.to_string();
+    assert!(text.contains("abuse-addresses") && text.contains("mailto:abuse@example.org"), "{info}");
     assert_eq!(info.attr("type"), Some("result"), "{info}");
     let identity = info.child("query").and_then(|query| query.child("identity")).expect("an identity");
     assert_eq!((identity.attr("category"), identity.attr("type")), (Some("gateway"), Some("echo")), "{info}");
@@ -40,7 +50,64 @@ async fn disco_says_what_the_gateway_is(flavour: Flavour) {
     assert!(served.walk().any(|item| item.attr("jid") == Some("echo.localhost")), "{served}");
 }
 
-async fn ping_version_and_time_are_answered(flavour: Flavour) {
+async fn networks_own_rooms_and_commands_are_listed_and_capabilities_told(flavour: Flavour) {
+    let mut world = Inside::start(flavour, "").await;
+    let mut alice = world.client("alice", "desk").await;
+    let room = format!("#garden%loop@{LOOP}");
+    let join = format!("<presence to='{room}/al'><x xmlns='http://jabber.org/protocol/muc'/></presence>");
+    alice.send(join).await.unwrap();
+    let own = alice.find("her own presence", presence(&room, None)).await.unwrap();
+    assert!(own.child("c").is_none(), "an occupant has no capabilities of the gateway's: {own}");
+    let jids = |items: &Element| items.walk().filter_map(|i| i.attr("jid").map(str::to_owned)).collect::<Vec<_>>();
+    let items = alice.ask(LOOP, "get", ITEMS).await.unwrap();
+    let network = format!("loop@{LOOP}");
+    assert!(jids(&items).contains(&network) && jids(&items).contains(&room), "{items}");
+    let commands = "<query xmlns='http://jabber.org/protocol/disco#items' node='http://jabber.org/protocol/commands'/>";
+    let commands = alice.ask(LOOP, "get", commands).await.unwrap().to_string();
+    assert!(["configure", "contacts", "export"].iter().all(|node| commands.contains(node)), "{commands}");
+    assert!(!commands.contains("rotate-key"), "that is for administrators: {commands}");
+    // XEP-0115: what the presence of gateway and contacts names is what disco says.
+    let ann = format!("ann%loop@{LOOP}");
+    for to in [LOOP, ann.as_str()] {
+        alice.send(format!("<presence type='subscribe' to='{to}'/>")).await.unwrap();
+        let shown = alice.find("a presence", presence(to, None)).await.unwrap();
+        let caps = shown.child("c").unwrap_or_else(|| panic!("{shown}"));
+        let node = format!("{}#{}", caps.attr("node").unwrap(), caps.attr("ver").unwrap());
+        let query = format!("<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/>");
+        let info = alice.ask(to, "get", &query).await.unwrap();
+        assert!(info.attr("type") == Some("result") && !features(&info).is_empty(), "{info}");
+    }
+    world.stop().await;
+}
+
+async fn the_gateways_own_picture_is_in_presence_and_vcards(flavour: Flavour) {
+    const PIXEL: &str =
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("face.png");
+    std::fs::write(&picture, STANDARD.decode(PIXEL).unwrap()).unwrap();
+    let mut world = Inside::start(flavour, &format!("avatar = \"{}\"\n", picture.display())).await;
+    let mut alice = world.client("alice", "desk").await;
+    alice.send(format!("<presence type='subscribe' to='{LOOP}'/>")).await.unwrap();
+    let hash = |s: &Element| s.child("x").and_then(|x| x.child("photo")).map(|photo| photo.text.clone());
+    let shown = |s: &Element| presence(LOOP, None)(s) && hash(s).is_some_and(|hash| !hash.is_empty());
+    let shown = hash(&alice.find("a presence with a picture", shown).await.unwrap()).unwrap();
+    let card = alice.ask(LOOP, "get", "<vCard xmlns='vcard-temp'/>").await.unwrap();
+    let data = card.walk().find(|e| e.name == "BINVAL").map(|e| e.text.clone());
+    assert_eq!(data.as_deref(), Some(PIXEL), "{card}");
+    let card = alice.ask(LOOP, "get", "<vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'/>").await.unwrap();
+    assert!(card.to_string().contains(&format!("data:image/png;base64,{PIXEL}")), "{card}");
+    for (node, what) in [("metadata", shown.as_str()), ("data", PIXEL)] {
+        let items = format!(
+            "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:xmpp:avatar:{node}'/></pubsub>"
+        );
+        let items = alice.ask(LOOP, "get", &items).await.unwrap();
+        assert!(items.to_string().contains(what), "{node}: {items}");
+    }
+    world.stop().await;
+}
+
+async fn ping_version_time_and_last_activity_are_answered(flavour: Flavour) {
     let world = World::echo(flavour).await;
     let mut alice = world.client("alice").await;
     for to in ["echo.localhost", "carol@echo.localhost"] {
@@ -53,6 +120,16 @@ async fn ping_version_and_time_are_answered(flavour: Flavour) {
     assert!(query.child("version").is_some_and(|version| !version.text.is_empty()), "{version}");
     let time = alice.ask("echo.localhost", "get", "<time xmlns='urn:xmpp:time'/>").await.unwrap();
     assert!(time.walk().any(|e| e.name == "utc" && e.text.ends_with('Z')), "{time}");
+    // Of a gateway it is the time since its start (XEP-0012, section 4).
+    for to in ["echo.localhost", "carol@echo.localhost"] {
+        let last = alice.ask(to, "get", "<query xmlns='jabber:iq:last'/>").await.unwrap();
+        let seconds = last.child("query").and_then(|query| query.attr("seconds")).map(str::parse::<u64>);
+        assert!(matches!(seconds, Some(Ok(0..=3600))), "{last}");
+        let info = alice.ask(to, "get", INFO).await.unwrap();
+        for feature in ["jabber:iq:last", "urn:xmpp:time", "vcard-temp"] {
+            assert!(features(&info).contains(&feature), "{feature} is missing in {info}");
+        }
+    }
 }
 
 async fn a_typed_address_becomes_a_jid(flavour: Flavour) {

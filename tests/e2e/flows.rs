@@ -1,13 +1,16 @@
 //! XEP-0100's flows step by step, and the commands of users and administrators, by form and by chat.
 
+use std::time::Duration;
+
+use isthmus_testkit::isthmus::Setup;
 use isthmus_testkit::ports::Port;
-use isthmus_testkit::server::Flavour;
+use isthmus_testkit::server::{Flavour, Options};
 use isthmus_testkit::slix::SlixClient;
 use isthmus_testkit::xml::Element;
 
-use crate::inside::{Inside, LOOP};
+use crate::inside::{HELD, Inside, LOOP};
 use crate::people::{contact, presence, talk};
-use crate::register::submit;
+use crate::register::{register, submit};
 use crate::world::World;
 
 crate::on_both!(
@@ -17,6 +20,10 @@ crate::on_both!(
     a_conversation_is_shown_exported_and_deleted,
     people_are_searched_for_in_the_directory,
     over_a_quota_the_error_says_when_it_passes,
+    when_a_users_storage_is_full_the_error_says_when_it_passes,
+    sessions_have_a_limit_for_each_and_for_all,
+    what_is_done_at_the_command_line_is_in_the_audit_log,
+    access_rules_are_given_and_taken_by_command,
     what_administrators_do_is_in_the_audit_log_and_keys_rotate,
 );
 
@@ -118,6 +125,15 @@ async fn the_flows_of_a_gateway_from_registering_to_removing(flavour: Flavour) {
     let id = alice.message(&carol, "may I").await.unwrap();
     let refused = alice.find("a refusal", |s| s.name == "message" && s.attr("id") == Some(&id)).await.unwrap();
     assert_eq!(refused.error().as_deref(), Some("auth/registration-required"));
+    // What was hers is nobody else's, not even after a restart; she may take it back.
+    world.gateway.stop().await.unwrap();
+    world.gateway.launch().await.unwrap();
+    let mut bob = world.client("bob").await;
+    let offer = bob.ask(gateway, "get", "<query xmlns='jabber:iq:register'/>").await.unwrap();
+    let form = submit(offer.child("query").and_then(|query| query.child("x")).unwrap(), &[("alias", "alice")]).unwrap();
+    let taken = bob.ask(gateway, "set", &format!("<query xmlns='jabber:iq:register'>{form}</query>")).await.unwrap();
+    assert_eq!(taken.error().as_deref(), Some("modify/not-acceptable"), "{taken}");
+    register(&mut alice, gateway, "alice").await.unwrap();
     world.gateway.stop().await.unwrap();
 }
 
@@ -160,11 +176,17 @@ async fn commands_answer_in_the_users_language(flavour: Flavour) {
     let command = format!("<command xmlns='{COMMANDS}' node='configure'/>");
     let ask = format!("<iq type='set' to='{LOOP}' id='fr' xml:lang='fr'>{command}</iq>");
     alice.send(ask).await.unwrap();
-    let form = alice.answer("fr").await.unwrap().to_string();
+    let form = alice.answer("fr").await.unwrap();
+    assert_eq!(form.attr("xml:lang"), Some("fr"), "{form}");
+    let form = form.to_string();
     assert!(
         form.contains("Pseudonyme") && form.contains("Latin 1 (Europe de"),
         "labels of settings and choices: {form}"
     );
+    let none = format!("<command xmlns='{COMMANDS}' node='audit'/>");
+    alice.send(format!("<iq type='set' to='{LOOP}' id='non' xml:lang='fr-CA'>{none}</iq>")).await.unwrap();
+    let refused = alice.answer("non").await.unwrap();
+    assert_eq!((refused.attr("xml:lang"), refused.error().as_deref()), (Some("fr"), Some("cancel/forbidden")));
     let english = step(&mut alice, LOOP, "configure", None, "").await.to_string();
     assert!(english.contains("Latin 1 (Western Europe)"), "{english}");
     let help = format!("<message to='{LOOP}' type='chat' id='aide' xml:lang='fr'><body>aide</body></message>");
@@ -230,6 +252,133 @@ async fn over_a_quota_the_error_says_when_it_passes(flavour: Flavour) {
     let seconds =
         |s: &str| s.split(|c: char| !c.is_ascii_digit()).any(|n| n.parse().is_ok_and(|n: u64| (3..=60).contains(&n)));
     assert!(seconds(&refused.to_string()), "the time is named: {refused}");
+    world.stop().await;
+}
+
+async fn when_a_users_storage_is_full_the_error_says_when_it_passes(flavour: Flavour) {
+    let lmtp = Port::take().unwrap();
+    // Nothing answers at that port: all mail waits.
+    let keys = format!(
+        "mail_domain = \"gw.test\"\n[smtp]\nhost = \"127.0.0.1\"\nport = 1\n[listen]\nlmtp = \"{}\"\n",
+        lmtp.address()
+    );
+    let access = "[access]\nstorage = \"16 KiB\"\n";
+    let setup = |setup: Setup| setup.top(access).bridge("email", "email", "email.localhost", &keys);
+    let mut world = World::with(flavour, setup).await;
+    let mut alice = world.client("alice").await;
+    register(&mut alice, "email.localhost", "alice").await.unwrap();
+    let carol = "carol\\40outside.test@email.localhost";
+    let long = "Tell me more. ".repeat(800);
+    let first = alice.message(carol, &long).await.unwrap();
+    let ping = |s: &Element| s.attr("id") == Some(&first) && s.name == "message";
+    assert!(alice.find_within(Duration::from_secs(1), ping).await.unwrap().is_none(), "the first is taken");
+    let id = alice.message(carol, &long).await.unwrap();
+    let refused = alice.find("a refusal", |s| s.name == "message" && s.attr("id") == Some(&id)).await.unwrap();
+    assert_eq!(refused.error().as_deref(), Some("wait/resource-constraint"), "{refused}");
+    assert!(refused.to_string().contains("of 16 KiB at most") && refused.to_string().contains("at 20"), "{refused}");
+    let usage = run(&mut alice, "email.localhost", "usage", &[]).await.to_string();
+    assert!(usage.contains("of 16 KiB"), "{usage}");
+    // What is cancelled makes room.
+    let queue = step(&mut alice, "email.localhost", "queue", None, "").await;
+    let session = queue.attr("sessionid").unwrap().to_owned();
+    let form = queue.child("x").unwrap().clone();
+    let events = form.children.iter().find(|field| field.attr("var") == Some("events")).unwrap();
+    let event = events.children.iter().find(|c| c.name == "option").and_then(|o| o.child("value")).unwrap();
+    let filled = submit(&form, &[("events", &event.text), ("do", "cancel")]).unwrap();
+    let done = step(&mut alice, "email.localhost", "queue", Some(&session), &filled).await.to_string();
+    assert!(done.contains("Cancelled: 1"), "{done}");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let id = alice.message(carol, &long).await.unwrap();
+    let again = |s: &Element| s.attr("id") == Some(&id) && s.name == "message";
+    assert!(alice.find_within(Duration::from_secs(1), again).await.unwrap().is_none(), "there is room again");
+    world.gateway.stop().await.unwrap();
+}
+
+async fn sessions_have_a_limit_for_each_and_for_all(flavour: Flavour) {
+    let limits = "[limits]\nsessions_per_user = 1\ntotal_sessions = 2\n";
+    let more = |options: &mut Options| options.components.push(HELD.to_owned());
+    let mut world = Inside::with(flavour, "", limits, more).await;
+    let (mut alice, mut bob) = (world.client("alice", "desk").await, world.client("bob", "desk").await);
+    for (client, to, words) in
+        [(&mut alice, format!("ann%loop@{HELD}"), "from alice"), (&mut bob, contact("ann"), "from bob")]
+    {
+        client.message(&to, words).await.unwrap();
+        client.body(words).await.unwrap();
+    }
+    let mut carol = world.client("carol", "desk").await;
+    for (client, words) in [(&mut alice, "You have 1 connections"), (&mut carol, "This gateway has 2 connections")] {
+        let id = client.message(&contact("ann"), "one too many").await.unwrap();
+        let refused = client.find("a refusal", |s| s.name == "message" && s.attr("id") == Some(&id)).await.unwrap();
+        assert_eq!(refused.error().as_deref(), Some("wait/resource-constraint"), "{refused}");
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
+    let usage = run(&mut alice, LOOP, "usage", &[]).await.to_string();
+    assert!(usage.contains("1 of 1"), "{usage}");
+    world.stop().await;
+}
+
+async fn what_is_done_at_the_command_line_is_in_the_audit_log(flavour: Flavour) {
+    let lmtp = Port::take().unwrap();
+    let keys = format!(
+        "mail_domain = \"gw.test\"\n[smtp]\nhost = \"127.0.0.1\"\nport = 1\n[listen]\nlmtp = \"{}\"\n",
+        lmtp.address()
+    );
+    let setup = |setup: Setup| setup.bridge("email", "email", "email.localhost", &keys);
+    let mut world = World::with(flavour, setup).await;
+    let verbs: [&[&str]; 5] = [
+        &["users", "add", "--bridge", "email", "alice@localhost", "alias=alice"],
+        &["send", "--bridge", "email", "--user", "alice@localhost", "carol@outside.test", "Hello"],
+        &["db", "rotate-key"],
+        &["log-level", "info"],
+        &["users", "remove", "--bridge", "email", "alice@localhost"],
+    ];
+    for verb in verbs {
+        let done = world.gateway.cli(verb).await.unwrap();
+        assert!(done.status.success(), "{verb:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    let mut bob = world.client("bob").await;
+    register(&mut bob, "email.localhost", "bob").await.unwrap();
+    let theirs = "carol\\40outside.test@email.localhost";
+    bob.send(format!("<presence type='subscribe' to='{theirs}'/>")).await.unwrap();
+    bob.find("the contact allows", presence(theirs, Some("subscribed"))).await.unwrap();
+    let contacts = ["contacts", "--bridge", "email", "--user", "bob@localhost"];
+    let running = world.gateway.cli(&contacts).await.unwrap().stdout;
+    assert!(String::from_utf8_lossy(&running).contains("carol@outside.test"), "{running:?}");
+    world.gateway.stop().await.unwrap();
+    assert_eq!(world.gateway.cli(&contacts).await.unwrap().stdout, running, "the same where none runs");
+    let done = world.gateway.cli(&["db", "rotate-key"]).await.unwrap();
+    assert!(done.status.success(), "where none runs: {}", String::from_utf8_lossy(&done.stderr));
+    world.gateway.launch().await.unwrap();
+    let mut alice = world.client("alice").await;
+    let audit = run(&mut alice, "email.localhost", "audit", &[]).await.to_string();
+    for act in ["email users add", "email send as", "log-level info", "email users remove", "alice@localhost"] {
+        assert!(audit.contains(act), "{act} in {audit}");
+    }
+    assert_eq!(audit.matches("rotate-key").count(), 2, "{audit}");
+    assert!(audit.matches("command line").count() >= 6 && !audit.contains("Hello"), "{audit}");
+    world.gateway.stop().await.unwrap();
+}
+
+async fn access_rules_are_given_and_taken_by_command(flavour: Flavour) {
+    let access = "[access]\nrules = [{ match = \"dave@localhost\", tier = \"blocked\" }]\n";
+    let mut world = Inside::with(flavour, "", access, |_| {}).await;
+    let (mut alice, mut carol) = (world.client("alice", "desk").await, world.client("carol", "desk").await);
+    let add = [("do", "add"), ("match", "al?ce@localhost"), ("tier", "blocked")];
+    assert_eq!(run(&mut carol, LOOP, "access", &add).await.attr("status"), Some("completed"));
+    world.stop().await;
+    world.launch().await;
+    let id = alice.message(&contact("ann"), "may I").await.unwrap();
+    let refused = alice.find("a refusal", |s| s.name == "message" && s.attr("id") == Some(&id)).await.unwrap();
+    assert_eq!(refused.error().as_deref(), Some("auth/forbidden"), "it holds after a restart: {refused}");
+    let all = run(&mut carol, LOOP, "access", &[("do", "list")]).await.to_string();
+    let (first, second) = (all.find("al?ce@localhost"), all.find("dave@localhost"));
+    assert!(first.is_some() && first < second && all.contains("added here"), "{all}");
+    assert!(talk(&mut carol, &["access", "try", "alice@localhost"]).await.contains("blocked"));
+    run(&mut carol, LOOP, "access", &[("do", "remove"), ("match", "al?ce@localhost")]).await;
+    alice.message(&contact("ann"), "thank you").await.unwrap();
+    alice.body("thank you").await.unwrap();
+    let audit = run(&mut carol, LOOP, "audit", &[]).await.to_string();
+    assert!(audit.contains("access add blocked") && audit.contains("access remove"), "{audit}");
     world.stop().await;
 }
 

@@ -13,8 +13,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// The bridge's domain.
+/// The domain of the live network, which has rooms.
 pub(crate) const LOOP: &str = "loop.localhost";
+/// The domain of the held one, where there is one.
+pub(crate) const HELD: &str = "held.localhost";
 
 /// A server and the gateway at it.
 pub(crate) struct Inside {
@@ -30,15 +32,29 @@ impl Inside {
         Self::with(flavour, bridge, "", |_| {}).await
     }
 
+    /// With the held network too, and with romeo and juliet among the users.
+    pub(crate) async fn both(flavour: Flavour) -> Self {
+        let change = |options: &mut Options| {
+            options.components.push(HELD.to_owned());
+            options.users.extend(["romeo@localhost", "juliet@localhost"].map(str::to_owned));
+        };
+        Self::with(flavour, "mode = \"live\"\n", "", change).await
+    }
+
     /// With further lines under `[server]` and behind it, and another server than the usual one.
     pub(crate) async fn with(flavour: Flavour, bridge: &str, keys: &str, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options { components: vec![LOOP.to_owned()], ..Options::default() };
         change(&mut options);
+        let held = options.components.iter().any(|domain| domain == HELD);
         let server = XmppServer::start(flavour, options).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("bridges")).unwrap();
-        let text = format!("kind = \"loopback\"\ndomain = \"{LOOP}\"\nsecret = \"{}\"\n{bridge}", secret(LOOP));
-        std::fs::write(folder.path().join("bridges/loop.toml"), text).unwrap();
+        let held = held.then_some(("held", HELD, "mode = \"held\"\n"));
+        for (name, domain, lines) in std::iter::once(("loop", LOOP, bridge)).chain(held) {
+            let secret = secret(domain);
+            let text = format!("kind = \"loopback\"\ndomain = \"{domain}\"\nsecret = \"{secret}\"\n{lines}");
+            std::fs::write(folder.path().join(format!("bridges/{name}.toml")), text).unwrap();
+        }
         let (host, port) = (server.component().ip(), server.component().port());
         let text = format!(
             "admins = [\"carol@localhost\"]\ndata_dir = \"data\"\n[http]\nlisten = \"off\"\n[server]\nhost = \"{host}\"\n\
@@ -66,13 +82,20 @@ impl Inside {
         };
         self.end = Some(tokio::spawn(isthmus::gateway::run(config, outside)));
         let mut client = SlixClient::online(&self.server, "bob@localhost/waiting").await.unwrap();
-        for _ in 0..300 {
-            if client.ping(LOOP).await.unwrap().attr("type") == Some("result") {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        let held = self.folder.path().join("bridges/held.toml").exists();
+        for domain in std::iter::once(LOOP).chain(held.then_some(HELD)) {
+            attached(&mut client, domain).await;
         }
-        panic!("the gateway does not attach");
+    }
+
+    /// Ends the gateway for good.
+    pub(crate) async fn finish(mut self) {
+        self.stop().await;
+    }
+
+    /// `<user>@localhost/desk`, online, and nothing else.
+    pub(crate) async fn online(&self, user: &str) -> SlixClient {
+        SlixClient::online(&self.server, &format!("{user}@localhost/desk")).await.unwrap()
     }
 
     /// Ends the gateway in order.
@@ -92,4 +115,15 @@ impl Inside {
         client.answer("carbons").await.unwrap();
         client
     }
+}
+
+/// Waits until this domain answers.
+async fn attached(client: &mut SlixClient, domain: &str) {
+    for _ in 0..300 {
+        if client.ping(domain).await.unwrap().attr("type") == Some("result") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{domain} is not attached");
 }

@@ -41,15 +41,15 @@ impl Receive for Recorder {
     }
 }
 
-struct Link {
-    handle: LinkHandle,
+pub(crate) struct Link {
+    pub(crate) handle: LinkHandle,
     stop: CancellationToken,
     life: JoinHandle<LinkEnd>,
     events: mpsc::UnboundedReceiver<Event>,
 }
 
 impl Link {
-    fn start(server: &XmppServer, domain: &str, secret: &str) -> Self {
+    pub(crate) fn start(server: &XmppServer, domain: &str, secret: &str) -> Self {
         let address = server.component();
         let endpoint = Endpoint::Tcp { host: address.ip().to_string(), port: address.port() };
         let mut config = LinkConfig::new(domain, endpoint, secret.into());
@@ -66,7 +66,7 @@ impl Link {
         event.context("the link is gone")
     }
 
-    async fn attached(&mut self) -> Result<u64> {
+    pub(crate) async fn attached(&mut self) -> Result<u64> {
         loop {
             if let Event::State(LinkState::Attached { epoch }) = self.event().await? {
                 return Ok(epoch);

@@ -39,5 +39,4 @@ mod rooms;
 mod scripted;
 mod sms;
 mod typed_client;
-mod within;
 mod world;

@@ -4,8 +4,8 @@ use isthmus_testkit::server::Flavour;
 use isthmus_testkit::slix::SlixClient;
 use isthmus_testkit::xml::Element;
 
+use super::inside::{HELD, Inside, LOOP};
 use super::irc::{is_group, join, say};
-use super::within::{HELD, LOOP, Within};
 
 const REACTIONS: &str = "urn:xmpp:reactions:0";
 const RETRACT: &str = "urn:xmpp:message-retract:1";
@@ -39,9 +39,9 @@ fn of<'a>(stanza: &'a Element, name: &str, ns: &str) -> Option<&'a str> {
 }
 
 async fn rooms_carry_answers_reactions_corrections_withdrawals_and_marks(flavour: Flavour) {
-    let within = Within::start(flavour).await;
+    let world = Inside::both(flavour).await;
     let room = format!("#verona%loop@{LOOP}");
-    let (mut romeo, mut juliet) = (within.client("romeo").await, within.client("juliet").await);
+    let (mut romeo, mut juliet) = (world.online("romeo").await, world.online("juliet").await);
     join(&mut romeo, &room, "romeo").await;
     join(&mut juliet, &room, "juliet").await;
     group(&mut romeo, &room, "m1", "<body>*at* `five`?</body><thread>t1</thread>").await;
@@ -88,13 +88,13 @@ async fn rooms_carry_answers_reactions_corrections_withdrawals_and_marks(flavour
     assert_eq!(romeo.ask(&room, "set", &wish).await.unwrap().attr("type"), Some("result"));
     let heard = juliet.find("the moderation", |s| of(s, "retract", RETRACT) == Some(&noise)).await.unwrap();
     assert!(heard.walk().any(|e| e.name == "moderated"), "{heard}");
-    within.finish().await;
+    world.finish().await;
 }
 
 async fn two_talk_with_answers_reactions_corrections_withdrawals_and_marks(flavour: Flavour) {
-    let within = Within::start(flavour).await;
+    let world = Inside::both(flavour).await;
     let alice = format!("alice%loop@{LOOP}");
-    let mut romeo = within.client("romeo").await;
+    let mut romeo = world.online("romeo").await;
     chat(&mut romeo, &alice, "m1", "<subject>Tea</subject><body>hello</body><thread>t1</thread>").await;
     let heard = romeo.body("hello").await.unwrap();
     assert_eq!(heard.child("thread").map(|t| t.text.as_str()), Some("t1"));
@@ -117,13 +117,13 @@ async fn two_talk_with_answers_reactions_corrections_withdrawals_and_marks(flavo
     chat(&mut romeo, &alice, "w1", &format!("<retract xmlns='{RETRACT}' id='m1'/>")).await;
     let heard = romeo.find("a withdrawal", |s| s.has("retract", RETRACT)).await.unwrap();
     assert_eq!(of(&heard, "retract", RETRACT), Some("m1"));
-    within.finish().await;
+    world.finish().await;
 }
 
 async fn a_held_network_gives_receipts_and_marks(flavour: Flavour) {
-    let within = Within::start(flavour).await;
+    let world = Inside::both(flavour).await;
     let alice = format!("alice%loop@{HELD}");
-    let mut romeo = within.client("romeo").await;
+    let mut romeo = world.online("romeo").await;
     chat(&mut romeo, &alice, "m1", "<body>hello</body><request xmlns='urn:xmpp:receipts'/>").await;
     let receipt = romeo.find("a receipt", |s| s.has("received", "urn:xmpp:receipts")).await.unwrap();
     assert_eq!((of(&receipt, "received", "urn:xmpp:receipts"), receipt.attr("from")), (Some("m1"), Some(&*alice)));
@@ -143,12 +143,12 @@ async fn a_held_network_gives_receipts_and_marks(flavour: Flavour) {
     let error = romeo.find("an error", |s| s.attr("id") == Some("f1")).await.unwrap();
     assert_eq!(error.error().as_deref(), Some("cancel/item-not-found"));
     assert_eq!(error.attr("to"), Some("romeo@localhost/desk"));
-    within.finish().await;
+    world.finish().await;
 }
 
 async fn what_is_encrypted_is_refused_and_copies_send_nothing(flavour: Flavour) {
-    let within = Within::start(flavour).await;
-    let mut romeo = within.client("romeo").await;
+    let world = Inside::both(flavour).await;
+    let mut romeo = world.online("romeo").await;
     for domain in [LOOP, HELD] {
         let alice = format!("alice%loop@{domain}");
         let omemo = "<body>I sent you an OMEMO message</body><encryption xmlns='urn:xmpp:eme:0' namespace='urn:xmpp:omemo:2' name='OMEMO'/>";
@@ -162,5 +162,5 @@ async fn what_is_encrypted_is_refused_and_copies_send_nothing(flavour: Flavour) 
         romeo.body("the last").await.unwrap();
         assert!(!romeo.drain().iter().any(|s| s.body() == Some("copy")), "a copy was sent");
     }
-    within.finish().await;
+    world.finish().await;
 }

@@ -4,8 +4,8 @@ use isthmus_testkit::server::Flavour;
 use isthmus_testkit::slix::SlixClient;
 use isthmus_testkit::xml::Element;
 
+use super::inside::{Inside, LOOP};
 use super::irc::{codes, is_group, join, say};
-use super::within::{LOOP, Within};
 
 const MAM: &str = "urn:xmpp:mam:2";
 const RSM: &str = "http://jabber.org/protocol/rsm";
@@ -22,8 +22,8 @@ fn room() -> String {
     format!("#verona%loop@{LOOP}")
 }
 
-async fn both(within: &Within) -> (SlixClient, SlixClient, String) {
-    let (mut romeo, mut juliet) = (within.client("romeo").await, within.client("juliet").await);
+async fn both(world: &Inside) -> (SlixClient, SlixClient, String) {
+    let (mut romeo, mut juliet) = (world.online("romeo").await, world.online("juliet").await);
     join(&mut romeo, &room(), "romeo").await;
     join(&mut juliet, &room(), "juliet").await;
     (romeo, juliet, room())
@@ -38,8 +38,8 @@ async fn admin(client: &mut SlixClient, room: &str, kind: &str, item: &str) -> E
 }
 
 async fn roles_bans_and_lists_are_asked_for_and_changed(flavour: Flavour) {
-    let within = Within::start(flavour).await;
-    let (mut romeo, mut juliet, room) = both(&within).await;
+    let world = Inside::both(flavour).await;
+    let (mut romeo, mut juliet, room) = both(&world).await;
     let moderators = admin(&mut juliet, &room, "get", "<item role='moderator'/>").await;
     let items: Vec<_> = moderators.walk().filter(|e| e.name == "item").filter_map(|i| i.attr("nick")).collect();
     assert_eq!(items, ["romeo"], "{moderators}");
@@ -63,18 +63,18 @@ async fn roles_bans_and_lists_are_asked_for_and_changed(flavour: Flavour) {
     let destroy = "<query xmlns='http://jabber.org/protocol/muc#owner'><destroy/></query>";
     let refused = romeo.ask(&room, "set", destroy).await.unwrap();
     assert_eq!(refused.error().as_deref(), Some("cancel/not-allowed"));
-    within.finish().await;
+    world.finish().await;
 }
 
 async fn requests_invitations_and_searches_find_their_people(flavour: Flavour) {
-    let within = Within::start(flavour).await;
+    let world = Inside::both(flavour).await;
     // Who believes to be inside, and is not, learns it.
-    let mut ghost = within.client("romeo").await;
+    let mut ghost = world.online("romeo").await;
     ghost.send(format!("<presence to='{}/romeo'/>", room())).await.unwrap();
     let told = ghost.find("he is not inside", gone(&format!("{}/romeo", room()))).await.unwrap();
     assert_eq!(codes(&told), ["110", "307", "333"]);
     ghost.disconnect().await.unwrap();
-    let (mut romeo, mut juliet, room) = both(&within).await;
+    let (mut romeo, mut juliet, room) = both(&world).await;
     let items =
         format!("<query xmlns='http://jabber.org/protocol/disco#items'><set xmlns='{RSM}'><max>1</max></set></query>");
     let listed = romeo.ask(&format!("loop@{LOOP}"), "get", &items).await.unwrap();
@@ -114,12 +114,12 @@ async fn requests_invitations_and_searches_find_their_people(flavour: Flavour) {
                   <field var='name'><value>veron</value></field></x></query>";
     let found = romeo.ask(&format!("loop@{LOOP}"), "set", search).await.unwrap();
     assert!(found.walk().any(|e| e.text == room), "{found}");
-    within.finish().await;
+    world.finish().await;
 }
 
 async fn the_archive_is_read_in_both_directions_and_keeps_who_said_what(flavour: Flavour) {
-    let within = Within::start(flavour).await;
-    let (mut romeo, mut juliet, room) = both(&within).await;
+    let world = Inside::both(flavour).await;
+    let (mut romeo, mut juliet, room) = both(&world).await;
     let (mut ids, mut occupants) = (Vec::new(), Vec::new());
     for n in 0..5 {
         if n == 3 {
@@ -165,5 +165,5 @@ async fn the_archive_is_read_in_both_directions_and_keeps_who_said_what(flavour:
     let ends = romeo.ask(&room, "get", &format!("<metadata xmlns='{MAM}'/>")).await.unwrap();
     let at = |name: &str| ends.walk().find(|e| e.name == name).and_then(|e| e.attr("id")).map(str::to_owned);
     assert_eq!((at("start"), at("end")), (Some(ids[0].clone()), Some(ids[4].clone())), "{ends}");
-    within.finish().await;
+    world.finish().await;
 }

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use isthmus::xmpp::link::Rendered;
 use isthmus_testkit::isthmus::{Isthmus, Setup};
-use isthmus_testkit::server::{Flavour, Options, XmppServer};
+use isthmus_testkit::server::{Flavour, Options, XmppServer, secret};
 use isthmus_testkit::slix::SlixClient;
 use isthmus_testkit::xml::Element;
 
 use crate::inside::{Inside, LOOP};
+use crate::link::Link;
 
 crate::on_both!(
     a_networks_contact_list_stands_in_the_roster_with_names_and_groups,
     what_a_user_said_elsewhere_is_shown_on_their_devices_and_never_sent_again,
+    what_was_made_known_and_comes_back_after_a_restart_is_swallowed,
     without_privileges_contacts_ask_and_own_words_are_marked,
     a_client_that_knows_roster_item_exchange_is_asked_to_add_contacts,
     a_contacts_picture_is_in_presence_vcards_and_events,
@@ -118,6 +121,43 @@ async fn what_a_user_said_elsewhere_is_shown_on_their_devices_and_never_sent_aga
     // Had it been sent again, the contact would have said that it was said elsewhere.
     let again = |s: &Element| s.to_string().contains("elsewhere: elsewhere:");
     assert!(phone.find_within(Duration::from_secs(2), again).await.unwrap().is_none());
+    world.stop().await;
+}
+
+async fn what_was_made_known_and_comes_back_after_a_restart_is_swallowed(flavour: Flavour) {
+    const OTHER: &str = "other.localhost";
+    let more = |options: &mut Options| options.components.push(OTHER.to_owned());
+    let mut world = Inside::with(flavour, "", "", more).await;
+    let mut desk = world.client("alice", "desk").await;
+    let elsewhere = contact("elsewhere");
+    desk.message(&elsewhere, "first").await.unwrap();
+    let copy = desk.find("a copy", |s| sent(s, "elsewhere: first")).await.unwrap();
+    let inner = copy.child("sent").and_then(|sent| sent.child("forwarded")).and_then(|f| f.child("message")).unwrap();
+    let id = inner.attr("id").unwrap().to_owned();
+    world.stop().await;
+    world.launch().await;
+    if flavour == Flavour::Ejabberd {
+        // Nothing was said in her name to the contact there, only copied to her devices: nothing comes back.
+        let again = |s: &Element| s.to_string().contains("elsewhere: elsewhere:");
+        assert!(desk.find_within(Duration::from_secs(2), again).await.unwrap().is_none());
+        return world.stop().await;
+    }
+    // The server sends it once more: another component that may speak for its users has it do that.
+    let mut other = Link::start(&world.server, OTHER, &secret(OTHER));
+    let epoch = other.attached().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await; // the grant follows the attach
+    for (id, body) in [(id.as_str(), "elsewhere: first"), ("another", "second")] {
+        let message = format!(
+            "<message from='{OTHER}' to='localhost' id='p-{id}'><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'>\
+             <message xmlns='jabber:client' from='alice@localhost' to='{elsewhere}' type='chat' id='{id}'><body>{body}</body></message>\
+             </forwarded></privilege></message>"
+        );
+        let message = Rendered::parse(message.as_bytes()).unwrap();
+        other.handle.batch(epoch, &[message]).await.unwrap();
+    }
+    let next = |s: &Element| sent(s, "elsewhere: second") || sent(s, "elsewhere: elsewhere: first");
+    let next = desk.find("what was said in her name", next).await.unwrap();
+    assert!(sent(&next, "elsewhere: second"), "what came back was taken for her own: {next}");
     world.stop().await;
 }
 

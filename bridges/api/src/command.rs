@@ -160,12 +160,32 @@ pub struct Table {
     pub columns: Vec<(String, Text)>,
     /// Rows, each as long as `columns`.
     pub rows: Vec<Vec<String>>,
+    /// The columns (by field name) whose cells are keys of texts ([`Text::key`], without arguments): the reader sees the words.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub keyed: Vec<String>,
 }
 
 impl Table {
     /// A table of these columns, still empty.
     pub fn new(columns: Vec<(String, Text)>) -> Self {
-        Self { columns, rows: Vec::new() }
+        Self { columns, rows: Vec::new(), keyed: Vec::new() }
+    }
+
+    /// With cells of this column that are keys of texts.
+    #[must_use]
+    pub fn keyed(mut self, column: &str) -> Self {
+        self.keyed.push(column.to_owned());
+        self
+    }
+
+    /// The cells that are keys of texts.
+    pub fn keys_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let keyed: Vec<bool> = self.columns.iter().map(|(name, _)| self.keyed.contains(name)).collect();
+        let cells = self.rows.iter_mut().flat_map(move |row| {
+            let keyed = keyed.clone();
+            row.iter_mut().enumerate().filter(move |(at, _)| keyed.get(*at) == Some(&true)).map(|(_, cell)| cell)
+        });
+        cells.filter(|cell| !cell.is_empty())
     }
 }
 

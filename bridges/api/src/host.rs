@@ -294,7 +294,8 @@ pub trait Gateway: Send + Sync {
     /// An unguessable, expiring address under which the core itself serves a kept file; `None` where it has no public URL.
     async fn link(&self, id: &BlobId) -> Result<Option<Url>, StoreError>;
 
-    /// Encrypts a secret for the bridge's own durable state (AEAD, bound to this bridge).
+    /// Encrypts a secret for the bridge's own durable state (AEAD, bound to this bridge). So that it outlives the administrator's next key, it is
+    /// [stored](Self::store) either as the whole value, or within a text as lower-case hexadecimal digits: there the core finds it and seals it again.
     fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, StoreError>;
 
     /// Decrypts it.

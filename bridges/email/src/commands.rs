@@ -65,11 +65,11 @@ async fn usage(mail: &Mail, call: &Call, host: &dyn Gateway) -> Result<Step, Del
     let used = state::usage(host, &call.user).await.map_err(store_away)?;
     let limits = &mail.config.limits;
     let column = |name: &str| (name.to_owned(), Text::key(format!("usage.{name}")));
-    let mut table = Table::new(vec![column("what"), column("used"), column("limit")]);
+    let mut table = Table::new(vec![column("what"), column("used"), column("limit")]).keyed("what");
     for (what, used, limit) in [
-        ("mails", used.messages, limits.messages_per_day),
-        ("recipients", used.recipients, limits.recipients_per_day),
-        ("KiB", used.bytes / 1024, limits.bytes_per_day / 1024),
+        ("usage.mails", used.messages, limits.messages_per_day),
+        ("usage.recipients", used.recipients, limits.recipients_per_day),
+        ("usage.kib", used.bytes / 1024, limits.bytes_per_day / 1024),
     ] {
         table.rows.push(vec![what.to_owned(), used.to_string(), limit.to_string()]);
     }

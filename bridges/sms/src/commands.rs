@@ -75,10 +75,10 @@ async fn usage(texts: &Texts, call: &Call, host: &dyn Gateway) -> Result<Step, D
 async fn numbers(texts: &Texts, call: &Call, host: &dyn Gateway) -> Result<Step, DeliveryError> {
     let own = host.identities(&call.user).await.map_err(store_away)?;
     let column = |name: &str| (name.to_owned(), Text::key(format!("numbers.{name}")));
-    let mut table = Table::new(vec![column("number"), column("kind")]);
-    table.rows.extend(own.iter().map(|number| vec![number.to_string(), "own".to_owned()]));
+    let mut table = Table::new(vec![column("number"), column("kind")]).keyed("kind");
+    table.rows.extend(own.iter().map(|number| vec![number.to_string(), "numbers.own".to_owned()]));
     let shared = texts.config.numbers.iter().filter(|n| n.shared);
-    table.rows.extend(shared.map(|n| vec![n.number.to_string(), "shared".to_owned()]));
+    table.rows.extend(shared.map(|n| vec![n.number.to_string(), "numbers.shared".to_owned()]));
     let note = if table.rows.is_empty() { "numbers.none" } else { "numbers.title" };
     Ok(Step::Done { notes: vec![Note::Info(Text::key(note))], table: Some(table) })
 }

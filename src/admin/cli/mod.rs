@@ -2,6 +2,7 @@
 
 mod attach;
 mod check;
+mod db;
 mod import;
 mod init;
 mod kinds;
@@ -73,9 +74,21 @@ enum Verb {
     /// Registered users
     #[command(subcommand)]
     Users(UsersVerb),
+    /// Contacts of users
+    Contacts {
+        /// On this bridge alone
+        #[arg(long)]
+        bridge: Option<String>,
+        /// Of this user alone (a bare JID)
+        #[arg(long)]
+        user: Option<String>,
+    },
     /// The durable queue
     #[command(subcommand)]
     Queue(QueueVerb),
+    /// The database as a whole
+    #[command(subcommand)]
+    Db(DbVerb),
     /// Send one message through a bridge of the running gateway
     Send(SendArgs),
     /// Links, sessions and queues of the running gateway
@@ -169,6 +182,12 @@ enum QueueVerb {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum DbVerb {
+    /// A new key for secrets at rest; those that are stored are sealed again under it
+    RotateKey,
+}
+
 #[derive(Debug, clap::Args)]
 struct SendArgs {
     /// The bridge
@@ -220,7 +239,9 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Exit {
         Verb::Run(args) => run::run(&place, args, &mut out),
         Verb::Check => block_on(check::check(&place, &mut out)),
         Verb::Users(verb) => block_on(records::users(&place, verb, &mut out)),
+        Verb::Contacts { bridge, user } => block_on(records::contacts(&place, bridge, user, &mut out)),
         Verb::Queue(verb) => block_on(records::queue(&place, verb, &mut out)),
+        Verb::Db(verb) => block_on(db::db(&place, verb, &mut out)),
         Verb::Send(args) => block_on(remote::send(&place, args, &mut out)),
         Verb::Status => block_on(remote::status(&place, &mut out)),
         Verb::Reload => block_on(remote::reload(&place, &mut out)),

@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Exit;
-use crate::admin::control::{AskError, FindingRow, QueueRow, SendAnswer, Severity, Status, UserRow};
+use crate::admin::control::{
+    AskError, ContactRow, FindingRow, QueueRow, Rotated, SendAnswer, Severity, Status, UserRow,
+};
 
 /// Where a verb's answer goes.
 #[derive(Debug)]
@@ -108,6 +110,18 @@ impl Output {
         Exit::Good
     }
 
+    pub(super) fn rotated(&mut self, rotated: &Rotated) -> Exit {
+        if self.json {
+            self.value(rotated);
+        } else {
+            self.line(format!("the new key is {}; secrets sealed again: {}", rotated.id, rotated.sealed));
+            if rotated.damaged > 0 {
+                self.line(format!("secrets that could not be opened, and stay as they are: {}", rotated.damaged));
+            }
+        }
+        Exit::Good
+    }
+
     pub(super) fn status(&mut self, status: &Status) -> Exit {
         if self.json {
             self.value(status);
@@ -156,6 +170,25 @@ impl Output {
             })
             .collect();
         self.table(&["bridge", "user", "is there", "since"], rows);
+        Exit::Good
+    }
+
+    pub(super) fn contacts(&mut self, contacts: &[ContactRow]) -> Exit {
+        if self.json {
+            self.value(contacts);
+            return Exit::Good;
+        }
+        let row = |c: &ContactRow| {
+            let sees = match (c.sees, c.seen) {
+                (true, true) => "each other",
+                (true, false) => "the user sees it",
+                (false, true) => "it sees the user",
+                (false, false) => "",
+            };
+            let name = c.name.clone().unwrap_or_default();
+            vec![c.bridge.clone(), c.user.clone(), c.address.clone(), name, sees.to_owned()]
+        };
+        self.table(&["bridge", "user", "contact", "name", "presence"], contacts.iter().map(row).collect());
         Exit::Good
     }
 

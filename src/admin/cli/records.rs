@@ -1,9 +1,9 @@
-//! `isthmus users` and `isthmus queue`: through the running instance, else out of the database.
+//! `isthmus users`, `isthmus contacts` and `isthmus queue`: through the running instance, else out of the database.
 
 use super::output::Output;
 use super::remote::{ask_of, known_bridge};
 use super::{Exit, Place, QueueVerb, UsersVerb};
-use crate::admin::control::{Client, QueueRow, Records, Request, UserRow};
+use crate::admin::control::{Client, ContactRow, QueueRow, Records, Request, UserRow};
 use crate::admin::records::Stored;
 use crate::config::Config;
 
@@ -38,6 +38,31 @@ async fn do_users(place: &Place, verb: UsersVerb, out: &mut Output) -> Result<Ex
             Ok(out.done("the user and what was kept of them are removed"))
         }
     }
+}
+
+pub(super) async fn contacts(place: &Place, bridge: Option<String>, user: Option<String>, out: &mut Output) -> Exit {
+    match do_contacts(place, bridge, user, out).await {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+async fn do_contacts(
+    place: &Place,
+    bridge: Option<String>,
+    user: Option<String>,
+    out: &mut Output,
+) -> Result<Exit, Exit> {
+    let config = place.load_or_say(out)?;
+    if let Some(bridge) = &bridge {
+        known_bridge(&config, bridge, out)?;
+    }
+    let contacts = match stored(&config, out).await? {
+        Some(stored) => {
+            stored.contacts(bridge.as_deref(), user.as_deref()).await.map_err(|e| out.failed(e, Exit::Storage))?
+        }
+        None => ask_of::<Vec<ContactRow>>(&config, Request::Contacts { bridge, user }, out).await?,
+    };
+    Ok(out.contacts(&contacts))
 }
 
 pub(super) async fn queue(place: &Place, verb: QueueVerb, out: &mut Output) -> Exit {

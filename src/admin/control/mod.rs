@@ -54,6 +54,13 @@ pub enum Request {
         /// Whom.
         user: String,
     },
+    /// Contacts of users.
+    Contacts {
+        /// Of this bridge alone.
+        bridge: Option<String>,
+        /// Of this user alone.
+        user: Option<String>,
+    },
     /// What waits in the durable queue.
     Queue {
         /// Of this bridge alone.
@@ -76,6 +83,8 @@ pub enum Request {
         /// As `log.level`.
         level: String,
     },
+    /// A new key for secrets at rest.
+    RotateKey,
     /// Reads the configuration again; bridges whose part changed start again.
     Reload,
     /// Orderly stop.
@@ -111,6 +120,17 @@ pub struct SendAnswer {
     pub id: Option<String>,
     /// One sentence: queued, or handed over.
     pub state: String,
+}
+
+/// A new key for secrets at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// The new key's id; it says nothing about the key.
+    pub id: String,
+    /// Secrets that were sealed again under it.
+    pub sealed: u64,
+    /// Secrets that could not be opened, and stay as they are.
+    pub damaged: u64,
 }
 
 /// Links, sessions, queues.
@@ -156,6 +176,23 @@ pub struct UserRow {
     pub own: Option<String>,
     /// Since, in milliseconds of Unix time.
     pub since: Option<i64>,
+}
+
+/// A contact of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactRow {
+    /// On this bridge.
+    pub bridge: String,
+    /// Whose.
+    pub user: String,
+    /// Its address, as people of the network write it.
+    pub address: String,
+    /// What the user calls it.
+    pub name: Option<String>,
+    /// Whether the user sees its presence.
+    pub sees: bool,
+    /// Whether it sees the user's.
+    pub seen: bool,
 }
 
 /// An event of the queue; never its text.
@@ -240,6 +277,8 @@ pub trait Records: Send + Sync {
     async fn users(&self, bridge: Option<&str>) -> Result<Vec<UserRow>, String>;
     /// Removes a user and all that is kept of them.
     async fn user_remove(&self, bridge: &str, user: &str) -> Result<(), String>;
+    /// Contacts of users.
+    async fn contacts(&self, bridge: Option<&str>, user: Option<&str>) -> Result<Vec<ContactRow>, String>;
     /// What waits.
     async fn queue(&self, bridge: Option<&str>) -> Result<Vec<QueueRow>, String>;
     /// Tries an event again now.
@@ -261,6 +300,8 @@ pub trait Control: Records + 'static {
     async fn send(&self, request: SendRequest) -> Result<SendAnswer, String>;
     /// Changes what is logged.
     async fn level(&self, level: &str) -> Result<(), String>;
+    /// A new key for secrets at rest; what is sealed is sealed again.
+    async fn rotate_key(&self) -> Result<Rotated, String>;
     /// Reads the configuration again.
     async fn reload(&self) -> Result<(), String>;
     /// Begins the orderly stop and returns.
@@ -287,11 +328,13 @@ async fn answer(control: &dyn Control, request: Request) -> Result<Value, String
         Request::Users { bridge } => value(control.users(bridge.as_deref()).await?),
         Request::UserAdd { bridge, user, values } => value(control.user_add(&bridge, &user, values).await?),
         Request::UserRemove { bridge, user } => value(control.user_remove(&bridge, &user).await?),
+        Request::Contacts { bridge, user } => value(control.contacts(bridge.as_deref(), user.as_deref()).await?),
         Request::Queue { bridge } => value(control.queue(bridge.as_deref()).await?),
         Request::QueueRetry { id } => value(control.queue_retry(&id).await?),
         Request::QueueCancel { id } => value(control.queue_cancel(&id).await?),
         Request::Send(request) => value(control.send(request).await?),
         Request::Level { level } => value(control.level(&level).await?),
+        Request::RotateKey => value(control.rotate_key().await?),
         Request::Reload => value(control.reload().await?),
         Request::Stop => value(control.stop().await?),
     }

@@ -34,6 +34,10 @@ impl Records for Fake {
     async fn user_remove(&self, bridge: &str, user: &str) -> Result<(), String> {
         self.note(format!("remove {user} from {bridge}"))
     }
+    async fn contacts(&self, _: Option<&str>, _: Option<&str>) -> Result<Vec<ContactRow>, String> {
+        Ok(Vec::new())
+    }
+
     async fn queue(&self, _: Option<&str>) -> Result<Vec<QueueRow>, String> {
         Ok(Vec::new())
     }
@@ -63,6 +67,10 @@ impl Control for Fake {
     async fn level(&self, level: &str) -> Result<(), String> {
         self.note(format!("level {level}"))
     }
+    async fn rotate_key(&self) -> Result<Rotated, String> {
+        Err("no key here".to_owned())
+    }
+
     async fn reload(&self) -> Result<(), String> {
         self.note("reload")
     }

@@ -241,8 +241,8 @@ impl Rooms<'_> {
         of: &SessionOf,
         query: Query,
     ) -> Result<Vec<Part>, StanzaError> {
-        if self.core.has_too_many(&of.user, self.served, of) {
-            return Err(StanzaError::resource_constraint());
+        if let Some(error) = self.core.too_many_sessions(&of.user, self.served, of) {
+            return Err(error);
         }
         let (back, answer) = oneshot::channel();
         let sink = Collected { parts: Vec::new(), back: Mutex::new(Some(back)) };

@@ -118,9 +118,8 @@ impl Rooms<'_> {
         nick: &str,
         password: Option<String>,
     ) -> Result<(), StanzaError> {
-        if self.core.has_too_many(&of.user, self.served, of) {
-            let limit = self.core.limits.sessions_per_user;
-            return Err(StanzaError::resource_constraint().with(Text::key("error.sessions").with("limit", limit)));
+        if let Some(error) = self.core.too_many_sessions(&of.user, self.served, of) {
+            return Err(error);
         }
         let intent = Intent::Join { nick: nick.to_owned(), password };
         let origin = origin(heard, of.clone(), Aim::Join(room.clone()));

@@ -125,8 +125,8 @@ impl Rooms<'_> {
         if let Some(kept) = all.get(of).filter(|l| l.began.elapsed() < FRESH || !first) {
             return Ok(kept.clone());
         }
-        if self.core.has_too_many(&of.user, self.served, of) {
-            return Err(StanzaError::resource_constraint());
+        if let Some(error) = self.core.too_many_sessions(&of.user, self.served, of) {
+            return Err(error);
         }
         let listing = Arc::new(Listing { began: Instant::now(), known: Mutex::default(), grown: Notify::new() });
         let served = self.served.clone();

@@ -1,4 +1,4 @@
-//! A bridge's small durable state, the audit log, and the export of a user's data.
+//! A bridge's small durable state, and the audit log.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use isthmus_bridge::{BareJid, Change, StoreError};
 
-use super::{People, Persons, mirror::Value};
+use super::{People, Persons};
 use crate::args;
 use crate::storage::Store;
 
@@ -31,37 +31,13 @@ pub struct Audit {
     pub detail: Option<String>,
 }
 
-/// One line of an export: what kind of thing, its key, its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Export {
-    /// `registration`, `setting`, `identity`, `contact`, `block`, `state`, `message`, `room`.
-    pub kind: &'static str,
-    /// Which one.
-    pub key: String,
-    /// Its value; of secrets only that there is one.
-    pub value: String,
-}
-
 impl People {
     /// Writes a line of the audit log (its time is the store's). Old ones beyond 100,000 go.
     ///
     /// # Errors
     /// The store failed; nothing changed.
     pub async fn audit(&self, line: Audit) -> Result<(), StoreError> {
-        self.store
-            .write(line, |tx, line| {
-                Box::pin(async move {
-                    let now = tx.now();
-                    let sql =
-                        "INSERT INTO audit (at, actor, bridge, act, about, detail) VALUES ($1, $2, $3, $4, $5, $6)";
-                    tx.execute(sql, args![now, &line.actor, &line.bridge, &line.act, &line.about, &line.detail])
-                        .await?;
-                    tx.execute("DELETE FROM audit WHERE seq <= (SELECT MAX(seq) FROM audit) - $1", args![AUDIT])
-                        .await?;
-                    Ok(())
-                })
-            })
-            .await
+        audit(&self.store, line).await
     }
 
     /// The newest lines of the audit log, newest first.
@@ -83,6 +59,24 @@ impl People {
         };
         rows.iter().map(line).collect()
     }
+}
+
+/// As [`People::audit`], for who has nothing but the store.
+///
+/// # Errors
+/// The store failed; nothing changed.
+pub async fn audit(store: &Store, line: Audit) -> Result<(), StoreError> {
+    store
+        .write(line, |tx, line| {
+            Box::pin(async move {
+                let now = tx.now();
+                let sql = "INSERT INTO audit (at, actor, bridge, act, about, detail) VALUES ($1, $2, $3, $4, $5, $6)";
+                tx.execute(sql, args![now, &line.actor, &line.bridge, &line.act, &line.about, &line.detail]).await?;
+                tx.execute("DELETE FROM audit WHERE seq <= (SELECT MAX(seq) FROM audit) - $1", args![AUDIT]).await?;
+                Ok(())
+            })
+        })
+        .await
 }
 
 /// Which names a bridge's small state has, so that asking for one that is not there (every session asks, few find something) costs no query.
@@ -202,68 +196,6 @@ impl Persons {
             })
             .await
     }
-
-    /// Everything that is kept of a user here, without secrets.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn export(&self, user: &BareJid) -> Result<Vec<Export>, StoreError> {
-        let mut all = Vec::new();
-        let mut put = |kind, key: String, value: String| all.push(Export { kind, key, value });
-        for (field, values) in self.registration(user).iter().flat_map(|v| v.iter()) {
-            put("registration", field.to_owned(), values.join(", "));
-        }
-        let chosen = self.mirror.with(user, |p| p.chosen.clone()).unwrap_or_default();
-        for (at, values) in &chosen {
-            for (setting, value) in values {
-                let words = if let Value::Plain(words) = value { words.clone() } else { "(secret)".to_owned() };
-                put("setting", format!("{} {setting}", shown(at)), words);
-            }
-        }
-        for own in self.identities(user).await? {
-            put("identity", own.to_string(), String::new());
-        }
-        let contacts = self.mirror.with(user, |p| p.contacts.clone()).unwrap_or_default();
-        for (at, contact) in contacts {
-            put("contact", shown(&at), contact.name.unwrap_or_default());
-        }
-        for at in self.mirror.with(user, |p| p.blocks.clone()).unwrap_or_default() {
-            put("block", shown(&at), String::new());
-        }
-        let sql = "SELECT space, key, value FROM state WHERE bridge = $1 AND person = $2 ORDER BY space, key";
-        for row in self.store.read(sql, args![&*self.name, user.as_str()]).await? {
-            let value = row.bytes(2)?;
-            let size = format!("{} bytes", value.len());
-            put("state", format!("{} {}", row.text(0)?, row.text(1)?), String::from_utf8(value).unwrap_or(size));
-        }
-        self.flush_talks().await?;
-        let sql = "SELECT at, address, own, body FROM talks WHERE bridge = $1 AND person = $2 ORDER BY seq";
-        for row in self.store.read(sql, args![&*self.name, user.as_str()]).await? {
-            let arrow = if row.int(2)? == 0 { "←" } else { "→" };
-            put("message", format!("{} {arrow} {}", time(row.int(0)?), shown(&row.text(1)?)), row.text(3)?);
-        }
-        for row in self.store.read(ROOMS, args![&*self.name, user.as_str()]).await? {
-            let nick = row.opt_text(2)?.unwrap_or_default();
-            put("room", format!("{} {} {nick}", time(row.int(1)?), row.text(0)?), row.text(3)?);
-        }
-        Ok(all)
-    }
-}
-
-/// What the user may see of the archive of rooms: what lies within their stays.
-const ROOMS: &str = "SELECT a.room, a.at, a.nick, a.body FROM archive a WHERE a.bridge = $1 AND EXISTS (SELECT 1 FROM archive_stays s \
-                     WHERE s.bridge = $1 AND s.person = $2 AND s.room = a.room AND s.since <= a.id AND (s.until IS NULL OR s.until >= a.id)) \
-                     ORDER BY a.room, a.id";
-
-fn time(at: i64) -> String {
-    let at = UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(at).unwrap_or_default());
-    crate::translate::stamp::stamp(at)
-}
-
-/// An address's key without the letter of its kind.
-fn shown(key: &str) -> String {
-    let id: String = key.chars().skip(1).collect();
-    if id.is_empty() { "gateway".to_owned() } else { id.replace('\n', "/") }
 }
 
 fn millis(at: SystemTime) -> i64 {

@@ -107,7 +107,10 @@ async fn settings_in_force(url: &str) {
         persons.chosen(&juliet(), &Address::Gateway),
         Chosen::from([("signature".into(), "wide".into()), ("token".into(), String::new())])
     );
-    let export = persons.export(&juliet()).await.unwrap();
+    let (mut export, mut pages) = (Vec::new(), Pages::default());
+    while let Some(page) = persons.export(&juliet(), &mut pages).await.unwrap() {
+        export.extend(page);
+    }
     assert!(export.iter().any(|e| e.key == "romeo@example.net signature" && e.value == "narrow"), "{export:?}");
     assert!(!format!("{export:?}").contains("s3cret"));
     persons.set(&juliet(), &at, vec![("signature".into(), None)]).await.unwrap();
@@ -260,6 +263,128 @@ async fn small_state(url: &str) {
     assert!(persons.list("thread", None).await.unwrap().is_empty(), "goes with its user");
 }
 
+async fn secrets_under_a_new_key(url: &str) {
+    let folder = TempDir::new().expect("a folder");
+    let set = Set::new(url).await;
+    let seal = Arc::new(Seal::open(&folder.path().join("secret.key")).expect("a key"));
+    let bridge = sample();
+    let scheme = Scheme::new(bridge.settings());
+    let served = vec![Served { name: "sample".into(), bridge, scheme }];
+    let people = People::open(set.store.clone(), seal.clone(), served).await.expect("it loads");
+    let persons = people.of("sample").expect("served");
+    persons.set(&juliet(), &Address::Gateway, vec![("token".into(), Some("xyzzy".into()))]).await.unwrap();
+    let purpose = crate::storage::seal::state_purpose("sample");
+    // More than one page of them.
+    let changes = (0..450).map(|n| Change::put("held", format!("{n:03}"), seal.seal(&purpose, b"secret").unwrap()));
+    persons.store(changes.collect()).await.unwrap();
+    let damaged = seal.seal("elsewhere", b"secret").unwrap();
+    persons.store(vec![Change::put("held", "damaged", damaged.clone())]).await.unwrap();
+    assert_eq!(reseal(&set.store, &seal).await.unwrap(), Resealed::default(), "nothing is old");
+    seal.renew().unwrap();
+    let all = reseal(&set.store, &seal).await.unwrap();
+    people.resealed(&all).await.unwrap();
+    assert_eq!((all.done, all.damaged), (451, 1));
+    let again = reseal(&set.store, &seal).await.unwrap();
+    assert_eq!((again.done, again.damaged), (0, 1));
+    assert_eq!(persons.load("held", "damaged").await.unwrap(), Some(damaged));
+    // The old key may go.
+    let text = std::fs::read_to_string(folder.path().join("secret.key")).unwrap();
+    let newest: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
+    let alone = Arc::new(Seal::parse(&newest).expect("two lines are a key file"));
+    assert!(alone.unseal(&purpose, &persons.load("held", "123").await.unwrap().unwrap()).is_ok());
+    let bridge = sample();
+    let scheme = Scheme::new(bridge.settings());
+    let served = vec![Served { name: "sample".into(), bridge, scheme }];
+    let people = People::open(set.store.clone(), alone, served).await.expect("it loads");
+    let resolved = people.of("sample").expect("served").resolved(&juliet(), &Address::Gateway);
+    assert_eq!(resolved.str("token"), "xyzzy");
+}
+
+async fn what_is_kept_of_whom(url: &str) {
+    let set = Set::new(url).await;
+    let (persons, ann) = (set.persons(), contact("ann@example.net"));
+    let day = Duration::from_secs(86_400);
+    let held = || async { set.persons().held(2 * day, 30 * day).await.unwrap() };
+    assert!(held().await.is_empty());
+    persons.owns_file(&juliet(), &"export".into(), 5_000, true).await.unwrap();
+    assert!(held().await.is_empty(), "an export does not count");
+    assert_eq!(persons.disown_files(&juliet(), true).await.unwrap(), ["export".into()]);
+    set.store
+        .write((), |tx, ()| {
+            Box::pin(async move {
+                let sql = "INSERT INTO outbox (key, bridge, person, lane, state, attempt, tries, ends, fixed, noticed, accepted, due, event) \
+                           VALUES ('k', 'sample', 'juliet@capulet.lit', 'l', 0, 0, 0, 0, 0, 0, 5000, 0, 'é23456789')";
+                tx.execute(sql, vec![]).await.map(drop)
+            })
+        })
+        .await
+        .unwrap();
+    let files = ["a", "b"].map(isthmus_bridge::BlobId::from);
+    persons.owns_file(&juliet(), &files[0], 100, false).await.unwrap();
+    persons.owns_file(&juliet(), &files[0], 100, false).await.unwrap();
+    persons.owns_file(&juliet(), &files[1], 1000, false).await.unwrap();
+    persons.owns_file(&romeo(), &files[1], 1000, false).await.unwrap();
+    let all = held().await;
+    let of = |user: &BareJid| all.iter().find(|h| h.user == *user).cloned().unwrap();
+    assert_eq!((of(&juliet()).bytes, of(&romeo()).bytes), (10 + 1100, 1000), "bytes, not letters");
+    assert_eq!(of(&juliet()).ends, Some(5000 + 2 * 86_400_000), "the message goes first");
+    assert_eq!(of(&romeo()).ends, Some(1_000_000 + 30 * 86_400_000));
+    // Recorded lines make room, the oldest first.
+    for n in 0..10 {
+        persons.talked(&juliet(), &ann, true, &format!("line {n} with thirty-two bytes...."));
+    }
+    persons.flush_talks().await.unwrap();
+    assert_eq!(persons.recorded(&juliet()).await.unwrap(), 320);
+    persons.make_room(10_000, &all).await.unwrap();
+    assert_eq!(persons.recorded(&juliet()).await.unwrap(), 320, "there is room");
+    persons.make_room(1110 + 100, &all).await.unwrap();
+    let left: Vec<_> = persons.talk(&juliet(), &ann, 50).await.unwrap().into_iter().map(|t| t.body).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(left[0].starts_with("line 7"), "{left:?}");
+    // Who goes leaves files that others have.
+    assert_eq!(persons.disown_files(&juliet(), false).await.unwrap(), [files[0].clone()]);
+    assert_eq!(persons.disown_files(&romeo(), false).await.unwrap(), [files[1].clone()]);
+    persons.owns_file(&romeo(), &files[1], 1000, false).await.unwrap();
+    set.clock.advance(31 * day);
+    persons.sweep_files(30 * day).await.unwrap();
+    assert_eq!(persons.disown_files(&romeo(), false).await.unwrap(), []);
+}
+
+async fn an_export_is_whole_and_comes_in_pages(url: &str) {
+    let set = Set::new(url).await;
+    let (persons, ann) = (set.persons(), contact("ann@example.net"));
+    for n in 0..1203 {
+        persons.talked(&juliet(), &ann, n % 2 == 0, &format!("line {n}"));
+        persons.talked(&romeo(), &ann, true, "not hers");
+    }
+    persons.owns_file(&juliet(), &"picture".into(), 7, false).await.unwrap();
+    let rows = [
+        "INSERT INTO names (bridge, place, id, head, foreign_id, person, own, at) VALUES ('sample', 'p', 'x1', 'x1', 'far-1', 'juliet@capulet.lit', 1, 5)",
+        "INSERT INTO reactions (bridge, place, id, who, person, said, at) VALUES ('sample', 'p', 'x1', 'w', 'juliet@capulet.lit', '[\"+\"]', 5)",
+        "INSERT INTO messages (bridge, person, address, stanza_id, accepted, at) VALUES ('sample', 'juliet@capulet.lit', 'a', 'stanza-9', 5, 5)",
+        "INSERT INTO foreign_ids (bridge, network, id, message, n) SELECT 'sample', 'n', 'far-9', seq, 0 FROM messages",
+        "INSERT INTO archive (bridge, room, id, at, nick, body) VALUES ('sample', '#a', '1', 5, 'ann', 'before'), ('sample', '#a', '2', 5, 'ann', 'within'), \
+         ('sample', '#a', '3', 5, 'ann', 'after')",
+        "INSERT INTO archive_stays (bridge, room, person, since, until) VALUES ('sample', '#a', 'juliet@capulet.lit', '2', '2')",
+    ];
+    for sql in rows {
+        set.store.write(sql, |tx, sql| Box::pin(async move { tx.execute(sql, vec![]).await })).await.unwrap();
+    }
+    let (mut all, mut pages) = (Vec::new(), Pages::default());
+    while let Some(page) = persons.export(&juliet(), &mut pages).await.unwrap() {
+        assert!(page.len() <= 500, "{}", page.len());
+        all.extend(page);
+    }
+    let of = |kind: &str| all.iter().filter(|e| e.kind == kind).map(|e| e.value.as_str()).collect::<Vec<_>>();
+    assert_eq!(of("message").len(), 1203);
+    assert!(of("message").iter().enumerate().all(|(n, line)| *line == format!("line {n}")));
+    assert_eq!(of("name"), ["x1 = far-1"]);
+    assert_eq!(of("reaction"), ["[\"+\"]"]);
+    assert_eq!(of("sent"), ["stanza-9 = far-9"]);
+    assert_eq!(of("file"), ["7 bytes"]);
+    assert_eq!(of("room"), ["within"]);
+}
+
 async fn audit_log(url: &str) {
     let set = Set::new(url).await;
     let line = |act: &str| Audit {
@@ -291,7 +416,8 @@ macro_rules! on_both_engines {
 }
 on_both_engines! {
     registration, settings_in_force, identities, routes, contacts_and_blocks, contact_lists, own_messages, pictures,
-    small_state, audit_log,
+    small_state, audit_log, what_is_kept_of_whom, secrets_under_a_new_key,
+    an_export_is_whole_and_comes_in_pages,
 }
 
 #[tokio::test]

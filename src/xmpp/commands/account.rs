@@ -4,6 +4,7 @@ use isthmus_bridge::{Call, Field, FieldKind, Form, Note, Step, StoreError, Table
 
 use super::own::{Answer, UNREGISTER, done};
 use super::{BridgeRef, Desk, Effect};
+use crate::storage::people::{Export, Pages};
 
 /// A bridge that requires registration and asks nothing: done at once; the dialogue records it.
 pub(super) fn register() -> Answer {
@@ -59,37 +60,110 @@ pub(super) async fn usage(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Resul
     }
     let mut table =
         Table::new(vec![("what".into(), Text::key("field.what")), ("used".into(), Text::key("field.used"))]);
-    table.rows = lines.into_iter().map(|(what, used)| vec![desk.say(bridge, &what, &call.lang), used]).collect();
+    let say = |text: &Text| desk.say(bridge, text, &call.lang);
+    table.rows = lines.iter().map(|(what, used)| vec![say(what), say(used)]).collect();
     Ok(Step::Done { notes: Vec::new(), table: Some(table) }.into())
 }
 
-/// Rows of an export that are shown; the rest stands in the file.
+/// Rows of an export that are shown, and bytes of them; the rest stands in the files.
 const ROWS: usize = 200;
+const BYTES: usize = 64 << 10;
+/// A file of an export is about so large, at most.
+const PART: u64 = 4 << 20;
 
-/// Everything that is kept of the user: as a file to fetch, and as a table.
+/// Everything that is kept of the user: as files to fetch, and the first of it as a table. A page at a time, so that memory holds one part at most.
 pub(super) async fn export(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result<Answer, StoreError> {
     let Some(persons) = desk.persons(bridge) else { return Ok(done(Text::key("export.none"), Vec::new())) };
-    let lines = persons.export(&call.user).await?;
-    if lines.is_empty() {
+    desk.office.forget_exports(&call.user).await?;
+    let (mut pages, mut parts) = (Pages::default(), Parts::new(desk, bridge, call));
+    let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
+    while let Some(page) = persons.export(&call.user, &mut pages).await? {
+        for line in page {
+            parts.put(&line).await?;
+            let size = line.key.len() + line.value.len();
+            if rows.len() < ROWS && bytes + size <= BYTES {
+                bytes += size;
+                rows.push(vec![line.kind.to_owned(), line.key, line.value]);
+            } else {
+                more = true;
+            }
+        }
+        if more && parts.refused {
+            break;
+        }
+    }
+    if rows.is_empty() && !more {
         return Ok(done(Text::key("export.none"), Vec::new()));
     }
-    let all: Vec<_> =
-        lines.iter().map(|l| serde_json::json!({"kind": l.kind, "key": l.key, "value": l.value})).collect();
-    let whole = serde_json::json!({"user": call.user.as_str(), "bridge": bridge.name(), "kept": all});
-    let body = serde_json::to_vec_pretty(&whole).map_err(|e| StoreError::Fault(e.to_string()))?;
-    let name = format!("{}-{}.json", bridge.name(), call.user.as_str().replace('@', "-at-"));
+    parts.close().await;
     let mut notes = vec![Note::Info(Text::key("export.done"))];
-    let url = desk.office.hand_out(&call.user, &name, body).await;
-    let shown = if let Some(url) = url {
-        notes.push(Note::Info(Text::key("export.file").with("url", url)));
-        ROWS
-    } else {
-        usize::MAX
-    };
+    notes.extend(parts.urls.iter().map(|url| Note::Info(Text::key("export.file").with("url", url))));
+    if more && parts.refused {
+        notes = vec![Note::Warn(Text::key("export.cut").with("count", rows.len()))];
+    }
     let columns =
         [("kind", Text::key("field.kind")), ("key", Text::key("field.key")), ("value", Text::key("field.value"))];
     let mut table = Table::new(columns.into_iter().map(|(key, label)| (key.to_owned(), label)).collect());
-    let rows = lines.into_iter().take(shown);
-    table.rows = rows.map(|line| vec![line.kind.to_owned(), line.key, line.value]).collect();
+    table.rows = rows;
     Ok(Step::Done { notes, table: Some(table) }.into())
+}
+
+/// An export on its way into files.
+struct Parts<'a> {
+    desk: &'a Desk,
+    bridge: &'a BridgeRef,
+    call: &'a Call,
+    limit: u64,
+    body: Vec<u8>,
+    urls: Vec<String>,
+    /// There is nowhere to put files.
+    refused: bool,
+}
+
+impl<'a> Parts<'a> {
+    fn new(desk: &'a Desk, bridge: &'a BridgeRef, call: &'a Call) -> Self {
+        let limit = desk.office.largest_file().min(PART);
+        Self { desk, bridge, call, limit, body: Vec::new(), urls: Vec::new(), refused: false }
+    }
+
+    async fn put(&mut self, line: &Export) -> Result<(), StoreError> {
+        if self.refused {
+            return Ok(());
+        }
+        let fault = |e: serde_json::Error| StoreError::Fault(e.to_string());
+        let line = serde_json::json!({"kind": line.kind, "key": line.key, "value": line.value});
+        let line = serde_json::to_vec(&line).map_err(fault)?;
+        if !self.body.is_empty() && (self.body.len() + line.len() + 8) as u64 > self.limit {
+            self.close().await;
+        }
+        if self.body.is_empty() {
+            let part = self.urls.len() + 1;
+            let head = serde_json::json!({"user": self.call.user.as_str(), "bridge": self.bridge.name(), "part": part});
+            self.body = serde_json::to_vec(&head).map_err(fault)?;
+            self.body.pop();
+            self.body.extend_from_slice(b",\"kept\":[\n");
+        } else {
+            self.body.extend_from_slice(b",\n");
+        }
+        self.body.extend_from_slice(&line);
+        Ok(())
+    }
+
+    /// The part that is open goes out.
+    async fn close(&mut self) {
+        if self.body.is_empty() || self.refused {
+            return;
+        }
+        self.body.extend_from_slice(b"\n]}\n");
+        let part = match self.urls.len() {
+            0 => String::new(),
+            before => format!("-{}", before + 1),
+        };
+        let user = self.call.user.as_str().replace('@', "-at-");
+        let name = format!("{}-{user}{part}.json", self.bridge.name());
+        match self.desk.office.hand_out(&self.call.user, &name, std::mem::take(&mut self.body)).await {
+            Some(url) => self.urls.push(url),
+            None => self.refused = true,
+        }
+    }
 }

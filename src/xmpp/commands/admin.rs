@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::own::{Answer, done};
 use super::{BridgeRef, Desk, Effect, account};
+use crate::admin::control::Rotated;
 use crate::router::Party;
 use crate::storage::people::Audit;
 use crate::translate::stamp::stamp;
@@ -102,13 +103,12 @@ async fn users_act(
 }
 
 /// `status`: the states of links.
-pub(super) async fn status(desk: &Desk, bridge: &BridgeRef) -> Result<Answer, StoreError> {
+pub(super) async fn status(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result<Answer, StoreError> {
     let links = desk.office.links(bridge.name()).await;
     let users = desk.persons(bridge).map(|p| p.users().len()).unwrap_or_default();
     let notes = vec![Note::Info(Text::key("status.users").with("count", users))];
     let mut table = Table::new(vec![("of".into(), Text::key("field.of")), ("state".into(), Text::key("field.state"))]);
-    table.rows =
-        links.into_iter().map(|l| vec![l.of, desk.say(bridge, &l.state, &isthmus_bridge::Lang::default())]).collect();
+    table.rows = links.into_iter().map(|l| vec![l.of, desk.say(bridge, &l.state, &call.lang)]).collect();
     let table = Some(table).filter(|t| !t.rows.is_empty());
     Ok(Step::Done { notes, table }.into())
 }
@@ -186,14 +186,16 @@ pub(super) async fn rotate_key(desk: &Desk, bridge: &BridgeRef, call: &Call) -> 
         let form = Form::new(Text::key("command.rotate-key"), fields).with_instructions(Text::key("rotate.words"));
         return Ok(Step::Ask { form, state: json!(null), last: true }.into());
     }
-    let note = match desk.office.rotate_key().await {
-        Ok((id, count)) => {
+    let notes = match desk.office.rotate_key().await {
+        Ok(Rotated { id, sealed, damaged }) => {
             audit_act(desk, bridge, call, &format!("rotate-key {id}"), None).await?;
-            Note::Info(Text::key("rotate.done").with("id", id).with("count", count))
+            let done = Note::Info(Text::key("rotate.done").with("id", id).with("count", sealed));
+            let left = (damaged > 0).then(|| Note::Warn(Text::key("rotate.damaged").with("count", damaged)));
+            std::iter::once(done).chain(left).collect()
         }
-        Err(reason) => Note::Error(Text::key("rotate.failed").with("reason", reason)),
+        Err(reason) => vec![Note::Error(Text::key("rotate.failed").with("reason", reason))],
     };
-    Ok(Step::Done { notes: vec![note], table: None }.into())
+    Ok(Step::Done { notes, table: None }.into())
 }
 
 /// Writes what an administrator did.

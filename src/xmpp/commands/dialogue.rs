@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use isthmus_bridge::{
-    Action, Call, Command, DeliveryError, Failure, FieldKind, Form, Note, Registration, Step, Table, Text, Values,
+    Action, Call, Command, DeliveryError, Failure, FieldKind, Form, Note, Registration, Step, StoreError, Table, Text,
+    Values,
 };
 
 use super::{BridgeRef, Caller, Desk, Effect, own};
@@ -200,6 +201,19 @@ impl Dialogue {
         Box::pin(self.step(desk, Action::Start, serde_json::Value::Null, Values::new())).await
     }
 
+    /// Whether the bridge has declared the command itself.
+    fn is_bridges(&self) -> bool {
+        self.bridge.instance.bridge.commands().iter().any(|c| c.node == self.command.node)
+    }
+
+    /// The core's own limits, beside those that a bridge tells of.
+    async fn limits(&self, desk: &Desk) -> Result<Vec<Note>, StoreError> {
+        let say = |text: &Text| desk.say(&self.bridge, text, &self.caller.lang);
+        let lines = desk.office.usage(self.bridge.name(), &self.caller.user).await?;
+        let line = |(what, used): &(Text, Text)| Text::key("used.line").with("what", say(what)).with("used", say(used));
+        Ok(lines.iter().map(|both| Note::Info(line(both))).collect())
+    }
+
     fn show(&mut self, form: Form, state: serde_json::Value, last: bool) -> Option<Said> {
         let again = form.fields.iter().any(|f| f.error.is_some());
         let next = Shown { form, state, last };
@@ -220,8 +234,25 @@ impl Dialogue {
     }
 
     /// The end: registration is recorded here, once for all bridges.
-    async fn end(&mut self, desk: &Desk, notes: Vec<Note>, table: Option<Table>, mut effects: Vec<Effect>) -> Turn {
+    async fn end(
+        &mut self,
+        desk: &Desk,
+        mut notes: Vec<Note>,
+        mut table: Option<Table>,
+        mut effects: Vec<Effect>,
+    ) -> Turn {
         self.shown.clear();
+        if let Some(table) = &mut table {
+            for cell in table.keys_mut() {
+                *cell = desk.say(&self.bridge, &Text::key(std::mem::take(cell)), &self.caller.lang);
+            }
+        }
+        if self.command.node == own::USAGE && self.is_bridges() {
+            match self.limits(desk).await {
+                Ok(lines) => notes.extend(lines),
+                Err(error) => return Turn { said: failed(own::storage(&error)), effects },
+            }
+        }
         // An administrator who acted for somebody: that it is over, and whether it was done, is in the log too.
         if self.caller.by != self.caller.user {
             let act = format!("acted for: {}", self.command.node);

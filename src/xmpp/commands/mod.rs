@@ -6,7 +6,7 @@
 //! | [`dialogue`] | one run of one command: forms shown, answers checked, back and on |
 //! | [`adhoc`] | XEP-0050: sessions, actions, errors, disco |
 //! | `own` | the commands that the core has for every bridge |
-//! | `account`, `people`, `configure`, `queue`, `admin` | those commands, by subject |
+//! | `account`, `people`, `configure`, `queue`, `admin`, `rules` | those commands, by subject |
 
 mod account;
 pub mod adhoc;
@@ -19,6 +19,7 @@ pub mod office;
 mod own;
 mod people;
 mod queue;
+mod rules;
 #[cfg(test)]
 pub(crate) mod sample;
 

@@ -5,6 +5,9 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use isthmus_bridge::{BareJid, DeliveryKey, StoreError, Text};
 
+use crate::access::{Pattern, Tier};
+use crate::admin::control::Rotated;
+
 /// An outbound event that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
@@ -44,6 +47,21 @@ pub trait Office: Send + Sync {
     /// Whether this user is an administrator. From memory.
     fn is_admin(&self, user: &BareJid) -> bool;
 
+    /// What the access rules make of this user. From memory.
+    fn tier(&self, _user: &BareJid) -> Tier {
+        Tier::User
+    }
+
+    /// The access rules in their order: pattern, tier, and whether an administrator gave it by command.
+    async fn rules(&self) -> Result<Vec<(String, Tier, bool)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Gives a rule in front of the others, or takes one away that was given so; `false` where there is none.
+    async fn set_rule(&self, _pattern: &Pattern, _tier: Option<Tier>) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// What waits in the outbox: a user's, or everybody's. The oldest first, at most 100.
     async fn waiting(&self, bridge: &str, user: Option<&BareJid>) -> Result<Vec<Waiting>, StoreError>;
 
@@ -54,7 +72,7 @@ pub trait Office: Send + Sync {
     async fn retry(&self, bridge: &str, user: Option<&BareJid>, key: &DeliveryKey) -> Result<bool, StoreError>;
 
     /// What a user has used of which limits: what, and how much of how much.
-    async fn usage(&self, bridge: &str, user: &BareJid) -> Result<Vec<(Text, String)>, StoreError>;
+    async fn usage(&self, bridge: &str, user: &BareJid) -> Result<Vec<(Text, Text)>, StoreError>;
 
     /// Removes what the core's queues and message map hold of a user.
     async fn forget(&self, bridge: &str, user: &BareJid) -> Result<(), StoreError>;
@@ -87,9 +105,19 @@ pub trait Office: Send + Sync {
         Err("not granted".to_owned())
     }
 
-    /// A new key for secrets at rest: its id, and how many secrets were sealed again under it.
-    async fn rotate_key(&self) -> Result<(String, u64), String> {
+    /// A new key for secrets at rest; what is sealed is sealed again.
+    async fn rotate_key(&self) -> Result<Rotated, String> {
         Err("there is no key".to_owned())
+    }
+
+    /// Removes the exports that were [handed out](Self::hand_out) to this user.
+    async fn forget_exports(&self, _user: &BareJid) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The largest file that [`hand_out`](Self::hand_out) takes, in bytes.
+    fn largest_file(&self) -> u64 {
+        u64::MAX
     }
 
     /// Puts an export where the user can fetch it; `None` where there is no such place.

@@ -5,11 +5,12 @@ use isthmus_bridge::{
     Text,
 };
 
-use super::{BridgeRef, Desk, Effect, account, admin, bookmark, configure, history, people, queue};
+use super::{BridgeRef, Desk, Effect, account, admin, bookmark, configure, history, people, queue, rules};
 
 pub(super) const REGISTER: &str = "register";
 pub(super) const UNREGISTER: &str = "unregister";
 pub(super) const CONFIGURE: &str = "configure";
+pub(super) const USAGE: &str = "usage";
 pub(super) const BOOKMARK: &str = "bookmark";
 
 /// What the core answers to a step.
@@ -55,10 +56,12 @@ pub(super) fn commands(profile: &Profile) -> Vec<Command> {
         all.push(Command::new(BOOKMARK, &[Place::Room], Audience::Anyone));
     }
     all.push(Command::new("history", &[Place::Gateway, Place::Contact], Registered));
-    all.push(Command::new("usage", HERE, Registered));
+    all.push(Command::new(USAGE, HERE, Registered));
     all.push(Command::new("export", HERE, Registered));
     all.push(Command::new("delete", HERE, Registered));
-    for node in ["users", "status", "queue-all", "announce", "log-level", "audit", "version", "reload", "rotate-key"] {
+    for node in
+        ["users", "status", "queue-all", "announce", "access", "log-level", "audit", "version", "reload", "rotate-key"]
+    {
         if node != "queue-all" || profile.mode == Mode::Held {
             all.push(Command::new(node, HERE, Admin));
         }
@@ -76,12 +79,13 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
         "queue" => queue::step(desk, bridge, call, Some(&call.user)).await,
         BOOKMARK => bookmark::step(desk, bridge, call).await,
         "history" => history::step(desk, bridge, call).await,
-        "usage" => account::usage(desk, bridge, call).await,
+        USAGE => account::usage(desk, bridge, call).await,
         "export" => account::export(desk, bridge, call).await,
         "users" => admin::users(desk, bridge, call).await,
-        "status" => admin::status(desk, bridge).await,
+        "status" => admin::status(desk, bridge, call).await,
         "queue-all" => queue::step(desk, bridge, call, None).await,
         "announce" => admin::announce(desk, bridge, call).await,
+        "access" => rules::step(desk, bridge, call).await,
         "log-level" => admin::log_level(desk, bridge, call).await,
         "audit" => admin::audit(desk).await,
         "version" => Ok(Step::done(Text::plain(desk.office.version())).into()),

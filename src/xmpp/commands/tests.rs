@@ -58,7 +58,7 @@ impl Office for FakeOffice {
         Ok(false)
     }
 
-    async fn usage(&self, _bridge: &str, _user: &BareJid) -> Result<Vec<(Text, String)>, StoreError> {
+    async fn usage(&self, _bridge: &str, _user: &BareJid) -> Result<Vec<(Text, Text)>, StoreError> {
         Ok(vec![("Messages today".into(), "3 of 100".into())])
     }
 

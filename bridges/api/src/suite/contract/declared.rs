@@ -223,6 +223,7 @@ fn step_is_sound(node: &str, step: &Step, lines: &Lines) {
             if let Some(table) = table {
                 table.columns.iter().for_each(|(_, title)| lines.expect(title, node));
                 assert!(table.rows.iter().all(|row| row.len() == table.columns.len()), "{node}: ragged table");
+                table.clone().keys_mut().for_each(|key| lines.expect(&crate::Text::key(key.clone()), node));
             }
         }
     }
