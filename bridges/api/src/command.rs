@@ -44,12 +44,21 @@ pub struct Command {
     pub audience: Audience,
     /// Its name for people.
     pub name: Text,
+    /// It is a form of these settings, which the core shows and keeps as it does with `configure`; the bridge is not asked.
+    pub settings: Option<&'static [&'static str]>,
 }
 
 impl Command {
     /// A command of this node; its name is the text `command.<node>`.
     pub fn new(node: &'static str, places: &'static [Place], audience: Audience) -> Self {
-        Self { node, places, audience, name: Text::key(format!("command.{node}")) }
+        Self { node, places, audience, name: Text::key(format!("command.{node}")), settings: None }
+    }
+
+    /// A form of these settings, as far as they can be set at the address where it is called.
+    #[must_use]
+    pub fn of_settings(mut self, keys: &'static [&'static str]) -> Self {
+        self.settings = Some(keys);
+        self
     }
 }
 

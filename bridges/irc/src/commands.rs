@@ -15,6 +15,7 @@ use crate::address::contact_id;
 use crate::certificate::Certificate;
 use crate::proto::time;
 use crate::session::{Desk, Order, Status};
+use crate::settings;
 
 /// Leaves a network, with words.
 const DISCONNECT: &str = "disconnect-from-irc-server";
@@ -49,13 +50,17 @@ const ANSWER: Duration = Duration::from_secs(65);
 /// Rows of one table.
 const MAX_ROWS: usize = 500;
 
+/// With a fixed network biboumi has two forms on the gateway: one for the user, one for the network. `configure` is both.
+const GLOBAL: &str = "global-configure";
+const SERVER: &str = "server-configure";
+
 /// All of them.
 pub(crate) fn all(fixed: bool) -> Vec<Command> {
     use Place::{Gateway, Network};
     const BOTH: &[Place] = &[Gateway, Network];
     const ONE: &[Place] = &[Gateway];
     let network: &[Place] = if fixed { ONE } else { &[Network] };
-    vec![
+    let mut all = vec![
         Command::new(DISCONNECT, if fixed { ONE } else { BOTH }, Audience::Anyone),
         Command::new(RECONNECT, network, Audience::Anyone),
         Command::new(INFO, network, Audience::Anyone),
@@ -68,7 +73,12 @@ pub(crate) fn all(fixed: bool) -> Vec<Command> {
         Command::new(WHOIS_USER, ONE, Audience::Admin),
         Command::new(PING, ONE, Audience::Anyone),
         Command::new(HELLO, ONE, Audience::Anyone),
-    ]
+    ];
+    if fixed {
+        all.push(Command::new(GLOBAL, ONE, Audience::Registered).of_settings(settings::OF_USER));
+        all.push(Command::new(SERVER, ONE, Audience::Registered).of_settings(settings::OF_SERVER));
+    }
+    all
 }
 
 /// One step of one of them.

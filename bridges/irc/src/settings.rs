@@ -53,6 +53,43 @@ pub(crate) const PASTE: &str = "paste";
 /// [`PORTS`] where nobody chose: plain text as a last resort, and nothing secret over it.
 const IMPLICIT_PORTS: &str = "6667 (no secrets)";
 
+/// How the user wants things, whatever the network: biboumi's form `global-configure`.
+pub(crate) const OF_USER: &[&str] = &[
+    FORMATTING,
+    SEND_FORMATTING,
+    MAX_LINES,
+    LONG_TEXTS,
+    CORRECTIONS,
+    REACTIONS,
+    IGNORE,
+    AWAY,
+    PERSISTENT,
+    RECORD,
+    MAX_HISTORY,
+];
+/// How to connect, and as whom: biboumi's form `server-configure`.
+pub(crate) const OF_SERVER: &[&str] = &[
+    ADDRESS,
+    TLS_PORTS,
+    PORTS,
+    VERIFY,
+    FINGERPRINT,
+    NICK,
+    FALLBACK_NICKS,
+    USERNAME,
+    REALNAME,
+    PASS,
+    SASL_MECHANISM,
+    SASL_ACCOUNT,
+    SASL_PASSWORD,
+    COMMANDS,
+    THROTTLE,
+    ENCODING_IN,
+    ENCODING_OUT,
+    WEBIRC,
+    MAX_HISTORY,
+];
+
 /// All of them, with the defaults that the section names.
 pub(crate) fn all(config: &Config) -> Vec<Setting> {
     use Scope::{Gateway, Network, Room};
@@ -193,6 +230,19 @@ mod tests {
         let chosen = super::ports(&with(PORTS, "6667; 7000 0 99999 x"));
         assert_eq!((chosen.all, chosen.plain_by_choice), (vec![(6667, false), (7000, false)], true));
         assert!(super::ports(&with(PORTS, "")).all.is_empty(), "an empty list means never");
+    }
+
+    #[test]
+    fn with_a_fixed_network_two_forms_hold_all_settings_of_the_gateway() {
+        let keys = serde_json::json!({"fixed_network": "localhost"});
+        let bridge = isthmus_bridge::suite::build(&crate::Irc, keys).expect("good keys");
+        let all = bridge.settings().iter().filter(|s| s.scopes.contains(&Scope::Gateway)).map(|s| s.key);
+        let mut all: Vec<&str> = all.collect();
+        let mut shown: Vec<&str> = bridge.commands().iter().filter_map(|c| c.settings).flatten().copied().collect();
+        all.sort_unstable();
+        shown.sort_unstable();
+        shown.dedup(); // one stands in both forms, as it does with biboumi
+        assert_eq!(all, shown);
     }
 
     #[test]

@@ -21,14 +21,19 @@ pub(super) fn has_settings(desk: &Desk, bridge: &BridgeRef, caller: &Caller) -> 
 /// Shows what is in force, or records what was changed.
 pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result<Answer, StoreError> {
     let Some(persons) = desk.persons(bridge) else { return Ok(done(Text::key("configure.none"), Vec::new())) };
-    let offered: Vec<&Setting> =
-        persons.scheme().at(settings::scope(&call.at), desk.office.is_admin(&call.by)).collect();
+    // A bridge may show some of its settings under a name of their own.
+    let some = bridge.instance.bridge.commands().iter().find(|c| c.node == call.node).and_then(|c| c.settings);
+    let offered: Vec<&Setting> = persons
+        .scheme()
+        .at(settings::scope(&call.at), desk.office.is_admin(&call.by))
+        .filter(|s| some.is_none_or(|keys| keys.contains(&s.key)))
+        .collect();
     if offered.is_empty() {
         return Ok(done(Text::key("configure.none"), Vec::new()));
     }
     if call.action == Action::Start {
         let form = Form::new(
-            Text::key("command.configure"),
+            Text::key(format!("command.{}", call.node)),
             offered.iter().map(|s| spoken(desk, bridge, field(persons, call, s))).collect(),
         );
         let words =

@@ -168,7 +168,7 @@ impl Dialogue {
     /// Asks whoever has the command. A bridge that hangs or panics ends this run and nothing else.
     async fn run(&self, desk: &Desk, call: Call) -> Result<own::Answer, DeliveryError> {
         let bridge = &self.bridge.instance.bridge;
-        if bridge.commands().iter().all(|c| c.node != call.node) {
+        if bridge.commands().iter().all(|c| c.node != call.node) || own::shows_settings(&self.bridge, &call.node) {
             return own::step(desk, &self.bridge, &call).await;
         }
         let node = call.node.clone();
