@@ -69,7 +69,7 @@ pub struct Name {
     pub nick: Option<String>,
     /// Its words, where it is a user's own and not long ago.
     pub words: Option<Box<str>>,
-    /// When it was named: as good as when it was said. Set by [`Archive::name`].
+    /// When it was said; where nobody knows better, [`Archive::name`] sets when it was named.
     pub at: Option<SystemTime>,
 }
 
@@ -125,7 +125,7 @@ impl Archive {
     /// A message has these names from now on. It is on disk with the next rows, where the network has a name for it.
     pub fn name(&self, place: &Place, mut name: Name) {
         name.words = name.words.filter(|words| name.writer.is_some() && words.len() <= WORDS);
-        name.at = Some(self.now());
+        name.at = name.at.or_else(|| Some(self.now()));
         let name = Arc::new(name);
         self.inner.recent.put(place, &name);
         if name.foreign.is_some() {

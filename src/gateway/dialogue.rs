@@ -245,10 +245,6 @@ impl Clerk {
     }
 }
 
-fn may_bookmark(served: &Served, user: &BareJid) -> bool {
-    served.privileges.of(super::privileges::domain(user)).is_some_and(|g| g.iq(ns::PUBSUB, true))
-}
-
 /// Rows of a listing for people, at most.
 const ROWS: u32 = 100;
 
@@ -366,7 +362,7 @@ impl Office for Clerk {
     }
 
     fn may_bookmark(&self, user: &BareJid) -> bool {
-        self.served.upgrade().is_some_and(|served| may_bookmark(&served, user))
+        self.served.upgrade().is_some_and(|served| served.may_publish(user))
     }
 
     async fn bookmark(&self, user: &BareJid, room: &Address, autojoin: bool, nick: Option<&str>) -> Result<(), String> {

@@ -253,7 +253,13 @@ impl Gateway for BridgeHost {
         match result {
             Ok(()) => {
                 if let (Event::Message(_), Some(foreign)) = (&event.event, event.id.clone()) {
-                    let name = Name { id: id.clone(), head: id, foreign: Some(foreign), ..Name::default() };
+                    let name = Name {
+                        id: id.clone(),
+                        head: id,
+                        foreign: Some(foreign),
+                        at: Some(event.at),
+                        ..Name::default()
+                    };
                     self.served.archive().name(&place, name);
                 }
             }

@@ -118,7 +118,7 @@ impl Core {
         let Some(contact) = served.jid(&event.from) else { return Vec::new() };
         let mut marked = message.clone();
         let prefix = self.words(served, &Text::key("own.elsewhere"), &self.languages.of(&event.to));
-        marked.body = format!("{prefix} {}", marked.body);
+        marked.put_before(&format!("{prefix} "));
         self.as_said(served, &contact, event.to.as_str(), id, event, &marked, files)
     }
 

@@ -113,6 +113,13 @@ pub(super) fn domain(user: &BareJid) -> &str {
     user.as_str().split_once('@').map_or(user.as_str(), |(_, domain)| domain)
 }
 
+impl Served {
+    /// Whether the user's server lets us publish in their name (XEP-0060 within XEP-0356).
+    pub(super) fn may_publish(&self, user: &BareJid) -> bool {
+        self.privileges.of(domain(user)).is_some_and(|g| g.iq(ns::PUBSUB, true))
+    }
+}
+
 impl Core {
     /// A message that may be a server's word on privileges; gives whether it was. Only servers whose users are local are believed.
     pub(super) fn advertised(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) -> bool {

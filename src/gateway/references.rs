@@ -2,6 +2,7 @@
 //! know, for live ones the archive's names.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use isthmus_bridge::{
     Abilities, Address, BareJid, DeliveryKey, Event, Inbound, Intent, Message, MessageRef, Outbound, SessionOf, Text,
@@ -37,6 +38,8 @@ pub(super) struct Found {
     replaced: Vec<Name>,
     /// The words of the first.
     words: Option<String>,
+    /// When it was said, by the network's clock.
+    at: Option<SystemTime>,
 }
 
 /// Who does something in a place.
@@ -90,12 +93,12 @@ impl Core {
             if found.meant.is_empty() {
                 found.meant = archive.by_client(&place, &user, &id).await?;
             }
-            if let Place::Room(room) = &place
-                && child.ns() != ns::MARKERS
-            {
+            if let Place::Room(room) = &place {
                 let question = Question { ids: vec![id.into_owned()], max: 1, ..Question::default() };
                 let lines = archive.find(room, &user, &question).await?.lines;
-                found.words = lines.into_iter().next().map(|line| line.body).filter(|body| !body.is_empty());
+                let line = lines.into_iter().next();
+                found.at = line.as_ref().map(|line| line.at);
+                found.words = line.map(|line| line.body).filter(|body| !body.is_empty());
             }
         }
         Ok(found)
@@ -202,8 +205,9 @@ impl Core {
             return Ok(());
         }
         let name = found.meant.first();
-        let at =
-            name.and_then(|name| name.at).or_else(|| time_of(id)).map_or_else(|| self.now(), |at| at.min(self.now()));
+        // The network's own time where it is known: its clock need not be ours. What only the client says is not later than now.
+        let known = found.at.or_else(|| name.and_then(|name| name.at));
+        let at = known.unwrap_or_else(|| time_of(id).map_or_else(|| self.now(), |at| at.min(self.now())));
         let of_it = name.and_then(|name| name.foreign.clone()).map(|id| MessageRef::foreign(of.network.clone(), id));
         self.rooms(served).wish_quietly(&of, heard.at.clone(), Intent::Mark { of: of_it, at: Some(at) }, Aim::Nothing);
         Ok(())

@@ -100,5 +100,7 @@ pub const ROSTERX: &str = "http://jabber.org/protocol/rosterx";
 pub const VCARD_UPDATE: &str = "vcard-temp:x:update";
 /// XEP-0191.
 pub const BLOCKING: &str = "urn:xmpp:blocking";
+/// XEP-0490.
+pub const MDS: &str = "urn:xmpp:mds:displayed:0";
 /// XEP-0402.
 pub const BOOKMARKS: &str = "urn:xmpp:bookmarks:1";

@@ -171,11 +171,28 @@ pub fn bookmark(room: &str, autojoin: bool, nick: Option<&str>) -> Element {
         element.append_text_node(super::forms::printable(nick));
         conference.append_child(element);
     }
+    published(ns::BOOKMARKS, room, conference)
+}
+
+/// XEP-0490: what publishes that a room is read up to the message of that id.
+pub fn displayed(room: &str, id: &str) -> Element {
+    use super::forms::set;
+    let mut stanza_id = Element::bare("stanza-id", ns::SID);
+    set(&mut stanza_id, "by", room);
+    set(&mut stanza_id, "id", id);
+    let mut displayed = Element::bare("displayed", ns::MDS);
+    displayed.append_child(stanza_id);
+    published(ns::MDS, room, displayed)
+}
+
+/// An item of a node that only its owner reads, and keeps (XEP-0223).
+fn published(node: &str, id: &str, payload: Element) -> Element {
+    use super::forms::set;
     let mut item = Element::bare("item", ns::PUBSUB);
-    set(&mut item, "id", room);
-    item.append_child(conference);
+    set(&mut item, "id", id);
+    item.append_child(payload);
     let mut publish = Element::bare("publish", ns::PUBSUB);
-    set(&mut publish, "node", ns::BOOKMARKS);
+    set(&mut publish, "node", node);
     publish.append_child(item);
     let mut form = Element::bare("x", ns::DATA);
     set(&mut form, "type", "submit");

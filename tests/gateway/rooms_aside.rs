@@ -190,6 +190,31 @@ async fn marks_and_typing_pass_and_nobody_answers_them() {
     house.finish().await.expect("an orderly stop");
 }
 
+/// XEP-0490, as far as the user's server lets the gateway publish for them (XEP-0356).
+#[tokio::test]
+async fn what_another_program_of_the_user_has_read_is_read_on_all_their_devices() {
+    let (mut house, room) = House::pair().await;
+    let id = house.said(ROMEO, &room, "m1", "read me elsewhere").await;
+    let marked = has(JULIET, "displayed", "urn:xmpp:chat-markers:0");
+    let is_privileged = |s: &Element| s.name == "iq" && s.child("privileged_iq").is_some();
+    house.line(JULIET, "read").await;
+    let told = house.next("her own mark", |s| marked(s) || is_privileged(s)).await;
+    assert_eq!(told.attr("from"), Some(&*format!("{room}/juliet")), "nothing is published without a grant");
+    house.send(
+        "<message from='example.org' to='loop.example.org'><privilege xmlns='urn:xmpp:privilege:2'><perm access='iq'>\
+         <namespace ns='http://jabber.org/protocol/pubsub' type='set'/></perm></privilege></message>",
+    );
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    house.line(JULIET, "read").await;
+    let iq = house.next("what is published", is_privileged).await;
+    assert_eq!(iq.attr("to"), Some("juliet@example.org"));
+    let item = iq.walk().find(|e| e.name == "item").expect("an item");
+    assert_eq!(item.attr("id"), Some(&*room));
+    let read = item.walk().find(|e| e.name == "stanza-id").expect("a stanza-id");
+    assert_eq!((read.attr("id"), read.attr("by")), (Some(&*id), Some(&*room)));
+    house.finish().await.expect("an orderly stop");
+}
+
 #[tokio::test]
 async fn what_a_connection_does_not_carry_is_degraded_once() {
     let (mut house, room) = House::pair().await;

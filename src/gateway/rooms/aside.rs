@@ -1,12 +1,12 @@
 //! What happens in a room beside words: reactions, withdrawals, marks, both ways; and moderation (XEP-0425).
 
-use isthmus_bridge::{Event, Full, Inbound, Intent, MessageRef, Origin as Age, RoomId, SessionOf, Text};
+use isthmus_bridge::{Address, Event, Full, Inbound, Intent, MessageRef, Origin as Age, RoomId, SessionOf, Text};
 use minidom::Element;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::enter::held;
 use super::talk::kept;
-use super::{Reach, Rooms, origin};
+use super::{Reach, Rooms, look, origin};
 use crate::archive::Said;
 use crate::archive::names::{Name, Place};
 use crate::gateway::iq::{Answer, with};
@@ -17,7 +17,7 @@ use crate::rooms::show::{self, Line};
 use crate::rooms::{aside, fresh_stanza_id};
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::Fragment;
-use crate::xmpp::ns;
+use crate::xmpp::{ns, privilege};
 
 /// Something that is told to everybody.
 struct Told {
@@ -105,6 +105,9 @@ impl Rooms<'_> {
         if event.origin == Age::Backlog {
             return;
         }
+        if matches!(event.event, Event::Marked { .. }) && event.echo_of.is_none() {
+            self.publish_read(of, room, nick, name);
+        }
         let stanza_id = told.kept.as_ref().and_then(|kept| {
             let payload = kept.text();
             let said = Said {
@@ -127,6 +130,22 @@ impl Rooms<'_> {
                 () = self.core.stop.cancelled() => return,
             }
         }
+    }
+
+    /// XEP-0490: what another program of the user's has shown is read for all their devices, where their server lets us say so (XEP-0356).
+    fn publish_read(&self, of: &SessionOf, room: &RoomId, nick: Option<&str>, name: &Name) {
+        let own = |nick: &str| self.served.known_room(of, room).is_some_and(|view| look(&view).nick() == nick);
+        if !nick.is_some_and(own) || !self.served.may_publish(&of.user) {
+            return;
+        }
+        let Some(jid) = self.served.jid(&Address::Room(room.clone())) else { return };
+        let payload = privilege::displayed(&jid, &name.id);
+        let (core, served, user) = (self.core.clone(), self.served.clone(), of.user.clone());
+        self.core.tasks.spawn(async move {
+            if let Err(error) = core.ask_as(&served, &user, "set", &payload).await {
+                debug!(bridge = %served.instance.name, %error, "what a user has read could not be published");
+            }
+        });
     }
 
     /// What is told of an event.

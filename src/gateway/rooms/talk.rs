@@ -307,7 +307,7 @@ impl Rooms<'_> {
                 client: id,
                 nick: nick.map(str::to_owned),
                 words: event.echo_of.as_ref().map(|_| message.body.as_str().into()),
-                at: None,
+                at: Some(event.at),
             };
             self.served.archive().name(&place, name);
         }

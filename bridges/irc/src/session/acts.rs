@@ -1,5 +1,4 @@
-//! What is done to a message that is there already: reactions (`+draft/react`), withdrawals (`draft/message-redaction`), read markers
-//! (`draft/read-marker`); and what the core is told of which of them this connection carries.
+//! What is done to a message that is there already: reactions (`+draft/react`), withdrawals (`draft/message-redaction`); and what the core is told of which of them this connection carries.
 
 use std::time::SystemTime;
 
@@ -13,7 +12,7 @@ use super::speak::To;
 use super::{Session, unsupported, view};
 use crate::proto::caps::Caps;
 use crate::proto::line::Line;
-use crate::proto::{time, write};
+use crate::proto::write;
 use crate::settings;
 use crate::translate::{encoding, formatting};
 
@@ -108,11 +107,8 @@ impl Session {
             Act::React { add, remove } => self.react(&to, (add, remove), &event.key, ticket),
             Act::Retract { reason } => self.withdraw(&to, reason.as_deref(), &event.key, ticket),
             Act::Mark { at } => {
-                if let Some(at) = at.filter(|_| self.has_cap(Caps::READ_MARKER)) {
-                    let line = write::line("MARKREAD", &[&to.name, &format!("timestamp={}", time::iso(at))]);
-                    if let Some(link) = &mut self.link {
-                        link.sometime(line);
-                    }
+                if let Some(at) = at {
+                    self.mark(&to.name, at);
                 }
                 ticket.sent(None);
             }
@@ -304,26 +300,6 @@ impl Session {
             }
             self.push(event);
         }
-    }
-
-    /// `MARKREAD <target> timestamp=…`: another program of the user's has shown everything up to then.
-    pub(super) fn on_read_marker(&mut self, line: &Line<'_>) {
-        let Some(at) = line.param(1).strip_prefix("timestamp=").and_then(time::server_time) else { return };
-        let Some(room) = self.room(line.param(0)) else { return };
-        // Only the newest message has a name here; a marker before it says nothing that a client could use.
-        let Some((heard, Some(id))) = &room.heard else { return };
-        if at < *heard {
-            return;
-        }
-        let of = MessageRef::foreign(self.of.network.clone(), id.clone());
-        let own = view(&room.view).nick().to_owned();
-        let from = room.occupant(&own);
-        if let Some(room) = self.room_mut(line.param(0))
-            && let Some((_, id)) = &mut room.heard
-        {
-            *id = None; // told once
-        }
-        self.emit(from, Event::Marked { of });
     }
 }
 

@@ -138,17 +138,16 @@ impl Session {
 
     /// When something was last said in a room, and what the network calls it.
     pub(super) fn remember_time(&mut self, name: &str, said: &Inbound) {
-        let (wants_id, backlog) = (self.has_cap(Caps::READ_MARKER), self.backlog);
-        if !wants_id && !self.has_cap(Caps::HISTORY) {
+        self.remember_name(name, said);
+        let backlog = self.backlog;
+        if !self.has_cap(Caps::HISTORY) {
             return;
         }
         let Some(room) = self.room_mut(name) else { return };
         if let Some(gap) = room.gap.as_mut().filter(|gap| backlog && gap.after < said.at) {
             gap.after = said.at;
         }
-        if room.heard.as_ref().is_none_or(|(at, _)| *at <= said.at) {
-            room.heard = Some((said.at, said.id.clone().filter(|_| wants_id)));
-        }
+        room.heard = room.heard.max(Some(said.at));
     }
 
     /// Whether the user does not want to hear who sent this.
@@ -174,7 +173,7 @@ impl Room {
     /// The connection broke while the user was inside.
     pub(super) fn breaks(&mut self, now: SystemTime) {
         if self.gap.is_none() {
-            self.gap = Some(Gap::new(self.heard.as_ref().map(|(at, _)| *at), now));
+            self.gap = Some(Gap::new(self.heard, now));
         }
     }
 }

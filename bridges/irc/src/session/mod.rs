@@ -10,7 +10,8 @@
 //! | `members` | who is inside, modes, subjects |
 //! | `chat` | words in both directions |
 //! | `speak` | the user's own words, on their way and back |
-//! | `acts` | reactions, withdrawals, read markers |
+//! | `acts` | reactions, withdrawals |
+//! | `marks` | how far the user has read |
 //! | `batch` | lines that belong together |
 //! | `history` | what was said while the connection was broken |
 //! | `orders` | what the user wants of rooms and people |
@@ -26,6 +27,7 @@ mod dispatch;
 mod history;
 mod life;
 mod link;
+mod marks;
 mod members;
 mod orders;
 mod queries;
@@ -201,6 +203,8 @@ pub(crate) struct Rare {
     /// When somebody last said something in private; since when private messages are missing.
     private_heard: Option<SystemTime>,
     missed_since: Option<SystemTime>,
+    /// Up to when private conversations are read: folded nicks.
+    read: Vec<(Box<str>, Option<SystemTime>)>,
     /// Nicks of contacts that are asked about again and again, where the server has no MONITOR.
     asked: Vec<Box<str>>,
 }

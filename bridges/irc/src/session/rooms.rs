@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::{Rank, RoomView};
 use isthmus_bridge::{
-    Address, Change, DeliveryError, Event, Failure, ForeignMessageId, Host, Resolved, RoomChange, RoomId, SessionOf,
-    StoreError, Text, Ticket,
+    Address, Change, DeliveryError, Event, Failure, Host, Resolved, RoomChange, RoomId, SessionOf, StoreError, Text,
+    Ticket,
 };
 use tokio::time::Instant;
 
 use super::answers::What;
 use super::history::Gap;
+use super::marks::Marks;
 use super::{Session, view};
 use crate::address::split;
 use crate::proto::caps::Caps;
@@ -65,8 +66,10 @@ pub(super) struct Room {
     pub(super) listed: u32,
     /// The user was inside, and the connection broke.
     pub(super) coming_back: bool,
-    /// When something was last said, and what the network calls it; as far as anybody wants to know.
-    pub(super) heard: Option<(SystemTime, Option<ForeignMessageId>)>,
+    /// When something was last said, as far as anybody wants to know.
+    pub(super) heard: Option<SystemTime>,
+    /// How far the user has read, where the server keeps that.
+    pub(super) marks: Option<Box<Marks>>,
     /// What was said while the connection was broken is missing.
     pub(super) gap: Option<Gap>,
 }
@@ -137,6 +140,7 @@ impl Session {
             listed: 0,
             coming_back: false,
             heard: None,
+            marks: None,
             gap: None,
         }
     }
@@ -540,7 +544,7 @@ impl Session {
             .map(|r| {
                 let sealed = r.key.as_deref().and_then(|key| self.host.seal(key.as_bytes()).ok()).map(hex::encode);
                 // What is said while nobody is connected is missing from then on.
-                let heard = r.heard.as_ref().map_or(now, |(at, _)| *at);
+                let heard = r.heard.unwrap_or(now);
                 let heard = heard.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
                 serde_json::json!({"room": r.id.as_str(), "nick": view(&r.view).nick(), "key": sealed, "heard": heard})
             })

@@ -8,7 +8,7 @@
 //! | `listed` | rooms in the directory of each network, beyond those that somebody is in |
 //!
 //! A room called `#crowd<n>` has n persons in it before anybody enters, `#locked` wants the password `open`, `#moved` sends to `#verona`. The raw
-//! lines `break` and `mend` cut the session's link and restore it, `lose` cuts it for good; after `plain` a connection carries no reactions, corrections,
+//! lines `break` and `mend` cut the session's link and restore it, `lose` cuts it for good; `read`: another program of the user's has read what was said; after `plain` a connection carries no reactions, corrections,
 //! retractions and replies, after `rich` it does again. Some persons misbehave, or do something else than answer, when they get a message:
 //!
 //! | contact | what the session does |

@@ -134,6 +134,15 @@ impl Rooms {
         }
     }
 
+    /// In each of the user's rooms: their nick, and something that was said there.
+    pub(super) fn said_to(&self, of: &SessionOf) -> Vec<(RoomId, String, ForeignMessageId)> {
+        let rooms = self.lock();
+        let all = rooms
+            .iter()
+            .filter_map(|(id, room)| Some((id.clone(), room.nick_of(of)?, room.authors.keys().next()?.clone())));
+        all.collect()
+    }
+
     /// The directory.
     pub(super) fn list(&self, net: &Loopback, network: &NetworkId, filter: Option<&str>, mut reply: Reply) {
         let fits = |name: &str| filter.is_none_or(|f| name.contains(f));

@@ -84,6 +84,13 @@ impl Session<'_> {
                 self.enter_again().await;
                 ticket.sent(None);
             }
+            Intent::Raw { line } if line == "read" => {
+                for (room, nick, id) in self.net.rooms.said_to(&self.of) {
+                    let of = MessageRef::foreign(self.of.network.clone(), id);
+                    self.emit_from(Address::Occupant { room, nick }, Event::Marked { of }).await;
+                }
+                ticket.sent(None);
+            }
             Intent::Raw { line } if line == "lose" => {
                 self.net.rooms.lose_all(self.net, &self.of, false).await;
                 ticket.sent(None);
