@@ -1,4 +1,4 @@
-//! Logins on a real network: InspIRCd with Atheme's services.
+//! Logins on a real network: InspIRCd with Atheme's services; SCRAM, which these do not have, on a server with somebody else's SCRAM.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -9,6 +9,7 @@ use isthmus_bridge::{Event, Failure, Inbound, Intent, LinkState, Note, Step, Tex
 use isthmus_testkit::atheme::Atheme;
 use isthmus_testkit::inspircd::Inspircd;
 use isthmus_testkit::irc::Person;
+use isthmus_testkit::scram::{ScramIrcd, Way};
 
 use self::support::{Net, done, join};
 
@@ -80,5 +81,37 @@ async fn a_line_for_nickserv_logs_in_before_a_room_for_the_registered() -> Resul
     let told = |e: &Inbound| matches!(&e.event, Event::Message(m) if m.body.contains("You are now identified"));
     net.host.emitted("NickServ's answer", told).await;
     session.stop().await?;
+    Ok(())
+}
+
+/// A session with this password on a server that knows `sesame`; what became of the join, and what the server says of the login.
+async fn by_scram(way: Way, password: &str) -> Result<(Result<(), Failure>, String)> {
+    let mut server = ScramIrcd::start("capulet", "sesame", way).await?;
+    let net = Net::at(server.port(), false);
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    session.set(&net.address("net"), "sasl_account", Some("capulet")).await;
+    session.set(&net.address("net"), "sasl_password", Some(password)).await;
+    let joined = done(&session, room, join("romeo")).await;
+    let said = server.says().await?;
+    session.stop().await?;
+    Ok((joined, said))
+}
+
+/// The server offers the variant with channel binding too: we choose the one without it, and say so (`n,,`).
+#[tokio::test]
+async fn scram_logs_in_where_both_sides_know_the_password() -> Result<()> {
+    assert_eq!(by_scram(Way::Honest, "sesame").await?, (Ok(()), "in romeo".to_owned()));
+    let (joined, said) = by_scram(Way::Honest, "wrong").await?;
+    assert_eq!(joined, Err(Failure::BadCredentials));
+    assert!(said.starts_with("out romeo"), "{said}");
+    Ok(())
+}
+
+/// Whoever cannot prove that they know the password is not the server, whatever they say.
+#[tokio::test]
+async fn a_server_that_does_not_prove_itself_gets_no_session() -> Result<()> {
+    assert_eq!(by_scram(Way::Liar, "sesame").await?.0, Err(Failure::BadCredentials));
+    assert_eq!(by_scram(Way::Mute, "sesame").await?.0, Err(Failure::BadCredentials));
     Ok(())
 }

@@ -129,6 +129,25 @@ async fn messages_at_once_each_get_their_own_answer() -> Result<()> {
     Ok(())
 }
 
+/// A line typed by hand, which the server echoes: what was said so is said by the user, as from another program of theirs.
+#[tokio::test]
+async fn what_the_user_said_by_hand_is_shown_as_said_by_them() -> Result<()> {
+    let server = Inspircd::start().await?;
+    let port = server.plain().number();
+    let mut juliet = Person::enter(port, "Juliet").await?;
+    let net = Net::at(port, false);
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    assert_eq!(done(&session, room, join("romeo")).await, Ok(()));
+    session.send(net.address("net"), Intent::Raw { line: "PRIVMSG Juliet :by hand".to_owned() });
+    juliet.line("PRIVMSG Juliet :by hand").await?;
+    let sent = net.host.emitted("his own words", |e| matches!(e.event, Event::Sent(_))).await;
+    assert!(matches!(&sent.event, Event::Sent(m) if m.body == "by hand"), "{sent:?}");
+    assert_eq!(sent.from, net.address("juliet%net"));
+    session.stop().await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn reactions_answers_and_typing_cross_a_real_server() -> Result<()> {
     let server = Inspircd::start().await?;

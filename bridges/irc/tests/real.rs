@@ -201,6 +201,28 @@ async fn a_certificate_that_nobody_signed_is_refused_unless_it_is_pinned() -> Re
 }
 
 #[tokio::test]
+async fn a_network_that_once_spoke_tls_is_never_spoken_to_in_clear() -> Result<()> {
+    let server = Ngircd::start().await?;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    // Where TLS was never seen, the plain port is a last resort …
+    let (new, known) = (Net::at(closed, true), Net::at(server.tls().number(), true));
+    let join_at = async |net: &Net| {
+        let room = net.address("#verona%net");
+        let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+        let joined = done(&session, room, join("romeo")).await;
+        session.stop().await.map(|_| joined)
+    };
+    new.host.set_default("ports", &server.plain().number().to_string());
+    assert_eq!(join_at(&new).await?, Ok(()));
+    // … and where it was, none.
+    assert_eq!(join_at(&known).await?, Ok(()));
+    known.host.set_default("tls_ports", &closed.to_string());
+    known.host.set_default("ports", &server.plain().number().to_string());
+    assert_eq!(join_at(&known).await?, Err(Failure::Unreachable));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_server_that_was_killed_is_found_again() -> Result<()> {
     let mut server = Ngircd::start().await?;
     let net = Net::at(server.plain().number(), false);

@@ -7,6 +7,7 @@
 //! | [`slix`] | an XMPP client that we did not write (slixmpp in a Python process) |
 //! | [`postgres`], [`postfix`], [`dovecot`], [`unbound`] | real PostgreSQL, MTA, mail store, name server |
 //! | [`ngircd`], [`inspircd`], [`hybrid`], [`atheme`], [`irc`] | real IRC servers, services; the other person on them |
+//! | [`scram`] | an IRC server that knows a password by SCRAM-SHA-256, as Python's scramp has it |
 //! | [`biboumi`] | the gateway that Isthmus takes the place of |
 //! | [`smtp`] | scripted SMTP and LMTP server; a client that sends mail or raw lines |
 //! | [`kannel`] | a real SMS gateway with the phones behind it |
@@ -39,6 +40,7 @@ pub mod postgres;
 pub mod prism;
 pub mod process;
 mod prosody;
+pub mod scram;
 pub mod server;
 pub mod slix;
 pub mod smtp;

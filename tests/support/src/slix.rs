@@ -274,7 +274,7 @@ fn new_id() -> String {
 }
 
 /// The Python that has slixmpp: the environment that `tests/run` makes, else the system's.
-async fn python() -> Result<PathBuf> {
+pub(crate) async fn python() -> Result<PathBuf> {
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/python");
     if made.exists() {
         return Ok(made);

@@ -39,6 +39,7 @@ caps! {
     HISTORY = 21, "draft/chathistory";
     READ_MARKER = 22, "draft/read-marker";
     RENAME = 23, "draft/channel-rename";
+    SELF = 24, "znc.in/self-message";
 }
 
 impl Caps {

@@ -61,6 +61,8 @@ enum Scram {
     Proved {
         signature: Vec<u8>,
     },
+    /// The server has proved that it knows the password.
+    Verified,
     Done,
 }
 
@@ -78,6 +80,11 @@ impl Login {
             scram: Scram::First,
             pieces: String::new(),
         }
+    }
+
+    /// Whether the server may say that all is well: with SCRAM only once it has proved itself (RFC 5802 section 3).
+    pub(crate) fn may_end(&self) -> bool {
+        self.mechanism != Mechanism::ScramSha256 || matches!(self.scram, Scram::Verified)
     }
 
     /// Its name.
@@ -135,9 +142,13 @@ impl Login {
             }
             Scram::Proved { signature } => {
                 let told = field("v").and_then(|v| BASE64.decode(v).ok()).ok_or(Nonsense)?;
-                if told == signature { Ok(Vec::new()) } else { Err(Nonsense) }
+                if told != signature {
+                    return Err(Nonsense);
+                }
+                self.scram = Scram::Verified;
+                Ok(Vec::new())
             }
-            Scram::Done => Err(Nonsense),
+            Scram::Verified | Scram::Done => Err(Nonsense),
         }
     }
 }
@@ -207,7 +218,9 @@ mod tests {
         let expected = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
         assert_eq!(proof, expected);
         let good = BASE64.encode("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+        assert!(!login.may_end(), "the server has proved nothing yet");
         assert_eq!(login.on_challenge(&good, ""), Ok(vec!["+".to_owned()]));
+        assert!(login.may_end());
     }
 
     #[test]

@@ -183,8 +183,17 @@ impl Session {
 
     fn refuse_labelled(&mut self, error: &DeliveryError, label: u32) -> bool {
         let Some(at) = self.pending.iter().position(|p| p.label == label) else { return false };
-        self.pending.remove(at).fail(error);
+        let refused = self.pending.remove(at);
+        if matches!(refused.what, What::Nick) {
+            self.keep_nick();
+        }
+        refused.fail(error);
         true
+    }
+
+    /// The old nick stays, also when the other one is free later.
+    fn keep_nick(&mut self) {
+        self.wish = self.own_nick().to_owned();
     }
 
     /// The first of these fails.
@@ -236,6 +245,11 @@ impl Session {
             396 => self.on_own_host(line),
             // What says nothing to a person: our own modes, times of creation, away or back, logged in as, MONITOR.
             221 | 329 | 305 | 306 | 901 => {}
+            // Numbers that the words repeat.
+            265 | 266 if line.last().contains(|c: char| c.is_ascii_digit()) => {
+                let words = line.last().to_owned();
+                self.server_says(line.source.0, &words);
+            }
             730 | 731 => self.on_monitor(line, number == 730),
             400..=599 | 691..=729 | 740..=799 => self.on_error_numeric(line, number),
             _ => self.show(line),
@@ -290,9 +304,7 @@ impl Session {
             return;
         }
         if matches!(number, 431..=433 | 435..=438 | 447 | 484) && self.refuse(&error, |w| matches!(w, What::Nick)) {
-            // The old nick stays, also when the other one is free later.
-            self.wish = self.own_nick().to_owned();
-            return;
+            return self.keep_nick();
         }
         if self.join_refused(first, &error, None) {
             return;

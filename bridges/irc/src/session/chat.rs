@@ -97,13 +97,16 @@ impl Session {
 
     fn hear(&mut self, line: &Line<'_>, target: &str, in_room: bool, text: &str, kind: Kind) {
         let nick = line.source.nick();
+        // Our own words to somebody that we did not send: another program behind the same bouncer, or a line typed by hand, which the server echoes.
+        let elsewhere = !in_room && self.is_own(nick) && !self.is_own(target);
+        if elsewhere && line.tag("batch").is_some() {
+            return; // of what a server plays again nobody can tell what we said ourselves
+        }
         let from = if in_room {
             let Some(room) = self.room(target) else { return };
             room.occupant(nick)
-        } else if self.is_own(nick) {
-            return; // our own words to somebody, from another place
         } else {
-            self.talk_address(nick)
+            self.talk_address(if elsewhere { target } else { nick })
         };
         if in_room && line.is_tagged() {
             self.on_person_tags(line, target);
@@ -117,13 +120,14 @@ impl Session {
             if in_room {
                 // A room shows who speaks; how it was meant must stand in the words.
                 message.put_before("[notice] ");
-            } else {
+            } else if !elsewhere {
                 message.kind = MessageKind::Notice;
                 self.settled_by(nick);
             }
         }
         message.reply_to = reply_tag(line).map(|id| MessageRef::foreign(self.of.network.clone(), id));
-        let mut inbound = Inbound::new(self.of.user.clone(), from, Event::Message(Box::new(message)));
+        let event = if elsewhere { Event::Sent(Box::new(message)) } else { Event::Message(Box::new(message)) };
+        let mut inbound = Inbound::new(self.of.user.clone(), from, event);
         inbound.at = self.time_of(line);
         inbound.id = msgid(line);
         if self.backlog {

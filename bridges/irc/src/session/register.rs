@@ -133,6 +133,9 @@ impl Session {
     /// 900: logged in; 903: and done.
     pub(super) fn on_logged_in(&mut self, done: bool) {
         let Some(link) = &mut self.link else { return };
+        if done && link.login.as_ref().is_some_and(|login| !login.may_end()) {
+            return self.login_failed(Text::key("sasl-nonsense"));
+        }
         if done && link.login.take().is_some() && link.phase == Phase::Registering {
             link.now(&write::line("CAP", &["END"]));
         }

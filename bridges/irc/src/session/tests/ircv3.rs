@@ -69,6 +69,25 @@ async fn a_refusal_with_a_label_is_of_that_message_and_no_other() {
     session.stop().await.expect("stops");
 }
 
+/// Else it would be taken as soon as it is free, long after.
+#[tokio::test]
+async fn a_nick_that_was_refused_with_a_label_is_not_wished_for_any_more() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    let key = session.send(net.address("#c%net"), Intent::Rename { nick: "juliet".to_owned() });
+    let asked = client.holding("NICK juliet").await;
+    let label = asked.split(['@', ';', ' ']).find_map(|tag| tag.strip_prefix("label=")).expect("a label").to_owned();
+    client.send(&format!("@label={label} :irc.test 433 romeo juliet :Nickname is already in use.")).await;
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Conflict));
+    client.send(":juliet!j@k NICK capulet").await;
+    client.send(":capulet!j@k QUIT :bye").await;
+    client.send("PING :sync").await;
+    client.expect("PONG").await;
+    assert!(!client.seen.iter().any(|l| l.contains("NICK")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
 #[tokio::test]
 async fn many_lines_are_one_message_in_both_directions() {
     let stage = Stage::open().await;
@@ -355,6 +374,39 @@ async fn read_markers_cross() {
 }
 
 #[tokio::test]
+async fn any_line_can_be_read_up_to_and_a_marker_never_goes_back() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    for (n, id) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        client.send(&format!("@msgid={id};time=2030-03-17T17:47:0{n}.500Z :juliet!j@k PRIVMSG #c :{id}")).await;
+        net.host.emitted("a line", |e| matches!(&e.event, Event::Message(m) if m.body == id)).await;
+    }
+    let at = |n: u8| crate::proto::time::server_time(&format!("2030-03-17T17:47:0{n}.500Z"));
+    let (room, hers) = (net.address("#c%net"), net.address("juliet%net"));
+    // Ours: each line has its own time, and what lies before the last marker is not sent.
+    for n in [1, 0, 1, 2] {
+        session.send(room.clone(), Intent::Mark { of: None, at: at(n) });
+    }
+    assert_eq!(client.expect("MARKREAD").await, "MARKREAD #c timestamp=2030-03-17T17:47:01.500Z");
+    assert_eq!(client.expect("MARKREAD").await, "MARKREAD #c timestamp=2030-03-17T17:47:02.500Z");
+    for n in [2, 1] {
+        session.send(hers.clone(), Intent::Mark { of: None, at: at(n) });
+    }
+    assert_eq!(client.expect("MARKREAD").await, "MARKREAD juliet timestamp=2030-03-17T17:47:02.500Z");
+    // Another program's: a time between two lines is the earlier one's; the server's answers to ours are no news.
+    for time in ["02.500", "01.000", "02.700", "03.499"] {
+        client.send(&format!(":irc.test MARKREAD #c timestamp=2030-03-17T17:47:{time}Z")).await;
+    }
+    client.send(":irc.test MARKREAD juliet timestamp=2030-03-17T17:48:00.000Z").await;
+    client.send(":irc.test MARKREAD #c timestamp=2030-03-17T17:47:09.000Z").await;
+    net.host.emitted("the last marker", |e| e.event == Event::Marked { of: of("d") }).await;
+    let told: Vec<_> = net.host.emits().into_iter().filter(|e| matches!(e.event, Event::Marked { .. })).collect();
+    assert!(told.iter().all(|e| e.event == Event::Marked { of: of("c") }) && told.len() == 1, "{told:?}");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_room_that_is_renamed_says_where_it_is_and_is_open_there() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
@@ -451,6 +503,10 @@ async fn persons_are_known_by_their_tags() {
     assert_eq!(account.as_deref(), Some("capulet"));
     client.send("@bot :beep!b@k JOIN #c").await;
     net.host.emitted("a program", |e| matches!(e.event, Event::Room(RoomChange::Changed { .. }))).await;
+    // Two of the room's speak of a third (invite-notify).
+    client.send(":juliet!j@k INVITE mercutio #c").await;
+    let invited = Text::key("invited").with("nick", "mercutio").with("by", "juliet");
+    net.told("the invitation", |text| *text == invited).await;
     session.set(&net.address("net"), "realname", Some("Romeo Montague")).await;
     assert_eq!(client.expect("SETNAME").await, "SETNAME :Romeo Montague");
     session.stop().await.expect("stops");

@@ -84,6 +84,33 @@ async fn words_of_others_are_heard_and_styled() {
 }
 
 #[tokio::test]
+async fn what_the_user_says_by_another_program_is_shown_as_said_by_them() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "echo-message znc.in/self-message", "romeo juliet").await;
+    client.send(":romeo!u@host.test PRIVMSG Juliet :from my telephone").await;
+    let sent = net.host.emitted("words of one's own", |e| matches!(e.event, Event::Sent(_))).await;
+    let Event::Sent(message) = &sent.event else { panic!("{sent:?}") };
+    assert_eq!((message.body.as_str(), &sent.from), ("from my telephone", &net.address("juliet%net")));
+    client.send(":romeo!u@host.test PRIVMSG Juliet :\u{1}ACTION waves\u{1}").await;
+    let sent = net.host.emitted("an act of one's own", |e| matches!(e.event, Event::Sent(_))).await;
+    assert!(matches!(&sent.event, Event::Sent(m) if m.action && m.body == "waves"), "{sent:?}");
+    // What we said ourselves is no news, and what one says to oneself is heard.
+    session.send(net.address("juliet%net"), chat("from here"));
+    client.expect("PRIVMSG juliet :from here").await;
+    client.send(":romeo!u@host.test PRIVMSG juliet :from here").await;
+    client.send(":romeo!u@host.test PRIVMSG romeo :a note").await;
+    let note = net.host.emitted("a note", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((body(&note), &note.from), ("a note", &net.address("romeo%net")));
+    assert!(!net.host.emits().iter().any(|e| matches!(e.event, Event::Sent(_))));
+    // In a room they are one's own like any other.
+    client.send(":romeo!u@host.test PRIVMSG #c :from my telephone").await;
+    let said = net.host.emitted("words in the room", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((&said.from, said.echo_of), (&net.occupant("#c%net", "romeo"), None));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn looks_stand_beside_the_words_where_the_user_wants_that() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
