@@ -45,7 +45,10 @@ fn heard(scenario: &str, step: &Step, side: Side, met: &mut BTreeSet<&'static st
     }
     for lines in all.values_mut() {
         for line in lines.iter_mut() {
-            for known in KNOWN.iter().filter(|k| k.scenarios.contains(&scenario) || k.scenarios.contains(&ANYWHERE)) {
+            // What is known of a script is known of it on the other server, too, where it need not occur.
+            let script = scenario.strip_prefix("inspircd_").unwrap_or(scenario);
+            let here = |k: &&Known| [scenario, script, ANYWHERE].iter().any(|name| k.scenarios.contains(name));
+            for known in KNOWN.iter().filter(here) {
                 if apply(known, side, line) {
                     met.insert(known.key);
                 }

@@ -1,4 +1,4 @@
-//! Side by side with biboumi: the same script to both gateways, each with a real ngircd behind it, and what comes out compared.
+//! Side by side with biboumi: the same script to both gateways, each with a real ngircd (and InspIRCd) behind it, and what comes out compared.
 //!
 //! | file | what |
 //! |---|---|

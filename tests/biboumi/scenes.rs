@@ -1,6 +1,7 @@
 //! The scripts.
 
 mod asking;
+mod inspircd;
 mod power;
 mod rooms;
 mod talk;

@@ -1,4 +1,4 @@
-//! One gateway, whichever it is, with its XMPP server and a real ngircd; and what came out of it, step by step.
+//! One gateway, whichever it is, with its XMPP server and a real IRC server; and what came out of it, step by step.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use isthmus_testkit::biboumi::Biboumi;
 use isthmus_testkit::fake::{FakeXmpp, Seen};
+use isthmus_testkit::inspircd::Inspircd;
 use isthmus_testkit::irc::Person;
 use isthmus_testkit::isthmus::{Isthmus, Setup};
 use isthmus_testkit::ngircd::Ngircd;
@@ -64,6 +65,23 @@ pub(crate) struct Plan {
     pub(crate) fixed: bool,
     /// `persistent_by_default`.
     pub(crate) persistent: bool,
+    /// The network is InspIRCd (echo, labels, tags), not ngircd.
+    pub(crate) inspircd: bool,
+}
+
+/// The network.
+enum Ircd {
+    Ngircd(Box<Ngircd>),
+    Inspircd(Box<Inspircd>),
+}
+
+impl Ircd {
+    fn port(&self) -> u16 {
+        match self {
+            Self::Ngircd(server) => server.plain().number(),
+            Self::Inspircd(server) => server.plain().number(),
+        }
+    }
 }
 
 /// The stage of one play.
@@ -72,7 +90,7 @@ pub(crate) struct Stage {
     pub(crate) steps: Vec<Step>,
     plan: Plan,
     xmpp: FakeXmpp,
-    ircd: Ngircd,
+    ircd: Ircd,
     gateway: Gateway,
     people: Vec<Person>,
     /// Devices whose connection to the network is up.
@@ -96,7 +114,11 @@ impl Stage {
 
     /// The same; biboumi has these further lines in its configuration.
     pub(crate) async fn open_with(side: Side, plan: Plan, lines: &str) -> Result<Self> {
-        let ircd = Ngircd::start().await?;
+        let ircd = if plan.inspircd {
+            Ircd::Inspircd(Box::new(Inspircd::start().await?))
+        } else {
+            Ircd::Ngircd(Box::new(Ngircd::start().await?))
+        };
         let mut xmpp = FakeXmpp::start(&[GATEWAY]).await?;
         let gateway = match side {
             Side::Biboumi => {
@@ -107,7 +129,7 @@ impl Stage {
             Side::Ours => Gateway::Ours(ours(&xmpp, plan).start().await?),
         };
         xmpp.attached(GATEWAY).await?;
-        let answering = answer_pings(ircd.plain().number()).await?;
+        let answering = answer_pings(ircd.port()).await?;
         let mut stage = Self {
             side,
             steps: Vec::new(),
@@ -155,7 +177,7 @@ impl Stage {
 
     /// The network's port, in clear.
     pub(crate) fn port(&self) -> u16 {
-        self.ircd.plain().number()
+        self.ircd.port()
     }
 
     /// Our program, if it is on stage.
@@ -185,8 +207,8 @@ impl Stage {
 
     /// Tells the gateway where the network is, by the form that it has for that.
     async fn configure(&mut self, user: &str) -> Result<()> {
-        let (side, port, fixed) = (self.side, self.ircd.plain().number(), self.plan.fixed);
-        let node = if fixed && side == Side::Biboumi { "server-configure" } else { "configure" };
+        let (side, port, fixed) = (self.side, self.ircd.port(), self.plan.fixed);
+        let node = if fixed { "server-configure" } else { "configure" };
         let network = self.network();
         let form = self.ask(user, network, "set", &command(node, "execute", None, "")).await?;
         let session = form.walk().find_map(|e| e.attr("sessionid")).context("no session")?.to_owned();
@@ -206,7 +228,7 @@ impl Stage {
 
     /// Somebody else on the network.
     pub(crate) async fn person(&mut self, nick: &str) -> Result<usize> {
-        let mut person = Person::enter(self.ircd.plain().number(), nick).await?;
+        let mut person = Person::enter(self.ircd.port(), nick).await?;
         person.heard().await?;
         self.people.push(person);
         Ok(self.people.len() - 1)

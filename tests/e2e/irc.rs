@@ -327,6 +327,21 @@ async fn the_gateway_can_be_one_network(flavour: Flavour) {
     romeo.find("the answer", |s| s.body().is_some_and(|b| b.starts_with("ng.irc.test: juliet"))).await.unwrap();
     romeo.message(DOMAIN, "!get-irc-connection-info").await.unwrap();
     romeo.find("how it stands", |s| s.body().is_some_and(|b| b.contains("127.0.0.1"))).await.unwrap();
+    // Its forms, by the names that biboumi has for them.
+    let command = |node: &str, more: &str, inside: &str| {
+        format!("<command xmlns='http://jabber.org/protocol/commands' node='{node}' {more}>{inside}</command>")
+    };
+    let has = |form: &Element, field: &str| form.walk().any(|e| e.name == "field" && e.attr("var") == Some(field));
+    let global = romeo.ask(DOMAIN, "set", &command("global-configure", "action='execute'", "")).await.unwrap();
+    assert!(has(&global, "persistent") && !has(&global, "realname"), "{global}");
+    let server = romeo.ask(DOMAIN, "set", &command("server-configure", "action='execute'", "")).await.unwrap();
+    assert!(has(&server, "realname") && has(&server, "tls_ports") && !has(&server, "persistent"), "{server}");
+    let session = server.walk().find_map(|e| e.attr("sessionid")).unwrap().to_owned();
+    let fields = "<x xmlns='jabber:x:data' type='submit'><field var='realname'><value>Montague</value></field></x>";
+    let end = command("server-configure", &format!("action='complete' sessionid='{session}'"), fields);
+    assert_eq!(romeo.ask(DOMAIN, "set", &end).await.unwrap().attr("type"), Some("result"));
+    let both = romeo.ask(DOMAIN, "set", &command("configure", "action='execute'", "")).await.unwrap();
+    assert!(has(&both, "persistent") && both.walk().any(|e| e.text == "Montague"), "{both}");
 }
 
 /// In the text, beside it, or both: what is set for the network, and by the user for a room.

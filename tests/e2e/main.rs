@@ -28,6 +28,7 @@ mod files;
 mod flows;
 mod inside;
 mod irc;
+mod irc_flood;
 mod link;
 mod mail;
 mod messages;

@@ -13,7 +13,7 @@ super::scenarios! {
     roster Plan::default();
     refusals Plan::default();
     nick_in_use Plan::default();
-    fixed_network Plan { fixed: true, persistent: false };
+    fixed_network Plan { fixed: true, ..Plan::default() };
 }
 
 mod scripts {

@@ -11,7 +11,7 @@ super::scenarios! {
     owner_form Plan::default();
 }
 
-mod scripts {
+pub(super) mod scripts {
     use anyhow::Result;
 
     use crate::stage::{DESK, OTHER, Stage, field, submit};
@@ -29,7 +29,7 @@ mod scripts {
         Ok((s.room("verona"), juliet))
     }
 
-    pub(super) async fn modes(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn modes(s: &mut Stage) -> Result<()> {
         let (_, juliet) = his_room(s).await?;
         s.scene("a mode of somebody");
         s.say(DESK, "verona", "/mode +v juliet").await?;
@@ -48,7 +48,7 @@ mod scripts {
         s.settle().await
     }
 
-    pub(super) async fn roles(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn roles(s: &mut Stage) -> Result<()> {
         let (room, juliet) = his_room(s).await?;
         for (name, item) in [
             ("member", "<item nick='juliet' affiliation='member'/>"),
@@ -73,7 +73,7 @@ mod scripts {
         s.try_ask(DESK, &second, "set", &admin("<item nick='juliet' affiliation='member'/>")).await
     }
 
-    pub(super) async fn kick(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn kick(s: &mut Stage) -> Result<()> {
         let (room, juliet) = his_room(s).await?;
         s.join(OTHER, "verona", "benvolio").await?;
         s.scene("with a reason");
@@ -93,7 +93,7 @@ mod scripts {
         s.settle().await
     }
 
-    pub(super) async fn ban(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn ban(s: &mut Stage) -> Result<()> {
         let (room, juliet) = his_room(s).await?;
         s.scene("a ban by mode");
         s.say(DESK, "verona", "/mode +b *!*@192.0.2.1").await?;
@@ -107,7 +107,7 @@ mod scripts {
         s.settle().await
     }
 
-    pub(super) async fn invitations(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn invitations(s: &mut Stage) -> Result<()> {
         let (room, juliet) = his_room(s).await?;
         let ann = s.person("ann").await?;
         let (annas, room_ann) = (s.nick("ann"), format!("{room}/ann"));
@@ -138,7 +138,7 @@ mod scripts {
         Ok(())
     }
 
-    pub(super) async fn owner_form(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn owner_form(s: &mut Stage) -> Result<()> {
         let (room, _) = his_room(s).await?;
         const OWNER: &str = "http://jabber.org/protocol/muc#owner";
         s.scene("the form");

@@ -7,15 +7,15 @@ super::scenarios! {
     leave Plan::default();
     devices Plan::default();
     nicks Plan::default();
-    persistent Plan { persistent: true, fixed: false };
+    persistent Plan { persistent: true, ..Plan::default() };
 }
 
-mod scripts {
+pub(super) mod scripts {
     use anyhow::Result;
 
     use crate::stage::{DESK, OTHER, PHONE, Stage};
 
-    pub(super) async fn join(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn join(s: &mut Stage) -> Result<()> {
         let juliet = s.person("Juliet").await?;
         s.does(juliet, "JOIN #verona").await?;
         s.scene("a room with somebody in it");
@@ -38,7 +38,7 @@ mod scripts {
         s.settle().await
     }
 
-    pub(super) async fn leave(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn leave(s: &mut Stage) -> Result<()> {
         let juliet = s.person("juliet").await?;
         s.does(juliet, "JOIN #verona").await?;
         s.join(DESK, "verona", "romeo").await?;
@@ -59,7 +59,7 @@ mod scripts {
         s.settle().await
     }
 
-    pub(super) async fn devices(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn devices(s: &mut Stage) -> Result<()> {
         let juliet = s.person("juliet").await?;
         s.does(juliet, "JOIN #verona").await?;
         s.join(DESK, "verona", "romeo").await?;
@@ -84,7 +84,7 @@ mod scripts {
         s.say(PHONE, "verona", "still here").await
     }
 
-    pub(super) async fn nicks(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn nicks(s: &mut Stage) -> Result<()> {
         let juliet = s.person("juliet").await?;
         s.does(juliet, "JOIN #verona").await?;
         s.join(DESK, "verona", "romeo").await?;
@@ -105,7 +105,7 @@ mod scripts {
         s.settle().await
     }
 
-    pub(super) async fn persistent(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn persistent(s: &mut Stage) -> Result<()> {
         let juliet = s.person("juliet").await?;
         s.does(juliet, "JOIN #verona").await?;
         s.join(DESK, "verona", "romeo").await?;

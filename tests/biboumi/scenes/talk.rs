@@ -10,14 +10,14 @@ super::scenarios! {
     raw Plan::default();
 }
 
-mod scripts {
+pub(super) mod scripts {
     use anyhow::Result;
 
     use crate::stage::{DESK, OTHER, Stage, field, submit};
 
     const MAM: &str = "urn:xmpp:mam:2";
 
-    pub(super) async fn messages(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn messages(s: &mut Stage) -> Result<()> {
         let juliet = s.person("juliet").await?;
         s.does(juliet, "JOIN #verona").await?;
         s.join(DESK, "verona", "romeo").await?;
@@ -53,7 +53,7 @@ mod scripts {
         s.settle().await
     }
 
-    pub(super) async fn history(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn history(s: &mut Stage) -> Result<()> {
         let juliet = s.person("juliet").await?;
         s.does(juliet, "JOIN #verona").await?;
         s.join(DESK, "verona", "romeo").await?;
@@ -91,7 +91,7 @@ mod scripts {
         s.ask(OTHER, &room, "set", &format!("<query xmlns='{MAM}' queryid='f'/>")).await.map(drop)
     }
 
-    pub(super) async fn private(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn private(s: &mut Stage) -> Result<()> {
         let juliet = s.person("Juliet").await?;
         s.does(juliet, "JOIN #verona").await?;
         s.join(DESK, "verona", "romeo").await?;
@@ -124,7 +124,7 @@ mod scripts {
         s.settle().await
     }
 
-    pub(super) async fn topic(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn topic(s: &mut Stage) -> Result<()> {
         let juliet = s.person("juliet").await?;
         s.does(juliet, "JOIN #verona").await?;
         s.does(juliet, "TOPIC #verona :The balcony").await?;
@@ -146,7 +146,7 @@ mod scripts {
         s.settle().await
     }
 
-    pub(super) async fn raw(s: &mut Stage) -> Result<()> {
+    pub(in crate::scenes) async fn raw(s: &mut Stage) -> Result<()> {
         let juliet = s.person("juliet").await?;
         s.does(juliet, "JOIN #verona").await?;
         let network = s.network();
