@@ -382,6 +382,10 @@ impl Office for Clerk {
         core.forget_files(&served, user, true).await
     }
 
+    fn largest_answer(&self) -> usize {
+        self.core.upgrade().map_or(10_000, |core| core.limits.max_stanza)
+    }
+
     fn largest_file(&self) -> u64 {
         self.core.upgrade().map_or(0, |core| core.files.largest())
     }

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use isthmus_bridge::{Address, Lang, Note, Text, Values};
+use isthmus_bridge::{Address, Lang, Note, Table, Text, Values};
 use minidom::Element;
 use minidom::rxml::{Namespace, NcName};
 use sha2::Sha256;
 use tokio::time::Instant;
 
 use super::dialogue::{Dialogue, Said, Turn};
-use super::{BridgeRef, Caller, Desk, Effect};
+use super::{BridgeRef, Caller, Desk, Effect, own};
 use crate::router::Party;
 use crate::xmpp::errors::{ErrorType, StanzaError};
 use crate::xmpp::{forms, ns};
@@ -279,7 +279,12 @@ impl Adhoc {
             Said::Done { notes, table, .. } => {
                 let mut answer = command(node, id, "completed", lang);
                 if let Some(table) = table {
-                    answer.append_child(forms::table_to_xml(table, None, &say));
+                    let fits = fitting(table, self.desk.office.largest_answer(), node == own::HISTORY);
+                    answer.append_child(forms::table_to_xml(&fits, None, &say));
+                    if fits.rows.len() < table.rows.len() {
+                        let words = Text::key("command.cut").with("shown", fits.rows.len());
+                        answer.append_child(note("warn", &say(&words.with("all", table.rows.len()))));
+                    }
                 }
                 for one in notes {
                     let (kind, text) = match one {
@@ -408,4 +413,29 @@ fn note(kind: &'static str, words: &str) -> Element {
     forms::set(&mut note, "type", kind);
     note.append_text_node(forms::printable(words));
     note
+}
+/// As many rows as an answer of this size takes, from the first on or up to the last: the server would cut the stream at a larger one.
+fn fitting(table: &Table, limit: usize, newest: bool) -> Table {
+    let escaped = |byte: u8| if matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'') { 6 } else { 1 };
+    let cell = |(at, cell): (usize, &String)| {
+        let name = table.columns.get(at).map_or(0, |(name, _)| name.len());
+        cell.bytes().map(escaped).sum::<usize>() + name + 50
+    };
+    let size = |row: &Vec<String>| row.iter().enumerate().map(cell).sum::<usize>() + 20;
+    // The rest is for titles and notes.
+    let room = limit / 4 * 3;
+    let mut used = 0;
+    let mut fits = |row: &&Vec<String>| {
+        used += size(row);
+        used <= room
+    };
+    let mut made = table.clone();
+    made.rows = if newest {
+        let mut rows: Vec<_> = table.rows.iter().rev().take_while(|row| fits(row)).cloned().collect();
+        rows.reverse();
+        rows
+    } else {
+        table.rows.iter().take_while(|row| fits(row)).cloned().collect()
+    };
+    made
 }

@@ -115,6 +115,11 @@ pub trait Office: Send + Sync {
         Ok(())
     }
 
+    /// The largest stanza that the server takes, in bytes.
+    fn largest_answer(&self) -> usize {
+        256 << 10
+    }
+
     /// The largest file that [`hand_out`](Self::hand_out) takes, in bytes.
     fn largest_file(&self) -> u64 {
         u64::MAX

@@ -10,6 +10,7 @@ use super::{BridgeRef, Desk, Effect, account, admin, bookmark, configure, histor
 pub(super) const REGISTER: &str = "register";
 pub(super) const UNREGISTER: &str = "unregister";
 pub(super) const CONFIGURE: &str = "configure";
+pub(super) const HISTORY: &str = "history";
 pub(super) const USAGE: &str = "usage";
 pub(super) const BOOKMARK: &str = "bookmark";
 
@@ -55,7 +56,7 @@ pub(super) fn commands(profile: &Profile) -> Vec<Command> {
     if profile.rooms {
         all.push(Command::new(BOOKMARK, &[Place::Room], Audience::Anyone));
     }
-    all.push(Command::new("history", &[Place::Gateway, Place::Contact], Registered));
+    all.push(Command::new(HISTORY, &[Place::Gateway, Place::Contact], Registered));
     all.push(Command::new(USAGE, HERE, Registered));
     all.push(Command::new("export", HERE, Registered));
     all.push(Command::new("delete", HERE, Registered));
@@ -84,7 +85,7 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
         "contacts" => people::step(desk, bridge, call).await,
         "queue" => queue::step(desk, bridge, call, Some(&call.user)).await,
         BOOKMARK => bookmark::step(desk, bridge, call).await,
-        "history" => history::step(desk, bridge, call).await,
+        HISTORY => history::step(desk, bridge, call).await,
         USAGE => account::usage(desk, bridge, call).await,
         "export" => account::export(desk, bridge, call).await,
         "users" => admin::users(desk, bridge, call).await,

@@ -256,6 +256,23 @@ async fn a_bridge_that_panics_or_fails_ends_its_run_with_an_error_note() {
 }
 
 #[tokio::test]
+async fn a_table_that_no_stanza_could_hold_is_shown_as_far_as_it_fits() {
+    let set = Set::new().await;
+    let juliet = "juliet@example.org".into();
+    set.persons.register(&juliet, &Values::new()).await.expect("registered");
+    let ann = Address::Contact("ann@example.net".into());
+    for n in 0..400 {
+        set.persons.talked(&juliet, &ann, true, &format!("line {n} {}", "&<".repeat(400)));
+    }
+    let (_, id) = set.good(JULIET, "node='history'", None).await;
+    let fields = [("address", "ann@example.net"), ("count", "400")];
+    let (xml, _) = set.good(JULIET, &format!("node='history' sessionid='{id}'"), Some(&fields)).await;
+    assert!((64 << 10..256 << 10).contains(&xml.len()), "{} bytes", xml.len());
+    assert!(xml.contains("line 399 ") && !xml.contains("line 0 "), "of a conversation the last lines are shown");
+    all(&xml, &["<note type='warn'>These are ", " of 400 lines: "]);
+}
+
+#[tokio::test]
 async fn results_come_as_a_table() {
     let set = Set::new().await;
     set.persons.register(&"juliet@example.org".into(), &Values::new()).await.expect("registered");
