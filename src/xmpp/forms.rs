@@ -163,6 +163,27 @@ pub fn check(form: &Form, given: &Values) -> Result<Values, Form> {
     if wrong { Err(again) } else { Ok(values) }
 }
 
+/// What [`check`] refused, where nothing but numbers is wrong: they stay as they were given, for whoever has a number to put in their place.
+pub fn but_numbers(refused: &Form, given: &Values) -> Result<Values, Form> {
+    let wrong: Vec<&Field> = refused.fields.iter().filter(|f| f.error.is_some()).collect();
+    if wrong.iter().any(|f| !matches!(f.kind, FieldKind::Number { .. })) {
+        return Err(refused.clone());
+    }
+    let mut others = given.clone();
+    let mut form = refused.clone();
+    for field in &wrong {
+        others.remove(&field.key);
+    }
+    for field in form.fields.iter_mut().filter(|f| f.error.is_some()) {
+        field.value.clear();
+    }
+    let mut values = check(&form, &others)?;
+    for field in wrong {
+        values.set_all(field.key.clone(), given.all(&field.key).to_vec());
+    }
+    Ok(values)
+}
+
 fn check_field(field: &Field, given: &Values) -> Result<Option<Vec<String>>, Text> {
     let absent = !given.iter().any(|(key, _)| key == field.key);
     let answer: Vec<String> = match &field.kind {

@@ -18,6 +18,12 @@ pub(super) fn has_settings(desk: &Desk, bridge: &BridgeRef, caller: &Caller) -> 
     desk.persons(bridge).is_some_and(|p| p.scheme().at(settings::scope(&caller.at), admin).next().is_some())
 }
 
+/// Whether the node is that of a form of settings: the core's, or one that the bridge has declared.
+pub(super) fn is_form(bridge: &BridgeRef, node: &str) -> bool {
+    let declared = bridge.instance.bridge.commands().iter().find(|c| c.node == node);
+    declared.map_or(node == super::own::CONFIGURE, |c| c.settings.is_some())
+}
+
 /// Shows what is in force, or records what was changed.
 pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result<Answer, StoreError> {
     let Some(persons) = desk.persons(bridge) else { return Ok(done(Text::key("configure.none"), Vec::new())) };
@@ -40,15 +46,37 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
             if call.at == Address::Gateway { Text::key("configure.gateway") } else { Text::key("configure.address") };
         return Ok(Step::Ask { form: form.with_instructions(words), state: serde_json::Value::Null, last: true }.into());
     }
+    let (call, mut notes) = with_sound_numbers(persons, call, &offered);
+    let call = &call;
     let changes = changes(persons, call, &offered);
     if changes.is_empty() {
-        return Ok(done(Text::key("configure.same"), Vec::new()));
+        notes.insert(0, Note::Info(Text::key("configure.same")));
+        return Ok(Step::Done { notes, table: None }.into());
     }
     let keys: Vec<String> = changes.iter().map(|(key, _)| key.clone()).collect();
     persons.set(&call.user, &call.at, changes).await?;
     super::admin::audit_for_other(desk, bridge, call, &format!("configure {}", keys.join(" "))).await?;
     let effect = Effect::SettingsChanged(call.user.clone(), call.at.clone());
-    Ok(Answer::Step(Step::Done { notes: vec![Note::Info(Text::key("configure.done"))], table: None }, vec![effect]))
+    notes.insert(0, Note::Info(Text::key("configure.done")));
+    Ok(Answer::Step(Step::Done { notes, table: None }, vec![effect]))
+}
+
+/// A number that is none, or is out of bounds, falls back to what would be in force without it, and the person is told.
+fn with_sound_numbers(persons: &Persons, call: &Call, offered: &[&Setting]) -> (Call, Vec<Note>) {
+    let (mut call, mut notes) = (call.clone(), Vec::new());
+    for setting in offered {
+        let (SettingKind::Number { min, max }, Some(given)) = (&setting.kind, call.values.get(setting.key)) else {
+            continue;
+        };
+        if settings::number(given, *min, *max).is_ok() {
+            continue;
+        }
+        let instead = wider(persons, &call).str(setting.key).to_owned();
+        let text = Text::key("configure.bad-number").with("field", setting.key).with("min", min).with("max", max);
+        notes.push(Note::Warn(text.with("value", &instead)));
+        call.values.set(setting.key, instead);
+    }
+    (call, notes)
 }
 
 /// The labels of choices in the reader's language, where the bridge's texts have them: `choice.<setting>.<value>`.

@@ -11,7 +11,7 @@ use isthmus_bridge::{
     Values,
 };
 
-use super::{BridgeRef, Caller, Desk, Effect, own};
+use super::{BridgeRef, Caller, Desk, Effect, configure, own};
 use crate::xmpp::forms;
 
 /// A bridge that has not answered a step by then is taken for hung.
@@ -123,7 +123,9 @@ impl Dialogue {
     pub async fn answer(&mut self, desk: &Desk, given: &Values) -> Turn {
         let back = self.has_back();
         let Some(shown) = self.shown.last_mut() else { return Turn { said: finished(), effects: Vec::new() } };
-        let values = match forms::check(&shown.form, given) {
+        let settings = configure::is_form(&self.bridge, self.command.node);
+        let checked = forms::check(&shown.form, given);
+        let values = match checked.or_else(|form| if settings { forms::but_numbers(&form, given) } else { Err(form) }) {
             Ok(values) => values,
             Err(form) => return Turn { said: Said::Ask { form, back, last: shown.last }, effects: Vec::new() },
         };
@@ -168,7 +170,7 @@ impl Dialogue {
     /// Asks whoever has the command. A bridge that hangs or panics ends this run and nothing else.
     async fn run(&self, desk: &Desk, call: Call) -> Result<own::Answer, DeliveryError> {
         let bridge = &self.bridge.instance.bridge;
-        if bridge.commands().iter().all(|c| c.node != call.node) || own::shows_settings(&self.bridge, &call.node) {
+        if bridge.commands().iter().all(|c| c.node != call.node) || configure::is_form(&self.bridge, &call.node) {
             return own::step(desk, &self.bridge, &call).await;
         }
         let node = call.node.clone();

@@ -70,18 +70,12 @@ pub(super) fn commands(profile: &Profile) -> Vec<Command> {
     all
 }
 
-/// Whether the bridge has declared a form of its settings by this node.
-pub(super) fn shows_settings(bridge: &BridgeRef, node: &str) -> bool {
-    bridge.instance.bridge.commands().iter().any(|c| c.node == node && c.settings.is_some())
-}
-
 /// One step of one of them.
 pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result<Answer, DeliveryError> {
     let answer = match call.node.as_str() {
-        node if shows_settings(bridge, node) => configure::step(desk, bridge, call).await,
+        node if configure::is_form(bridge, node) => configure::step(desk, bridge, call).await,
         REGISTER => Ok(account::register()),
         UNREGISTER | "delete" => account::leave(desk, bridge, call).await,
-        CONFIGURE => configure::step(desk, bridge, call).await,
         "contacts" => people::step(desk, bridge, call).await,
         "queue" => queue::step(desk, bridge, call, Some(&call.user)).await,
         BOOKMARK => bookmark::step(desk, bridge, call).await,

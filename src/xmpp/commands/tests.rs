@@ -334,10 +334,20 @@ async fn settings_are_shown_and_changed_by_a_form() {
     assert_eq!(effects, [Effect::SettingsChanged(juliet.clone(), Address::Gateway)]);
     let now = set.persons.resolved(&juliet, &Address::Gateway);
     assert_eq!((now.str("join"), now.str("token")), ("60", "s3cret"), "an empty secret stays");
+    // A number that is none falls back to the default, as biboumi has it, and that is said; all else is kept.
+    let (_, id) = set.good(JULIET, "node='configure'", None).await;
+    let attrs = format!("node='configure' sessionid='{id}' action='complete'");
+    let (xml, _) = set.good(JULIET, &attrs, Some(&[("join", "soon"), ("signature", "J")])).await;
+    all(
+        &xml,
+        &["status='completed'", "type='warn'>join: not a whole number from 0 to 300; the default is used instead: 30."],
+    );
+    let now = set.persons.resolved(&juliet, &Address::Gateway);
+    assert_eq!((now.str("join"), now.str("signature")), ("30", "J"));
     // What would hold anyway is not kept as her own; "-" removes a secret.
     let (_, id) = set.good(JULIET, "node='configure'", None).await;
     let attrs = format!("node='configure' sessionid='{id}'");
-    set.good(JULIET, &attrs, Some(&[("join", "30"), ("token", "-")])).await;
+    set.good(JULIET, &attrs, Some(&[("join", "30"), ("signature", ""), ("token", "-")])).await;
     assert!(set.persons.chosen(&juliet, &Address::Gateway).is_empty());
 }
 
