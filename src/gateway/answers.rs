@@ -80,10 +80,8 @@ impl Core {
         let result = match sent {
             Err(_) => Err(Unanswered::NotSent),
             Ok(()) => tokio::select! {
-                answered = tokio::time::timeout(patience, answer) => match answered {
-                    Ok(Ok(answer)) => answer,
-                    _ => Err(Unanswered::Silence),
-                },
+                answered = answer => answered.unwrap_or(Err(Unanswered::Silence)),
+                () = self.store.clock().pass(patience) => Err(Unanswered::Silence),
                 // The orderly stop waits for nobody's answer.
                 () = self.stop.cancelled() => Err(Unanswered::NotSent),
             },

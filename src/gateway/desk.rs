@@ -280,7 +280,7 @@ impl From<crate::outbox::QueueItem> for QueueRow {
             attempts: u32::try_from(item.tries).unwrap_or_default(),
             at: item.accepted,
             next: Some(item.due),
-            reason: item.reason,
+            reason: item.reason.map(|text| text.to_string()),
         }
     }
 }

@@ -270,7 +270,7 @@ impl Office for Clerk {
                 to: spoken(&served, &item.to),
                 since: time(item.accepted),
                 tries: u32::try_from(item.tries).unwrap_or_default(),
-                reason: item.reason.map(Text::Plain),
+                reason: item.reason,
                 next: Some(time(item.due)),
             })
             .collect())

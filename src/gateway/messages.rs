@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::core::{Core, Served};
 use super::live::{Aim, LONGEST, NOWHERE};
 use super::receive::{Asked, Heard};
-use super::references::Found;
+use super::references::{Authored, Found};
 use super::rooms::origin;
 use crate::access::{Over, Tier};
 use crate::inbox::Returned;
@@ -128,11 +128,19 @@ impl Core {
         if let Some(id) = &answers {
             message.reply_to = self.reference(served, &user, id).await;
         }
+        let in_words = answers.is_some() && (message.reply_to.is_none() || !served.profile().replies);
         if let Some(id) = &corrects {
-            match self.outbox.replace(name, &user, id, message.clone()).await {
+            let mut corrected = message.clone();
+            if in_words {
+                degrade::quote(&mut corrected);
+            }
+            match self.outbox.replace(name, &user, &heard.at, id, corrected).await {
                 Ok(Withdrawn::Queued) => return debug!(bridge = %name, "a queued message was corrected"),
                 Ok(_) => {
-                    let names = self.reference(served, &user, id).await.into_iter().collect();
+                    let names = match self.own_reference(served, &heard, id).await {
+                        Authored::Own(name) => vec![name],
+                        Authored::ByAnother | Authored::Unknown => Vec::new(),
+                    };
                     let meant = Meant { names, words: None };
                     let chosen = served.persons().resolved(&user, &heard.at);
                     let can = Abilities::of(served.profile());
@@ -142,7 +150,7 @@ impl Core {
                 Err(e) => return self.answer_error(served, &heard.stanza, &StanzaError::from(&e)),
             }
         }
-        if answers.is_some() && (message.reply_to.is_none() || !served.profile().replies) {
+        if in_words {
             message.reply_to = None;
             degrade::quote(&mut message);
         }
@@ -171,13 +179,18 @@ impl Core {
     /// XEP-0424: what still waits is cancelled; what is gone stays gone, and its sender is told.
     async fn retract(&self, served: &Arc<Served>, heard: Heard, id: &str, reason: Option<String>) {
         let user = heard.from.bare();
-        match self.outbox.cancel(&served.instance.name, &user, id).await {
+        match self.outbox.cancel(&served.instance.name, &user, &heard.at, id).await {
             Ok(Withdrawn::Queued) => debug!(bridge = %served.instance.name, "a queued message was withdrawn"),
-            Ok(_) if served.profile().retractions => match self.reference(served, &user, id).await {
-                Some(of) => self.enqueue(served, &heard, user, Intent::Retract { of, reason }).await,
-                None => self.not_withdrawn(served, &heard),
+            Ok(_) => match self.own_reference(served, &heard, id).await {
+                Authored::Own(of) if served.profile().retractions => {
+                    self.enqueue(served, &heard, user, Intent::Retract { of, reason }).await;
+                }
+                Authored::ByAnother => {
+                    let error = StanzaError::forbidden().with(Text::key("error.not-yours"));
+                    self.answer_error(served, &heard.stanza, &error);
+                }
+                Authored::Own(_) | Authored::Unknown => self.not_withdrawn(served, &heard),
             },
-            Ok(_) => self.not_withdrawn(served, &heard),
             Err(e) => self.answer_error(served, &heard.stanza, &StanzaError::from(&e)),
         }
     }

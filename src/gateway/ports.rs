@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::core::{Core, Served};
-use super::guest;
+use super::{guest, privileges};
 use crate::archive::names::Place;
 use crate::inbox::{Later, Prepare, Rendered, Wire, WireLost};
 use crate::outbox::{Carry, Tell, Telling};
@@ -79,7 +79,12 @@ impl Carry for Ports {
     }
 
     fn is_online(&self, full_jid: &str) -> bool {
-        self.core.get().and_then(Weak::upgrade).is_some_and(|core| core.online.is(full_jid))
+        let Some(core) = self.core.get().and_then(Weak::upgrade) else { return false };
+        let user = BareJid::new(full_jid.split('/').next().unwrap_or(full_jid));
+        let domain = privileges::domain(&user);
+        // COMPAT(ejabberd 23.01): what XEP-0356 tells of presence has no end where a stream ends without a word.
+        let by_privilege = |served: &Arc<Served>| served.privileges.of(domain).is_some_and(|g| g.presence.is_some());
+        core.online.is(full_jid) && !core.bridges().iter().any(by_privilege)
     }
 }
 

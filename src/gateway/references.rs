@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use isthmus_bridge::{
-    Abilities, Address, BareJid, DeliveryKey, Event, Inbound, Intent, Message, MessageRef, Outbound, SessionOf, Text,
+    Abilities, Address, BareJid, DeliveryKey, Event, Inbound, Intent, Known, Message, MessageRef, Outbound, SessionOf,
+    Text,
 };
 use tracing::{debug, warn};
 
@@ -28,6 +29,17 @@ use crate::xmpp::ns;
 const REACTIONS: &str = "reactions";
 /// Characters of a message by which people know it again.
 const GIST: usize = 40;
+
+/// Whose the message is that a user wants to withdraw or to correct.
+#[derive(Debug)]
+pub(super) enum Authored {
+    /// The user's.
+    Own(MessageRef),
+    /// It was said to the user.
+    ByAnother,
+    /// Nobody knows it, or it was said to somebody else.
+    Unknown,
+}
 
 /// What a stanza refers to, as far as it is known.
 #[derive(Debug, Default)]
@@ -313,14 +325,21 @@ impl Core {
 
     /// The message that a stanza id of this user's conversation means.
     pub(super) async fn reference(&self, served: &Served, user: &BareJid, stanza_id: &str) -> Option<MessageRef> {
-        let known = self.outbox.by_stanza(&served.instance.name, user, stanza_id).await;
-        let known = known.inspect_err(|e| warn!(error = %e, "a reference could not be looked up")).ok().flatten()?;
-        let network = served.network(&known.address);
-        match (known.ids.into_iter().next(), known.key) {
-            (Some(id), _) => Some(MessageRef::foreign(network, id)),
-            (None, Some(key)) => Some(MessageRef::Key(key)),
-            (None, None) => None,
+        name_of(served, self.known_message(served, user, stanza_id).await?)
+    }
+
+    /// The same, for what only its author may do to it: the user's own, said to the same address.
+    pub(super) async fn own_reference(&self, served: &Served, heard: &Heard, stanza_id: &str) -> Authored {
+        match self.known_message(served, &heard.from.bare(), stanza_id).await {
+            Some(known) if known.key.is_none() => Authored::ByAnother,
+            Some(known) if known.address == heard.at => name_of(served, known).map_or(Authored::Unknown, Authored::Own),
+            _ => Authored::Unknown,
         }
+    }
+
+    async fn known_message(&self, served: &Served, user: &BareJid, stanza_id: &str) -> Option<Known> {
+        let known = self.outbox.by_stanza(&served.instance.name, user, stanza_id).await;
+        known.inspect_err(|e| warn!(error = %e, "a reference could not be looked up")).ok().flatten()
     }
 
     /// The stanza id, and its author's JID, of the message that an event refers to.
@@ -330,6 +349,16 @@ impl Core {
         let found = found.inspect_err(|e| warn!(error = %e, "a reference could not be looked up")).ok().flatten()?;
         let author = if found.outbound { event.to.to_string() } else { served.jid(&event.from)? };
         Some((found.id, author))
+    }
+}
+
+/// What the network calls a message, else its key.
+fn name_of(served: &Served, known: Known) -> Option<MessageRef> {
+    let network = served.network(&known.address);
+    match (known.ids.into_iter().next(), known.key) {
+        (Some(id), _) => Some(MessageRef::foreign(network, id)),
+        (None, Some(key)) => Some(MessageRef::Key(key)),
+        (None, None) => None,
     }
 }
 

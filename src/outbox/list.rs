@@ -1,6 +1,6 @@
 //! Inspection, cancelling, changing and hurrying what is still queued.
 
-use isthmus_bridge::{BareJid, DeliveryKey, Intent, Message, Outbound, StoreError};
+use isthmus_bridge::{Address, BareJid, DeliveryKey, Intent, Message, Outbound, StoreError, Text};
 
 use super::json::{from_json, to_json};
 use super::rows::{self, CLAIMED, QUEUED, STARTED, Stored, stored};
@@ -38,8 +38,14 @@ impl Outbox {
     ///
     /// # Errors
     /// Nothing was changed.
-    pub async fn cancel(&self, bridge: &str, user: &BareJid, stanza_id: &str) -> Result<Withdrawn, StoreError> {
-        let which = Which::Stanza(bridge.to_owned(), user.to_string(), stanza_id.to_owned());
+    pub async fn cancel(
+        &self,
+        bridge: &str,
+        user: &BareJid,
+        to: &Address,
+        stanza_id: &str,
+    ) -> Result<Withdrawn, StoreError> {
+        let which = Which::Stanza(bridge.to_owned(), user.to_string(), to.clone(), stanza_id.to_owned());
         self.withdraw(which, None, false).await
     }
 
@@ -51,10 +57,11 @@ impl Outbox {
         &self,
         bridge: &str,
         user: &BareJid,
+        to: &Address,
         stanza_id: &str,
         words: Message,
     ) -> Result<Withdrawn, StoreError> {
-        let which = Which::Stanza(bridge.to_owned(), user.to_string(), stanza_id.to_owned());
+        let which = Which::Stanza(bridge.to_owned(), user.to_string(), to.clone(), stanza_id.to_owned());
         self.withdraw(which, Some(words), false).await
     }
 
@@ -111,8 +118,8 @@ impl Outbox {
 
 /// How an event is named by whoever wants it changed.
 enum Which {
-    /// Bridge, user, stanza id.
-    Stanza(String, String, String),
+    /// Bridge, user, to whom it went, stanza id: what is said to one says nothing of what was said to another.
+    Stanza(String, String, Address, String),
     /// Key and, unless it is the administrator who asks, its user.
     Key(String, Option<String>),
 }
@@ -120,9 +127,11 @@ enum Which {
 impl Which {
     async fn find(&self, tx: &mut Tx) -> Result<Option<Stored>, StoreError> {
         let found = match self {
-            Self::Stanza(bridge, user, id) => {
+            Self::Stanza(bridge, user, to, id) => {
                 let sql = stored!("WHERE bridge = $1 AND person = $2 AND stanza_id = $3 ORDER BY seq DESC LIMIT 1");
-                rows::load(tx, sql, args![bridge, user, id]).await?
+                let mut found = rows::load(tx, sql, args![bridge, user, id]).await?;
+                found.retain(|stored| stored.event.to.first().is_some_and(|first| first.address == *to));
+                found
             }
             Self::Key(key, user) => {
                 let sql = stored!("WHERE key = $1 AND (person = $2 OR $2 = '')");
@@ -135,7 +144,7 @@ impl Which {
     /// Whether there was such an event once.
     async fn has_ended(&self, tx: &mut Tx) -> Result<bool, StoreError> {
         let found = match self {
-            Self::Stanza(bridge, user, id) => {
+            Self::Stanza(bridge, user, _, id) => {
                 let sql = "SELECT key FROM messages WHERE bridge = $1 AND person = $2 AND stanza_id = $3 AND key IS NOT NULL LIMIT 1";
                 tx.fetch_one(sql, args![bridge, user, id]).await?
             }
@@ -223,6 +232,7 @@ fn item(row: &crate::storage::Row) -> Result<QueueItem, StoreError> {
         accepted: row.int(6)?,
         due: row.int(7)?,
         tries: row.int(8)?,
-        reason: row.opt_text(9)?,
+        // Rows of earlier versions hold plain words.
+        reason: row.opt_text(9)?.map(|text| from_json(&text).unwrap_or(Text::Plain(text))),
     })
 }

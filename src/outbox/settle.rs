@@ -191,7 +191,7 @@ async fn again(
     let sql = "UPDATE outbox SET state = 0, attempt = attempt + 1, tries = tries + 1, ends = $1, due = $2, reason = $3, legs = $4, \
                noticed = $5, fixed = CASE WHEN $6 = 1 THEN 1 ELSE fixed END WHERE head = $7";
     let head = first.head.as_ref().unwrap_or(&first.key);
-    let values = args![at.ends, due, error.to_string(), legs, notice || first.noticed, tally.fixed, head];
+    let values = args![at.ends, due, to_json(&error.text)?, legs, notice || first.noticed, tally.fixed, head];
     tx.execute(sql, values).await?;
     Ok(())
 }

@@ -149,13 +149,17 @@ async fn after_a_crash_started_is_tried_again_where_the_network_knows_keys(place
     assert_eq!((again.event.key.as_str(), again.event.attempt), ("k", 1));
     let user = "juliet@example.org".into();
     assert_eq!(
-        world.outbox.cancel(BRIDGE, &user, "s-k").await.unwrap(),
+        world.outbox.cancel(BRIDGE, &user, &alice(), "s-k").await.unwrap(),
         Withdrawn::TooLate,
         "it may have gone already"
     );
     again.ticket.sent(None);
     world.queue_of(0).await;
     world.crash().await;
+}
+
+fn alice() -> Address {
+    Address::Contact("alice@example.net".into())
 }
 
 async fn three_unknown_ends_quarantine(place: Place) {
@@ -180,22 +184,39 @@ async fn a_queued_event_can_be_changed_and_cancelled_until_it_starts(place: Plac
     let held = world.next().await;
     world.send("k2", "alice@example.net", "two").await;
     world.send("k3", "alice@example.net", "three").await;
-    assert_eq!(world.outbox.replace(BRIDGE, &user, "s-k1", Message::chat("the")).await.unwrap(), Withdrawn::Queued);
-    assert_eq!(world.outbox.cancel(BRIDGE, &user, "s-k2").await.unwrap(), Withdrawn::Queued);
-    assert_eq!(world.outbox.cancel(BRIDGE, &user, "s-k9").await.unwrap(), Withdrawn::Unknown);
+    assert_eq!(
+        world.outbox.replace(BRIDGE, &user, &alice(), "s-k1", Message::chat("the")).await.unwrap(),
+        Withdrawn::Queued
+    );
+    assert_eq!(world.outbox.cancel(BRIDGE, &user, &alice(), "s-k2").await.unwrap(), Withdrawn::Queued);
+    assert_eq!(world.outbox.cancel(BRIDGE, &user, &alice(), "s-k9").await.unwrap(), Withdrawn::Unknown);
     let other = "romeo@example.org".into();
-    assert_eq!(world.outbox.cancel(BRIDGE, &other, "s-k3").await.unwrap(), Withdrawn::Unknown, "somebody else's");
+    assert_eq!(
+        world.outbox.cancel(BRIDGE, &other, &alice(), "s-k3").await.unwrap(),
+        Withdrawn::Unknown,
+        "somebody else's"
+    );
+    let elsewhere = Address::Contact("bob@example.net".into());
+    let done = world.outbox.cancel(BRIDGE, &user, &elsewhere, "s-k3").await.unwrap();
+    assert_eq!(done, Withdrawn::Unknown, "it went to somebody else");
     assert!(matches!(held.ticket.starting().await, Err(StoreError::Unavailable(_))), "its words have changed");
     drop(held);
     let changed = world.next().await;
     assert_eq!(seen(&changed), ("k1".into(), "the".into()));
     changed.ticket.starting().await.unwrap();
-    assert_eq!(world.outbox.cancel(BRIDGE, &user, "s-k1").await.unwrap(), Withdrawn::TooLate);
-    assert_eq!(world.outbox.replace(BRIDGE, &user, "s-k1", Message::chat("x")).await.unwrap(), Withdrawn::TooLate);
+    assert_eq!(world.outbox.cancel(BRIDGE, &user, &alice(), "s-k1").await.unwrap(), Withdrawn::TooLate);
+    assert_eq!(
+        world.outbox.replace(BRIDGE, &user, &alice(), "s-k1", Message::chat("x")).await.unwrap(),
+        Withdrawn::TooLate
+    );
     changed.ticket.sent(None);
     let third = world.next().await;
     assert_eq!(third.event.key.as_str(), "k3");
-    assert_eq!(world.outbox.cancel(BRIDGE, &user, "s-k1").await.unwrap(), Withdrawn::TooLate, "sent long ago");
+    assert_eq!(
+        world.outbox.cancel(BRIDGE, &user, &alice(), "s-k1").await.unwrap(),
+        Withdrawn::TooLate,
+        "sent long ago"
+    );
     assert_eq!(world.outbox.cancel_by_key(&"k3".into(), None, true).await.unwrap(), Withdrawn::Queued);
     drop(third);
     assert_eq!(world.told(1).await, ["Cancelled k3"]);
@@ -349,7 +370,7 @@ async fn the_queue_can_be_looked_at_and_hurried(place: Place) {
     };
     let items = crate::storage::testing::within("a reason", waits).await;
     assert_eq!((items[0].state, items[0].tries), ("queued", 1));
-    assert!(items[0].reason.as_deref().unwrap().contains("the relay is away"));
+    assert!(items[0].reason.as_ref().unwrap().to_string().contains("the relay is away"));
     assert!(serde_json::to_string(&items).unwrap().contains("\"state\":\"queued\""));
     assert_eq!(world.outbox.waiting().await.unwrap(), [(BRIDGE.to_owned(), 1)]);
     assert!(!world.outbox.retry_now(&"k".into(), Some(&"romeo@example.org".into())).await.unwrap());

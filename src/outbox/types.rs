@@ -196,5 +196,5 @@ pub struct QueueItem {
     /// Tries that failed.
     pub tries: i64,
     /// Why the last one failed.
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
 }

@@ -2,7 +2,7 @@
 
 use isthmus_bridge::Profile;
 
-use super::aside::MODERATE;
+use super::aside::{MODERATE, MODERATE_0};
 use super::page;
 use super::rank::Modes;
 use super::show::{HATS, OCCUPANT_ID};
@@ -60,7 +60,7 @@ pub fn info(profile: &Profile, known: &Known) -> Info {
         or(modes.hidden, "muc_hidden", "muc_public"),
     ];
     if profile.retractions {
-        info.features.push(MODERATE);
+        info.features.extend([MODERATE, MODERATE_0]);
     }
     if *recorded {
         info.features.extend([query::MAM, query::EXTENDED]);

@@ -47,6 +47,10 @@ pub struct Stay {
     pub inside: Vec<Resource>,
     /// The nick that a resource has asked for since.
     pub wanted: Option<Box<str>>,
+    /// The room was shown as one where only the voiced speak.
+    pub moderated: bool,
+    /// Those whose role is another since are being shown anew, up to the occupant of this key.
+    pub reshown: Option<Box<str>>,
     /// The id of a line that could not be written yet: it is told again, and is the same line.
     pub stamped: Option<String>,
     /// The message whose parts come back now, and the id of its first.
@@ -260,6 +264,8 @@ impl Stay {
             phase,
             inside: Vec::with_capacity(1),
             wanted: None,
+            moderated: false,
+            reshown: None,
             stamped: None,
             head: None,
             sent: VecDeque::new(),

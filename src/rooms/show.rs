@@ -82,13 +82,13 @@ pub fn present(w: &mut StanzaWriter<'_>, stage: &Stage<'_>, to: &str, member: &M
     }
     w.close();
     write_occupant_id(w, &(stage.occupant_id)(&member.person.identity()));
-    if member.rank.has(Rank::BOT) {
-        w.open("hats", Some(HATS))
-            .open("hat", None)
-            .attr("title", "Bot")
-            .attr("uri", "urn:isthmus:hats:bot")
-            .close()
-            .close();
+    let mut hats = member.rank.hats().peekable();
+    if hats.peek().is_some() {
+        w.open("hats", Some(HATS));
+        for hat in hats {
+            w.open("hat", None).attr("title", hat.title).attr("uri", hat.uri).close();
+        }
+        w.close();
     }
 }
 

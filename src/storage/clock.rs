@@ -57,6 +57,26 @@ impl Clock {
         }
     }
 
+    /// Returns when a span of time has passed, also where a test moves its clock on. Whoever sets the system's clock changes no span.
+    pub async fn pass(&self, span: Duration) {
+        let end = self.instant() + span;
+        let mut moved = self.ahead.as_ref().map(watch::Sender::subscribe);
+        loop {
+            let left = end.saturating_duration_since(self.instant());
+            if left.is_zero() {
+                return;
+            }
+            match &mut moved {
+                Some(moved) => tokio::select! {
+                    () = tokio::time::sleep(left) => {}
+                    // The sender lives in `self`, so waiting cannot fail.
+                    _ = moved.changed() => {}
+                },
+                None => return tokio::time::sleep(left).await,
+            }
+        }
+    }
+
     /// Returns when the clock shows `at` or later.
     pub async fn sleep_until(&self, at: i64) {
         match &self.manual {

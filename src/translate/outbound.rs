@@ -68,7 +68,7 @@ pub fn refers(stanza: &Stanza) -> bool {
 /// XEP-0422, which XEP-0424 was built upon before its version 0.4.
 pub const FASTEN: &str = "urn:xmpp:fasten:0";
 /// XEP-0424 as clients of that time send it.
-const RETRACT_0: &str = "urn:xmpp:message-retract:0";
+pub const RETRACT_0: &str = "urn:xmpp:message-retract:0";
 
 /// What a message means to a bridge of this profile.
 pub fn message(stanza: &Stanza, profile: &Profile) -> Heard {

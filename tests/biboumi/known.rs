@@ -94,6 +94,8 @@ pub(crate) const KNOWN: &[Known] = &[
         .when("#silent"),
     // Whether the modes of the room are known when the own presence leaves is a matter of moments.
     other("visitor", NEVER, "participant'/><status code='100'/>", &["*"]).when("#silent"),
+    // If they were known too late, who may not speak is shown anew.
+    ours("visitor", "^<presence*role='visitor'/><status code='110'/>*</presence>$", &["*"]).when("#silent"),
     theirs("kick-reason", "<reason>romeo</reason>", &["kick"]),
     other("kick-reason", "^*KICK #verona juliet :romeo$", "^*KICK #verona juliet :$", &["kick"]),
     other("mode-order", "[-vo juliet juliet]", "[-ov juliet juliet]", &["roles"]),

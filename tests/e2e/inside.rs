@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use isthmus::admin::outside::{GatewayEnd, Outside};
 use isthmus::config::Config;
+use isthmus::storage::Clock;
 use isthmus_bridge::suite::LoopbackKind;
 use isthmus_testkit::server::{Flavour, Options, XmppServer, secret};
 use isthmus_testkit::slix::SlixClient;
@@ -21,6 +22,8 @@ pub(crate) const HELD: &str = "held.localhost";
 /// A server and the gateway at it.
 pub(crate) struct Inside {
     pub(crate) server: XmppServer,
+    /// The gateway's, which a test moves on.
+    pub(crate) clock: Clock,
     folder: tempfile::TempDir,
     stop: CancellationToken,
     end: Option<JoinHandle<Result<(), GatewayEnd>>>,
@@ -34,11 +37,17 @@ impl Inside {
 
     /// With the held network too, and with romeo and juliet among the users.
     pub(crate) async fn both(flavour: Flavour) -> Self {
+        Self::both_with(flavour, |_| {}, "").await
+    }
+
+    /// The same at a server that is not quite the usual one, with these tables in `isthmus.toml`.
+    pub(crate) async fn both_with(flavour: Flavour, change: impl FnOnce(&mut Options), tables: &str) -> Self {
         let change = |options: &mut Options| {
             options.components.push(HELD.to_owned());
             options.users.extend(["romeo@localhost", "juliet@localhost"].map(str::to_owned));
+            change(options);
         };
-        Self::with(flavour, "mode = \"live\"\n", "", change).await
+        Self::with(flavour, "mode = \"live\"\n", tables, change).await
     }
 
     /// With further lines under `[server]` and behind it, and another server than the usual one.
@@ -56,12 +65,13 @@ impl Inside {
             std::fs::write(folder.path().join(format!("bridges/{name}.toml")), text).unwrap();
         }
         let (host, port) = (server.component().ip(), server.component().port());
+        let http = if keys.contains("[http]") { "" } else { "[http]\nlisten = \"off\"\n" };
         let text = format!(
-            "admins = [\"carol@localhost\"]\ndata_dir = \"data\"\n[http]\nlisten = \"off\"\n[server]\nhost = \"{host}\"\n\
+            "admins = [\"carol@localhost\"]\ndata_dir = \"data\"\n{http}[server]\nhost = \"{host}\"\n\
              port = {port}\ndomains = [\"localhost\"]\n{keys}\n"
         );
         std::fs::write(folder.path().join("isthmus.toml"), text).unwrap();
-        let mut made = Self { server, folder, stop: CancellationToken::new(), end: None };
+        let mut made = Self { server, clock: Clock::ahead(), folder, stop: CancellationToken::new(), end: None };
         made.launch().await;
         made
     }
@@ -78,7 +88,7 @@ impl Inside {
             load: Arc::new(load),
             level: Arc::new(|_| Ok(())),
             ready: Arc::new(|| {}),
-            clock: isthmus::storage::Clock::system(),
+            clock: self.clock.clone(),
         };
         self.end = Some(tokio::spawn(isthmus::gateway::run(config, outside)));
         let mut client = SlixClient::online(&self.server, "bob@localhost/waiting").await.unwrap();

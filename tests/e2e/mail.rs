@@ -15,6 +15,7 @@ crate::on_both!(
     postfix_learns_which_recipients_exist,
     a_bounce_that_comes_late_reaches_the_sender,
     mail_waits_in_the_queue_while_the_relay_is_away,
+    mail_for_an_account_that_is_gone_comes_back_as_a_report,
 );
 
 fn header<'a>(mail: &'a str, name: &str) -> Option<&'a str> {
@@ -106,4 +107,18 @@ async fn mail_waits_in_the_queue_while_the_relay_is_away(flavour: Flavour) {
     mail.world.gateway.launch().await.unwrap();
     let sent = mail.dovecot.mail("carol@outside.test", "the text", |m| m.contains("be patient")).await.unwrap();
     assert!(header(&sent, "Date").is_some(), "{sent}");
+}
+
+/// The XMPP server takes it, and gives it back.
+async fn mail_for_an_account_that_is_gone_comes_back_as_a_report(flavour: Flavour) {
+    let mail = MailWorld::start(flavour).await;
+    let mut alice = mail.registered("alice").await;
+    alice.disconnect().await.unwrap();
+    mail.world.server.remove_user("alice@localhost").await.unwrap();
+    let text = "From: carol@outside.test\r\nTo: alice@gw.test\r\nSubject: Tea\r\nMessage-ID: <gone@outside.test>\r\n\r\nare you there?\r\n";
+    assert_eq!(mail.send("carol@outside.test", &["alice@gw.test"], text).await, [250]);
+    let report = mail.dovecot.mail("carol@outside.test", "a report", |m| m.contains("message/delivery-status")).await;
+    let report = report.unwrap();
+    assert!(report.contains("Action: failed") && report.contains("alice@gw.test"), "{report}");
+    assert!(header(&report, "Auto-Submitted").is_some_and(|auto| auto.starts_with("auto-")), "{report}");
 }

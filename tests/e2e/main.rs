@@ -39,5 +39,8 @@ mod register;
 mod rooms;
 mod scripted;
 mod sms;
+mod stays;
+mod table;
 mod typed_client;
+mod waits;
 mod world;

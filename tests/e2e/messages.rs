@@ -88,6 +88,25 @@ async fn rooms_carry_answers_reactions_corrections_withdrawals_and_marks(flavour
     assert_eq!(romeo.ask(&room, "set", &wish).await.unwrap().attr("type"), Some("result"));
     let heard = juliet.find("the moderation", |s| of(s, "retract", RETRACT) == Some(&noise)).await.unwrap();
     assert!(heard.walk().any(|e| e.name == "moderated"), "{heard}");
+    // The same as clients did it before XEP-0425 0.3 and XEP-0424 0.4.
+    for n in ["old noise", "more"] {
+        say(&mut juliet, &room, n, n).await;
+    }
+    let mut ids = Vec::new();
+    for n in ["old noise", "more"] {
+        let heard = romeo.find("the noise", |s| is_group(s) && s.body() == Some(n)).await.unwrap();
+        ids.push(of(&heard, "stanza-id", "urn:xmpp:sid:0").unwrap().to_owned());
+    }
+    let retract = "<retract xmlns='urn:xmpp:message-retract:0'/>";
+    let old = |id: &str, inner: &str| format!("<apply-to xmlns='urn:xmpp:fasten:0' id='{id}'>{inner}</apply-to>");
+    let wish = format!("<moderate xmlns='urn:xmpp:message-moderate:0'>{retract}<reason>loud</reason></moderate>");
+    assert_eq!(romeo.ask(&room, "set", &old(&ids[0], &wish)).await.unwrap().attr("type"), Some("result"));
+    let heard = juliet.find("the moderation", |s| of(s, "retract", RETRACT) == Some(&ids[0])).await.unwrap();
+    let wrapped = heard.get("apply-to", "urn:xmpp:fasten:0").unwrap_or_else(|| panic!("as of old too: {heard}"));
+    let moderated = wrapped.get("moderated", "urn:xmpp:message-moderate:0").expect("moderated");
+    assert_eq!(moderated.child("reason").map(|r| r.text.as_str()), Some("loud"));
+    group(&mut juliet, &room, "w0", &old(&ids[1], retract)).await;
+    romeo.find("her withdrawal", |s| of(s, "retract", RETRACT) == Some(&ids[1])).await.unwrap();
     world.finish().await;
 }
 

@@ -162,8 +162,38 @@ async fn the_archive_is_read_in_both_directions_and_keeps_who_said_what(flavour:
     assert_eq!(page(&mut romeo, &ids_of).await.0, ["line 2"]);
     let nobody = "<x xmlns='jabber:x:data' type='submit'><field var='ids'><value>nothing</value></field></x>";
     assert_eq!(page(&mut romeo, nobody).await.1.error().as_deref(), Some("cancel/item-not-found"));
+    let by = |var: &str, value: &str| {
+        format!(
+            "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'><value>{MAM}</value></field>\
+             <field var='{var}'><value>{value}</value></field></x>"
+        )
+    };
+    for (var, value, lines) in [
+        ("with", format!("{room}/capulet"), &["line 3", "line 4"][..]),
+        ("after-id", ids[1].clone(), &["line 2", "line 3", "line 4"]),
+        ("before-id", ids[1].clone(), &["line 0"]),
+        ("start", "2100-01-01T00:00:00Z".to_owned(), &[]),
+        ("end", "2000-01-01T00:00:00Z".to_owned(), &[]),
+    ] {
+        assert_eq!(page(&mut romeo, &by(var, &value)).await.0, lines, "{var} {value}");
+    }
+    let flipped = format!("{}<flip-page/>", set("<max>2</max><before/>"));
+    assert_eq!(page(&mut romeo, &flipped).await.0, ["line 4", "line 3"]);
     let ends = romeo.ask(&room, "get", &format!("<metadata xmlns='{MAM}'/>")).await.unwrap();
     let at = |name: &str| ends.walk().find(|e| e.name == name).and_then(|e| e.attr("id")).map(str::to_owned);
     assert_eq!((at("start"), at("end")), (Some(ids[0].clone()), Some(ids[4].clone())), "{ends}");
+    // Where nothing is kept for a user no archive is announced to them.
+    let off = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+               <field var='record_history'><value>false</value></field></x></query>";
+    assert_eq!(romeo.ask(&room, "set", off).await.unwrap().attr("type"), Some("result"));
+    for (client, kept) in [(&mut romeo, false), (&mut juliet, true)] {
+        let info = client.ask(&room, "get", "<query xmlns='http://jabber.org/protocol/disco#info'/>").await.unwrap();
+        let has = |feature: &str| info.walk().any(|e| e.attr("var") == Some(feature));
+        assert_eq!((has(MAM), has("urn:xmpp:mam:2#extended")), (kept, kept), "{info}");
+        let nick = "<query xmlns='http://jabber.org/protocol/disco#info' node='x-roomuser-item'/>";
+        let own = client.ask(&room, "get", nick).await.unwrap();
+        let name = own.walk().find(|e| e.name == "identity").and_then(|i| i.attr("name"));
+        assert_eq!(name, Some(if kept { "capulet" } else { "romeo" }), "{own}");
+    }
     world.finish().await;
 }

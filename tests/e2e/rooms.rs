@@ -3,6 +3,7 @@
 use isthmus_testkit::irc::Person;
 use isthmus_testkit::server::Flavour;
 use isthmus_testkit::slix::SlixClient;
+use isthmus_testkit::wait::until;
 use isthmus_testkit::xml::Element;
 
 use super::irc::{DOMAIN, Irc, codes, is_group, join, room, say};
@@ -12,6 +13,7 @@ const MAM: &str = "urn:xmpp:mam:2";
 crate::on_both!(
     two_users_of_one_server_talk_through_the_network,
     what_was_said_is_found_again,
+    what_was_delivered_is_kept_though_the_gateway_is_killed_a_second_later,
     a_client_that_dies_is_taken_out_and_the_stop_is_told,
     questions_invitations_and_private_messages,
     a_broken_link_is_mended_behind_the_users_back,
@@ -84,6 +86,37 @@ async fn what_was_said_is_found_again(flavour: Flavour) {
         let found = phone.find("a result", |s| s.has("result", MAM)).await.unwrap();
         assert!(found.walk().any(|e| e.name == "body" && e.text == body), "{found}");
     }
+}
+
+async fn what_was_delivered_is_kept_though_the_gateway_is_killed_a_second_later(flavour: Flavour) {
+    let mut irc = Irc::start(flavour).await;
+    let room = room("verona");
+    let mut romeo = irc.world.client("romeo").await;
+    join(&mut romeo, &room, "romeo").await;
+    say(&mut romeo, &room, "m1", "for the ages").await;
+    let heard = romeo.find("the reflection", |s| is_group(s) && s.body() == Some("for the ages")).await.unwrap();
+    let id = heard.child("stanza-id").and_then(|s| s.attr("id")).unwrap().to_owned();
+    // The bound is a second. A machine that is busy with other tests may be slower: then the row is waited for.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let database = irc.world.gateway.folder().join("data/isthmus.db");
+    let rows = async || {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&database).read_only(true);
+        let mut reader = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await?;
+        let count = "SELECT COUNT(*) FROM archive WHERE body = 'for the ages'";
+        let count: i64 = sqlx::query_scalar(count).fetch_one(&mut reader).await?;
+        anyhow::ensure!(count == 1, "{count} rows");
+        Ok(())
+    };
+    until("the row", std::time::Duration::from_secs(60), rows).await.unwrap();
+    irc.world.gateway.kill();
+    irc.world.gateway.launch().await.unwrap();
+    join(&mut romeo, &room, "romeo").await;
+    let of_it = format!("<x xmlns='jabber:x:data' type='submit'><field var='ids'><value>{id}</value></field></x>");
+    let question = format!("<query xmlns='{MAM}' queryid='q'>{of_it}</query>");
+    let end = romeo.ask(&room, "set", &question).await.unwrap();
+    assert_eq!(end.error(), None, "{end}");
+    let found = romeo.find("the line", |s| s.has("result", MAM)).await.unwrap();
+    assert!(found.walk().any(|e| e.name == "body" && e.text == "for the ages"), "{found}");
 }
 
 async fn a_client_that_dies_is_taken_out_and_the_stop_is_told(flavour: Flavour) {

@@ -15,9 +15,9 @@ use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const PHONE: &str = "+15551112222";
-const CONTACT: &str = "+15551112222@sms.localhost";
-const ALICES: &str = "+15550001111";
+pub(crate) const PHONE: &str = "+15551112222";
+pub(crate) const CONTACT: &str = "+15551112222@sms.localhost";
+pub(crate) const ALICES: &str = "+15550001111";
 const SHARED: &str = "+15550002222";
 
 crate::on_both!(
@@ -28,14 +28,14 @@ crate::on_both!(
     a_room_shares_a_number,
 );
 
-struct SmsWorld {
+pub(crate) struct SmsWorld {
     server: XmppServer,
-    gateway: Isthmus,
-    kannel: Kannel,
+    pub(crate) gateway: Isthmus,
+    pub(crate) kannel: Kannel,
 }
 
 impl SmsWorld {
-    async fn start(flavour: Flavour) -> Self {
+    pub(crate) async fn start(flavour: Flavour) -> Self {
         let server = server(flavour).await;
         // Kannel has to know where the gateway listens, and the gateway where Kannel does: the gateway's folder is written first.
         let mut gateway = Setup::new(env!("CARGO_BIN_EXE_isthmus"), server.component())
@@ -49,7 +49,7 @@ impl SmsWorld {
         Self { server, gateway, kannel }
     }
 
-    async fn client(&self, user: &str) -> SlixClient {
+    pub(crate) async fn client(&self, user: &str) -> SlixClient {
         SlixClient::online(&self.server, &format!("{user}@localhost/desk")).await.unwrap()
     }
 }

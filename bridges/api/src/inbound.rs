@@ -207,6 +207,9 @@ pub enum RoomChange {
     },
     /// The room's settings changed.
     Settings,
+    /// [`RoomView::modes`](crate::room::RoomView::modes) are known only now, after the join. That is no change of the room, but ranks may mean another
+    /// role: the core shows those anew whose role it is. [`Settings`](Self::Settings) does the same.
+    Roles,
     /// The user is outside now, and not by their own wish: the connection broke, say ([`RoomView::left`](crate::room::RoomView::left) with the
     /// reason). A kick or ban of the user is [`Left`](Self::Left) with their own nick.
     Lost {

@@ -256,6 +256,14 @@ impl Rank {
     /// A program, which is no rank either; shown as a hat (XEP-0317).
     pub const BOT: Self = Self(1 << 9);
 
+    /// Somebody who runs the network, which is no rank either: it gives nothing in the room; shown as a hat (XEP-0317).
+    pub const OPERATOR: Self = Self(1 << 10);
+
+    /// The hats of somebody with these flags.
+    pub fn hats(self) -> impl Iterator<Item = &'static Hat> {
+        HATS.iter().filter(move |hat| self.has(hat.flag))
+    }
+
     /// Whether all of these are set.
     pub fn has(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
@@ -267,7 +275,7 @@ impl Rank {
         if on { Self(self.0 | flags.0) } else { Self(self.0 & !flags.0) }
     }
 
-    /// The highest single rank, without [`Rank::AWAY`] and [`Rank::BOT`].
+    /// The highest single rank: being away and hats are none.
     #[must_use]
     pub fn highest(self) -> Self {
         [Self::OWNER, Self::ADMIN, Self::MODERATOR, Self::HALF, Self::VOICE]
@@ -284,6 +292,23 @@ impl std::ops::BitOr for Rank {
         Self(self.0 | other.0)
     }
 }
+
+/// What somebody is in the eyes of the network, beside their rank in a room (XEP-0317).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hat {
+    /// By which a bridge says it: [`RoomView::mark`].
+    pub flag: Rank,
+    /// Its address, by which programs know it; never another.
+    pub uri: &'static str,
+    /// Its name, in English.
+    pub title: &'static str,
+}
+
+/// All hats there are.
+pub const HATS: &[Hat] = &[
+    Hat { flag: Rank::BOT, uri: "urn:isthmus:hats:bot", title: "Bot" },
+    Hat { flag: Rank::OPERATOR, uri: "urn:isthmus:hats:operator", title: "Network operator" },
+];
 
 /// One person in one room.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::rooms::show::{self, Line};
 use crate::rooms::{aside, fresh_stanza_id};
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::Fragment;
-use crate::xmpp::{ns, privilege};
+use crate::xmpp::privilege;
 
 /// Something that is told to everybody.
 struct Told {
@@ -75,11 +75,9 @@ impl Rooms<'_> {
         if !self.served.abilities(&of).retractions {
             return Err(StanzaError::new(crate::xmpp::errors::ErrorType::Cancel, "feature-not-implemented"));
         }
-        let id = wish.attr("id").filter(|_| wish.get_child("retract", ns::RETRACT).is_some());
-        let id = id.ok_or_else(StanzaError::bad_request)?;
-        let reason = wish.get_child("reason", aside::MODERATE).map(Element::text).filter(|r| !r.is_empty());
+        let (id, reason) = aside::moderation(wish).ok_or_else(StanzaError::bad_request)?;
         self.core.admit(self.served, heard)?;
-        let parts = self.served.archive().by_id(&Place::Room(room.clone()), id).await;
+        let parts = self.served.archive().by_id(&Place::Room(room.clone()), &id).await;
         let parts = parts.map_err(|e| StanzaError::from(&e))?;
         if parts.is_empty() {
             return Err(StanzaError::item_not_found());

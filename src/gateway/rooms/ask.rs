@@ -21,6 +21,7 @@ use crate::rooms::info::{self, Known, OWN_NICK};
 use crate::rooms::occupancy::lock;
 use crate::rooms::{admin, nick, rank};
 use crate::storage::fresh_id;
+use crate::translate::outbound::FASTEN;
 use crate::xmpp::errors::{ErrorType, StanzaError};
 use crate::xmpp::link::Child;
 use crate::xmpp::xml::Xml;
@@ -38,7 +39,7 @@ impl Rooms<'_> {
             (Address::Room(_), "query", ns::DISCO_ITEMS) => node.is_none(),
             (Address::Room(_), "query", admin::ADMIN | admin::OWNER) => true,
             (Address::Room(_), "query" | "metadata", MAM) => true,
-            (Address::Room(_), "moderate", MODERATE) => true,
+            (Address::Room(_), "moderate", MODERATE) | (Address::Room(_), "apply-to", FASTEN) => true,
             (Address::Network(_), "query", ns::DISCO_ITEMS) => node.is_none(),
             (Address::Gateway, "query", ns::DISCO_ITEMS) => node.is_none(),
             (Address::Network(_), "query", SEARCH) => true,
@@ -66,7 +67,7 @@ impl Rooms<'_> {
             (ns::DISCO_ITEMS, true) => self.room_items(heard, room),
             (admin::ADMIN, true) => self.lists(heard, room, &element(&payload)?).await,
             (admin::ADMIN, false) => self.changes(heard, room, &element(&payload)?).await,
-            (MODERATE, false) => self.moderate(heard, room, &element(&payload)?).await,
+            (MODERATE | FASTEN, false) => self.moderate(heard, room, &element(&payload)?).await,
             (MAM, get) => self.archived(heard, room, &element(&payload)?, get).await,
             (admin::OWNER, true) => self.configuration(heard, room).await,
             (admin::OWNER, false) => self.configure(heard, room, &element(&payload)?).await,

@@ -120,7 +120,9 @@ impl Rooms<'_> {
                 let subject = Subject::new(subject.as_str(), by.clone(), *at);
                 self.subject(of, stay, &view.modes, &subject)
             }
+            (RoomChange::Roles, _) => self.roles(of, stay, view),
             (RoomChange::Settings, _) => {
+                self.roles(of, stay, view)?;
                 let jid = stay.jid.clone();
                 self.tell(of, stay, Reach::Message, |w, to| show::configured(w, &jid, to))
             }
@@ -135,6 +137,7 @@ impl Rooms<'_> {
         let Some(stay) = stays.get(room) else { return Ok(()) };
         match stay.phase {
             Phase::Entering => {
+                (stay.moderated, stay.reshown) = (rank::modes(&view.modes).moderated, None);
                 self.let_in(of, stay, view);
                 Ok(())
             }
@@ -156,6 +159,8 @@ impl Rooms<'_> {
                 held.members.insert(at, own);
             }
         }
+        // What the modes are is often told only after the list of names.
+        let modes = if view.modes.is_empty() && stay.moderated { "m" } else { view.modes.as_str() };
         loop {
             let Phase::Held(held) = &stay.phase else { return Ok(()) };
             let (found, before, now) = changes(&held.members, view.members(), STEP);
@@ -163,7 +168,7 @@ impl Rooms<'_> {
                 break;
             }
             let told: Vec<Member> = view.members()[..now].iter().chain(&held.members[before..]).cloned().collect();
-            self.differences(of, stay, &view.modes, &found)?;
+            self.differences(of, stay, modes, &found)?;
             if let Phase::Held(held) = &mut stay.phase {
                 held.members = told;
             }

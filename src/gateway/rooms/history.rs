@@ -108,8 +108,9 @@ impl Rooms<'_> {
         let set = self.served.persons().resolved(&of.user, &heard.at).number(ON_JOIN);
         let set = usize::try_from(set).unwrap_or(0).min(MOST);
         let most = number("maxstanzas").map_or(set, |n| usize::try_from(n).unwrap_or(MOST).min(set));
+        // Of several limits the narrowest counts (XEP-0045 section 7.2.14).
         let since = history.and_then(|h| query::parse_time(h.attr("since")?));
-        let since = since.or_else(|| self.core.now().checked_sub(Duration::from_secs(number("seconds")?)));
+        let since = since.max(number("seconds").and_then(|n| self.core.now().checked_sub(Duration::from_secs(n))));
         if most == 0 { History::None } else { History::Wanted { most, since } }
     }
 

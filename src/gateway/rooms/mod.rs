@@ -12,6 +12,7 @@
 //! | `history` | the archive, and the last lines for who comes in |
 //! | `listing` | the rooms of a network, page by page |
 //! | `requests` | declined invitations, voice |
+//! | `roles` | roles that change with the room |
 //! | `search` | rooms by a part of their names |
 //! | `speakers` | ids of those who spoke a moment ago |
 //! | `watch` | what time does: held rooms, ghosts, sessions that ended; the stop |
@@ -27,6 +28,7 @@ mod history;
 mod list;
 mod listing;
 mod requests;
+mod roles;
 mod search;
 mod speakers;
 mod talk;

@@ -1,7 +1,8 @@
 """An XMPP client for tests: slixmpp, spoken to in JSON lines.
 
 Arguments: JID, password, host, port of the client listener.
-Input:  {"do": "send", "xml": "..."}, {"do": "feature", "var": "..."}, {"do": "disconnect"}, {"do": "quit"}
+Input:  {"do": "send", "xml": "..."}, {"do": "feature", "var": "..."}, {"do": "disconnect"}, {"do": "quit"},
+        {"do": "pings", "how": "unknown"} (it knows no pings any more), {"do": "pings", "how": "silent"} (it does not answer them)
 Output: {"event": "session", "jid": "..."}, {"event": "stanza", "xml": "..."}, {"event": "disconnected"},
         {"event": "failed", "why": "..."}
 Every message, presence and iq that arrives is reported, also those that slixmpp answers by itself.
@@ -24,6 +25,7 @@ class Client(slixmpp.ClientXMPP):
         plain = {"unencrypted_plain": True, "unencrypted_scram": True}
         super().__init__(jid, password, plugin_config={"feature_mechanisms": plain})
         self.where = (host, int(port))
+        self.silent = False
         self.enable_starttls = False
         self.enable_direct_tls = False
         self.enable_plaintext = True
@@ -40,11 +42,17 @@ class Client(slixmpp.ClientXMPP):
     def start(self):
         self.connect(*self.where)
 
-    @staticmethod
-    def report(stanza):
+    def report(self, stanza):
         if stanza.name in ("message", "presence", "iq"):
             tell(event="stanza", xml=str(stanza))
+        if self.silent and stanza.name == "iq" and stanza["type"] == "get":
+            return None
         return stanza
+
+    def answer_pings(self, how):
+        self.silent = how == "silent"
+        if how == "unknown":
+            self.plugin.disable("xep_0199")
 
 
 async def main():
@@ -60,6 +68,8 @@ async def main():
                 client.send_raw(order["xml"])
             elif order["do"] == "feature":
                 client["xep_0030"].add_feature(order["var"])
+            elif order["do"] == "pings":
+                client.answer_pings(order["how"])
             elif order["do"] == "disconnect":
                 await client.disconnect()
             elif order["do"] == "quit":

@@ -123,9 +123,19 @@ pub(crate) fn spawn(folder: &Folder) -> Result<Process> {
 /// Registers an account by the HTTP API.
 pub(crate) async fn add_user(http: SocketAddr, jid: &str) -> Result<()> {
     let (user, host) = jid.split_once('@').context("a bare JID")?;
-    let body = serde_json::json!({ "user": user, "host": host, "password": password(jid) }).to_string();
+    api(http, "register", &serde_json::json!({ "user": user, "host": host, "password": password(jid) })).await
+}
+
+/// Removes one.
+pub(crate) async fn remove_user(http: SocketAddr, jid: &str) -> Result<()> {
+    let (user, host) = jid.split_once('@').context("a bare JID")?;
+    api(http, "unregister", &serde_json::json!({ "user": user, "host": host })).await
+}
+
+async fn api(http: SocketAddr, what: &str, body: &serde_json::Value) -> Result<()> {
+    let body = body.to_string();
     let request = format!(
-        "POST /api/register HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /api/{what} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut stream = TcpStream::connect(http).await?;
@@ -135,7 +145,7 @@ pub(crate) async fn add_user(http: SocketAddr, jid: &str) -> Result<()> {
     let answer = String::from_utf8_lossy(&answer);
     // 409: it is there already, which is what a restart on the same data meets.
     if !answer.starts_with("HTTP/1.1 200") && !answer.starts_with("HTTP/1.0 200") && !answer.contains(" 409 ") {
-        bail!("ejabberd's API does not register {jid}: {answer}");
+        bail!("ejabberd's API does not {what}: {answer}");
     }
     Ok(())
 }

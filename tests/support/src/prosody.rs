@@ -105,10 +105,18 @@ pub(crate) fn spawn(folder: &Folder) -> Result<Process> {
 
 /// Prosody reads the account's file at each login.
 pub(crate) fn add_user(folder: &Folder, jid: &str) -> Result<()> {
-    let (name, host) = jid.split_once('@').unwrap_or((jid, "localhost"));
-    let file = format!("data/{}/accounts/{}.dat", encode(host), encode(name));
-    folder.write(file, format!("return {{ [\"password\"] = \"{}\"; }};\n", password(jid)))?;
+    folder.write(account(jid), format!("return {{ [\"password\"] = \"{}\"; }};\n", password(jid)))?;
     Ok(())
+}
+
+/// And whenever it wants to know whether there is such an account.
+pub(crate) fn remove_user(folder: &Folder, jid: &str) -> Result<()> {
+    Ok(std::fs::remove_file(folder.join(account(jid)))?)
+}
+
+fn account(jid: &str) -> String {
+    let (name, host) = jid.split_once('@').unwrap_or((jid, "localhost"));
+    format!("data/{}/accounts/{}.dat", encode(host), encode(name))
 }
 
 /// The file names of Prosody's internal storage: all but letters and digits as `%xx`.

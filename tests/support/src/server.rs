@@ -171,6 +171,14 @@ impl XmppServer {
         }
     }
 
+    /// Removes an account that nobody is logged into.
+    pub async fn remove_user(&self, jid: &str) -> Result<()> {
+        match self.flavour {
+            Flavour::Prosody => prosody::remove_user(&self.folder, jid),
+            Flavour::Ejabberd => ejabberd::remove_user(self.http(), jid).await,
+        }
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process = None;

@@ -167,6 +167,16 @@ impl SlixClient {
         self.order(json!({ "do": "feature", "var": var })).await
     }
 
+    /// From now on it knows no pings (XEP-0199): who asks gets `feature-not-implemented`.
+    pub async fn know_no_pings(&mut self) -> Result<()> {
+        self.order(json!({ "do": "pings", "how": "unknown" })).await
+    }
+
+    /// From now on it answers no questions.
+    pub async fn fall_silent(&mut self) -> Result<()> {
+        self.order(json!({ "do": "pings", "how": "silent" })).await
+    }
+
     /// Ends the session; [`reconnect`](Self::reconnect) begins a new one.
     pub async fn disconnect(&mut self) -> Result<()> {
         self.order(json!({ "do": "disconnect" })).await?;

@@ -435,6 +435,9 @@ impl Session {
         let at = self.pending.iter().position(|p| matches!(&p.what, What::Whois { nick, .. } if **nick == *who));
         let Some(at) = at else { return };
         let What::Whois { facts, mut reply, only, .. } = self.pending.remove(at).what else { return };
+        if let Some(person) = self.people.get(who) {
+            self.is_operator(&person.nick, facts.get("operator").is_some());
+        }
         if facts.get("nick").is_none() {
             let text = Text::key("nobody").with("nick", who);
             return reply.failed(DeliveryError::new(Failure::NoSuchRecipient, text));

@@ -141,6 +141,33 @@ impl Session {
         self.changed(changed);
     }
 
+    /// WHOIS says whether somebody runs the network, our own user modes say it of the user.
+    pub(super) fn is_operator(&mut self, nick: &str, is: bool) {
+        let changed = self.rooms_of(nick, |view, people| {
+            let news = view.get(people, nick).is_some_and(|m| m.rank.has(Rank::OPERATOR) != is);
+            news && view.mark(people, nick, Rank::OPERATOR, is).is_some()
+        });
+        self.changed(changed);
+    }
+
+    /// The user's own modes are others now.
+    fn on_own_modes(&mut self, modes: &str) {
+        let mut on = true;
+        let mut operator = None;
+        for letter in modes.chars() {
+            match letter {
+                '+' => on = true,
+                '-' => on = false,
+                'o' => operator = Some(on),
+                _ => {}
+            }
+        }
+        if let Some(is) = operator {
+            let own = self.own_nick().to_owned();
+            self.is_operator(&own, is);
+        }
+    }
+
     fn changed(&mut self, all: Vec<Address>) {
         for from in all {
             self.emit(from, Event::Room(RoomChange::Changed { by: None }));
@@ -154,7 +181,12 @@ impl Session {
         let by = line.source.nick();
         let words = line.words(1);
         let shown = Text::key("mode").with("target", line.param(0)).with("modes", &words).with("by", by);
-        let Some(room) = self.room(line.param(0)) else { return self.notice(shown) };
+        let Some(room) = self.room(line.param(0)) else {
+            if self.is_own(line.param(0)) {
+                self.on_own_modes(line.param(1));
+            }
+            return self.notice(shown);
+        };
         let (room_address, mut ranked, mut set) = (room.address(), Vec::new(), false);
         for change in modes::changes(&link.server, line.params().get(1..).unwrap_or_default()) {
             let mut view = view(&room.view);
@@ -203,10 +235,12 @@ impl Session {
         let folded = self.fold(line.param(1));
         if let Some(room) = self.rooms.get(&folded) {
             let before = std::mem::replace(&mut view(&room.view).modes, modes.clone());
-            // What is learned after the join is no change.
-            let changed = !before.is_empty() && before != modes;
             let from = room.address();
-            if changed {
+            let moderated = modes.split(' ').next().is_some_and(|letters| letters.contains('m'));
+            if before.is_empty() && moderated {
+                // What is learned after the join is no change of the room; only who may not speak was shown as somebody who may.
+                self.emit(from, Event::Room(RoomChange::Roles));
+            } else if !before.is_empty() && before != modes {
                 self.emit(from, Event::Room(RoomChange::Settings));
             }
         }

@@ -8,7 +8,9 @@
 //! | `listed` | rooms in the directory of each network, beyond those that somebody is in |
 //!
 //! A room called `#crowd<n>` has n persons in it before anybody enters, `#locked` wants the password `open`, `#moved` sends to `#verona`. The raw
-//! lines `break` and `mend` cut the session's link and restore it, `lose` cuts it for good; `read`: another program of the user's has read what was said; after `plain` a connection carries no reactions, corrections,
+//! lines `break` and `mend` cut the session's link and restore it, `lose` cuts it for good; `moderate` lets only the voiced speak in the rooms of the
+//! session, `unmoderate` everybody, and `known` has the session learn of it late; `read`: another program of the user's has read what was said; after
+//! `plain` a connection carries no reactions, corrections,
 //! retractions and replies, after `rich` it does again. Some persons misbehave, or do something else than answer, when they get a message:
 //!
 //! | contact | what the session does |
@@ -21,11 +23,14 @@
 //! | `slow` | answers after 10 s of tokio's clock |
 //! | `refuse` | fails for good: [`NoSuchRecipient`](crate::Failure::NoSuchRecipient) |
 //! | `busy` | fails for now: [`Unreachable`](crate::Failure::Unreachable), to be tried again |
+//! | `later` | fails like `busy` at the first try, and then carries |
 //! | `unsure` | fails uncertainly |
 //! | `early` | reports delivery before the ticket is answered |
 //! | `elsewhere` | says that the user said `elsewhere: …` to it by other means ([`Event::Sent`](crate::Event::Sent)) |
 //! | `roster` | takes the words for the user's contact list: `ann=Ann Smith/Friends,Work; ben` |
 //! | `face` | shows a picture; told `none`, none |
+//! | `file` | answers with a file of their own |
+//! | `fetch` | follows the link of a file, and says how that went |
 //! | `end` | carries the message, then the session returns `Ok` |
 //! | `fail` | carries the message, then the session returns an error |
 

@@ -1,11 +1,13 @@
-//! Persons who do something else than answer: they bring a contact list, a picture, what the user said elsewhere; and the directory.
+//! Persons who do something else than answer: they bring a contact list, a picture, a file, what the user said elsewhere; and the directory.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::address::{Address, ContactId, NetworkId};
-use crate::host::Host;
+use crate::host::{Fetch, Host, SessionOf};
 use crate::inbound::{Event, Listed};
-use crate::message::{Media, Message};
+use crate::message::{File, FileSource, Media, Message};
 use crate::query::{Part, Reply};
 use crate::settings::Values;
 
@@ -17,9 +19,17 @@ const PICTURE: &[u8] = &[
     0xca, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82,
 ];
 
-/// Who does what when these words are said to this contact; `None`: they answer like anybody.
-pub(super) async fn told(host: &Host, contact: &ContactId, words: &str) -> Option<(Address, Event)> {
-    let at = Address::Contact(contact.clone());
+/// What `fetch` follows links for: bytes, and a time.
+const FETCHED: (u64, Duration) = (10_000, Duration::from_secs(2));
+
+/// Who does what when this is said to this contact; `None`: they answer like anybody.
+pub(super) async fn told(
+    host: &Host,
+    of: &SessionOf,
+    contact: &ContactId,
+    message: &Message,
+) -> Option<(Address, Event)> {
+    let (at, words) = (Address::Contact(contact.clone()), message.body.as_str());
     let (name, network) = contact.as_str().rsplit_once('%')?;
     match name {
         "elsewhere" => Some((at, Event::Sent(Box::new(Message::chat(format!("elsewhere: {words}")))))),
@@ -29,6 +39,25 @@ pub(super) async fn told(host: &Host, contact: &ContactId, words: &str) -> Optio
             let media = Media::new(Some("face.png".to_owned()), "image/png", Some(PICTURE.len() as u64));
             let kept = host.keep(Bytes::from_static(PICTURE), media).await.ok()?;
             Some((at, Event::Photo(Some(kept))))
+        }
+        "file" => {
+            let media = Media::new(Some("a file.png".to_owned()), "image/png", Some(PICTURE.len() as u64));
+            let kept = host.keep(Bytes::from_static(PICTURE), media.clone()).await.ok()?;
+            let mut message = Message::chat(words);
+            message.files.push(File::new(FileSource::Blob(kept), media));
+            Some((at, Event::Message(Box::new(message))))
+        }
+        "fetch" => {
+            let Some(FileSource::Url(url)) = message.files.first().map(|file| &file.source) else { return None };
+            let fetched = host.fetch(url, Fetch::new(of.user.clone(), FETCHED.0, FETCHED.1)).await;
+            let words = match fetched {
+                Ok(blob) => match host.blob(&blob).await.ok()? {
+                    Some((body, media)) => format!("{url}: {} bytes of {}", body.len(), media.media_type),
+                    None => format!("{url}: gone"),
+                },
+                Err(error) => format!("{url}: {:?}", error.failure),
+            };
+            Some((at, Event::Message(Box::new(Message::chat(words)))))
         }
         _ => None,
     }

@@ -121,6 +121,34 @@ impl Rooms {
         lost
     }
 
+    /// The session's rooms are moderated (`moderate`) or not (`unmoderate`); or this session learns only now that they are (`known`).
+    pub(super) async fn moderate(&self, net: &Loopback, of: &SessionOf, how: &str) {
+        let mut events = Vec::new();
+        if !net.people.contains_key(&of.network) {
+            return;
+        }
+        for (id, room) in self.lock().iter_mut() {
+            if room.nick_of(of).is_none() {
+                continue;
+            }
+            let (modes, change) = match how {
+                "moderate" => ("+m", RoomChange::Settings),
+                "known" => ("+m", RoomChange::Roles),
+                _ => ("+n", RoomChange::Settings),
+            };
+            for occupant in room.inside.iter().filter(|o| how != "known" || o.of == *of) {
+                occupant.change(id, |view| modes.clone_into(&mut view.modes));
+                events.push((
+                    occupant.host.clone(),
+                    occupant.event(Address::Room(id.clone()), Event::Room(change.clone())),
+                ));
+            }
+        }
+        for (host, event) in events {
+            emit(&host, event).await;
+        }
+    }
+
     /// The user is away, or back, in every room of theirs.
     pub(super) async fn away(&self, net: &Loopback, of: &SessionOf, away: bool) {
         let mut events = Vec::new();

@@ -19,6 +19,8 @@ use crate::ticket::{Leg, Ticket};
 
 /// What a `slow` contact takes.
 const SLOW: Duration = Duration::from_secs(10);
+/// The number of an event's first try.
+const FIRST: u32 = 0;
 /// What a `flood` contact sends.
 const FLOOD: usize = 100_000;
 
@@ -93,6 +95,10 @@ impl Session<'_> {
             }
             Intent::Raw { line } if line == "lose" => {
                 self.net.rooms.lose_all(self.net, &self.of, false).await;
+                ticket.sent(None);
+            }
+            Intent::Raw { line } if matches!(&*line, "moderate" | "unmoderate" | "known") => {
+                self.net.rooms.moderate(self.net, &self.of, &line).await;
                 ticket.sent(None);
             }
             Intent::Raw { line } if line == "plain" || line == "rich" => {
@@ -200,7 +206,10 @@ impl Session<'_> {
                 let text = Text::key("no-such-contact").with("name", name);
                 return Err(DeliveryError::new(Failure::NoSuchRecipient, text).with_code("404"));
             }
-            "busy" => return Err(DeliveryError::temporary(Failure::Unreachable, Text::key("busy").with("name", name))),
+            "later" if event.attempt > FIRST => {}
+            "busy" | "later" => {
+                return Err(DeliveryError::temporary(Failure::Unreachable, Text::key("busy").with("name", name)));
+            }
             "unsure" => return Err(DeliveryError::uncertain(Text::key("lost").with("name", name))),
             _ => {}
         }
@@ -210,7 +219,7 @@ impl Session<'_> {
         }
         let from = Address::Contact(contact.clone());
         if let Intent::Send(message) = &event.intent
-            && let Some((from, told)) = people::told(&self.host, contact, &message.body).await
+            && let Some((from, told)) = people::told(&self.host, &self.of, contact, message).await
         {
             self.answer(from, told, &id).await?;
             return Ok(vec![id]);

@@ -201,6 +201,56 @@ async fn orders_wait_for_the_network_and_refusals_are_told() {
 }
 
 #[tokio::test]
+async fn who_runs_the_network_wears_a_hat() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo Juliet").await;
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    let operator = |nick: &str| {
+        let view = view.lock().expect("nobody panicked");
+        view.named(nick).expect("inside").rank.has(Rank::OPERATOR)
+    };
+    let changed = async |nick: &str| {
+        let told = net.host.emitted("a change", |e| matches!(e.event, Event::Room(RoomChange::Changed { .. }))).await;
+        assert_eq!(told.from, net.occupant("#c%net", nick));
+    };
+    for is in [true, false] {
+        let script = async {
+            client.expect("WHOIS juliet juliet").await;
+            client.send(":irc.test 311 romeo Juliet j k * :Juliet Capulet").await;
+            if is {
+                client.send(":irc.test 313 romeo Juliet :is an IRC operator").await;
+            }
+            client.send(":irc.test 318 romeo Juliet :End").await;
+        };
+        let ((), (_, end)) = tokio::join!(script, session.ask(Query::About(net.address("juliet%net"))));
+        assert_eq!(end, Ok(()));
+        changed("Juliet").await;
+        assert_eq!(operator("Juliet"), is);
+    }
+    for (modes, is) in [("+iwo", true), ("-o+x", false)] {
+        client.send(&format!(":romeo!u@host.test MODE romeo {modes}")).await;
+        changed("romeo").await;
+        assert_eq!(operator("romeo"), is);
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn modes_that_are_known_late_tell_of_roles_alone() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    view.lock().expect("nobody panicked").modes.clear();
+    client.send(":irc.test 324 romeo #c +mn").await;
+    net.host.emitted("who may speak", |e| matches!(e.event, Event::Room(RoomChange::Roles))).await;
+    client.send(":irc.test 324 romeo #c +n").await;
+    net.host.emitted("a change", |e| matches!(e.event, Event::Room(RoomChange::Settings))).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn questions_are_answered_from_what_the_server_says() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
