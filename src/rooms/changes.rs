@@ -32,7 +32,7 @@ pub fn changes(before: &[Member], now: &[Member], limit: usize) -> (Vec<Change>,
                 if old.nick() != new.nick() {
                     found.push(Change::Gone(old.clone()));
                     found.push(Change::Here(new.clone()));
-                } else if old.rank != new.rank {
+                } else if old.rank != new.rank || old.person.account != new.person.account {
                     found.push(Change::Here(new.clone()));
                 }
             }

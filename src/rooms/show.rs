@@ -76,7 +76,11 @@ pub fn present(w: &mut StanzaWriter<'_>, stage: &Stage<'_>, to: &str, member: &M
     let real = if whose == Whose::Other { stage.real_jid(&member.person) } else { Some(to.to_owned()) };
     w.open("x", Some(ns::MUC_USER));
     let item = rank::item(member.rank, stage.moderated);
-    write_item(w, item, real.as_deref(), None, by, None);
+    write_item(
+        w,
+        item,
+        &Details { jid: real.as_deref(), by, account: member.person.account.as_deref(), ..Details::default() },
+    );
     if let Whose::Own { entering, renamed } = whose {
         codes(w, [(entering, "100"), (true, "110"), (renamed, "210")]);
     }
@@ -96,6 +100,8 @@ pub fn present(w: &mut StanzaWriter<'_>, stage: &Stage<'_>, to: &str, member: &M
 pub const HATS: &str = "urn:xmpp:hats:0";
 /// XEP-0421.
 pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+/// Our own: in an occupant's item, the account under which they have logged in on the far network; none for who has not.
+pub const ACCOUNT: &str = "urn:isthmus:account:0";
 
 /// How somebody is not inside any more.
 #[derive(Debug, Clone, Copy, Default)]
@@ -130,14 +136,8 @@ pub fn absent(w: &mut StanzaWriter<'_>, stage: &Stage<'_>, to: &str, nick: &str,
         _ => Item::OUTSIDE,
     };
     let new_nick = gone.renamed.map(|(nick, _)| nick::spell(nick));
-    write_item(
-        w,
-        item,
-        None,
-        new_nick.as_deref(),
-        gone.by,
-        gone.words.filter(|w| !w.is_empty() && out && gone.moved.is_none()),
-    );
+    let reason = gone.words.filter(|w| !w.is_empty() && out && gone.moved.is_none());
+    write_item(w, item, &Details { nick: new_nick.as_deref(), by: gone.by, reason, ..Details::default() });
     if let Some(jid) = gone.moved {
         // XEP-0045 section 10.9: a room that is no more, and where one meets instead.
         w.open("destroy", None).attr("jid", jid);
@@ -162,7 +162,7 @@ pub fn absent(w: &mut StanzaWriter<'_>, stage: &Stage<'_>, to: &str, nick: &str,
 /// Somebody who believes to be inside is not: as if the service had removed them for a technical reason (XEP-0045 section 15.6.2, XEP-0410).
 pub fn never_inside(w: &mut StanzaWriter<'_>, from: &str, to: &str) {
     w.presence(from, to, Some("unavailable"), None).open("x", Some(ns::MUC_USER));
-    write_item(w, Item::OUTSIDE, None, None, None, None);
+    write_item(w, Item::OUTSIDE, &Details::default());
     codes(w, [(true, "110"), (true, "307"), (true, "333")]);
     w.close();
 }
@@ -312,26 +312,33 @@ pub fn voice(w: &mut StanzaWriter<'_>, room: &str, to: &str, title: &str, (jid, 
     w.close();
 }
 
-fn write_item(
-    w: &mut StanzaWriter<'_>,
-    item: Item,
-    jid: Option<&str>,
-    nick: Option<&str>,
-    by: Option<&str>,
-    reason: Option<&str>,
-) {
+/// What an item tells beside role and affiliation.
+#[derive(Debug, Clone, Copy, Default)]
+struct Details<'a> {
+    jid: Option<&'a str>,
+    nick: Option<&'a str>,
+    by: Option<&'a str>,
+    reason: Option<&'a str>,
+    account: Option<&'a str>,
+}
+
+fn write_item(w: &mut StanzaWriter<'_>, item: Item, details: &Details<'_>) {
     w.open("item", None).attr("affiliation", item.affiliation).attr("role", item.role);
-    if let Some(jid) = jid {
+    if let Some(jid) = details.jid {
         w.attr("jid", jid);
     }
-    if let Some(nick) = nick {
+    if let Some(nick) = details.nick {
         w.attr("nick", nick);
     }
-    if let Some(by) = by {
+    if let Some(by) = details.by {
         w.open("actor", None).attr("nick", by).close();
     }
-    if let Some(reason) = reason {
+    if let Some(reason) = details.reason {
         w.leaf("reason", None, reason);
+    }
+    if let Some(account) = details.account {
+        // Last, after all that the schema has (XEP-0045 section 18.2).
+        w.open("account", Some(ACCOUNT)).attr("name", account).close();
     }
     w.close();
 }

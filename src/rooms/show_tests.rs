@@ -46,6 +46,13 @@ fn presences_say_who_somebody_is_and_what_they_may() {
     let away = Member { person: people.away("romeo", Some("in <Mantua>")), rank: Rank::AWAY };
     let shown = render(|w, s| present(w, s, TO, &away, Whose::Other, None));
     assert!(shown.contains("<show>away</show><status>in &lt;Mantua&gt;</status><x "), "{shown}");
+    let logged_in = Member { person: people.learn("romeo", None, Some("mont<ague")), rank: Rank::NONE };
+    let shown = render(|w, s| present(w, s, TO, &logged_in, Whose::Other, Some("tybalt")));
+    let account = "<actor nick='tybalt'/><account xmlns='urn:isthmus:account:0' name='mont&lt;ague'/></item>";
+    assert!(shown.contains(account), "{shown}");
+    let logged_out = Member { person: people.learn("romeo", None, Some("")), rank: Rank::NONE };
+    let shown = render(|w, s| present(w, s, TO, &logged_out, Whose::Other, None));
+    assert!(!shown.contains("<account"), "{shown}");
     let own = Whose::Own { entering: true, renamed: true };
     assert_eq!(
         render(|w, s| present(w, s, TO, &member(Rank::NONE), own, None)),

@@ -148,15 +148,19 @@ impl Session {
         if line.tag("bot").is_some() || line.tag("inspircd.org/bot").is_some() {
             self.is_bot(room, nick);
         }
-        if self.has_cap(Caps::ACCOUNT_TAG)
-            && let Some(account) = line.tag("account")
-            && let Some(known) = self.people.get(nick)
-            && known.account.as_deref() != Some(&*account)
-        {
+        if !self.has_cap(Caps::ACCOUNT_TAG) {
+            return;
+        }
+        let Some(account) = line.tag("account") else { return };
+        // What this session has shown counts: another one may have learned it already.
+        let known = self.room(room).is_none_or(|room| {
+            let view = view(&room.view);
+            view.get(&self.people, nick).is_none_or(|m| m.person.account.as_deref() == Some(&*account))
+        });
+        if !known {
             let person = self.people.learn(nick, line.source.host(), Some(&account));
-            if let Some(room) = self.room(room) {
-                view(&room.view).update(person);
-            }
+            let changed = self.rooms_of(nick, |view, _| view.update(person.clone()));
+            self.changed(changed);
         }
     }
 

@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// Changes every view and gives the occupant's address in those where something changed.
-    fn rooms_of(
+    pub(super) fn rooms_of(
         &self,
         nick: &str,
         mut change: impl FnMut(&mut RoomView, &isthmus_bridge::room::People) -> bool,
@@ -168,7 +168,7 @@ impl Session {
         }
     }
 
-    fn changed(&mut self, all: Vec<Address>) {
+    pub(super) fn changed(&mut self, all: Vec<Address>) {
         for from in all {
             self.emit(from, Event::Room(RoomChange::Changed { by: None }));
         }

@@ -501,6 +501,17 @@ async fn persons_are_known_by_their_tags() {
     let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
     let account = view.lock().expect("nobody panicked").named("juliet").and_then(|m| m.person.account.clone());
     assert_eq!(account.as_deref(), Some("capulet"));
+    let changes = |e: &Inbound| e.event == Event::Room(RoomChange::Changed { by: None });
+    let shown = net.host.emitted("who it is", changes).await;
+    assert_eq!(shown.from, net.occupant("#c%net", "juliet"));
+    // The same account is no news, a logout is.
+    client.send("@account=capulet :juliet!j@k PRIVMSG #c :it is still I").await;
+    net.host.emitted("other words", |e| matches!(e.event, Event::Message(_))).await;
+    assert!(!net.host.emits().iter().any(changes));
+    client.send(":juliet!j@k ACCOUNT *").await;
+    net.host.emitted("the logout", changes).await;
+    let account = view.lock().expect("nobody panicked").named("juliet").and_then(|m| m.person.account.clone());
+    assert_eq!(account, None);
     client.send("@bot :beep!b@k JOIN #c").await;
     net.host.emitted("a program", |e| matches!(e.event, Event::Room(RoomChange::Changed { .. }))).await;
     // Two of the room's speak of a third (invite-notify).
