@@ -158,6 +158,25 @@ async fn the_rooms_form_holds_its_configuration_and_the_users_settings() {
     let wrong =
         owner("<x xmlns='jabber:x:data' type='submit'><field var='encoding'><value>klingon</value></field></x>");
     assert_eq!(house.ask(ROMEO, &room, "set", &wrong).await.error().as_deref(), Some("modify/not-acceptable"));
+    // A number that is none falls back to the default, and the room says so; the rest of the form is kept.
+    let number = |value: &str| {
+        owner(&format!(
+            "<x xmlns='jabber:x:data' type='submit'><field var='max_history_length'><value>{value}</value></field>\
+             <field var='encoding'><value>utf-8</value></field></x>"
+        ))
+    };
+    assert_eq!(house.ask(ROMEO, &room, "set", &number("7")).await.attr("type"), Some("result"));
+    assert_eq!(field(&house.ask(ROMEO, &room, "get", &owner("")).await, "max_history_length"), Some("7"));
+    house.send(&format!("<iq from='{ROMEO}' to='{room}' type='set' id='bad'>{}</iq>", number("a lot")));
+    let about = |s: &Element| s.body().is_some_and(|b| b.starts_with("max_history_length"));
+    let told = house.next("words of the room", about).await;
+    assert_eq!(told.attr("from"), Some(room.as_str()));
+    let words = "max_history_length: not a whole number from 0 to 1000; the default is used instead: 20.";
+    assert_eq!((told.attr("to"), told.attr("type"), told.body()), (Some(ROMEO), Some("groupchat"), Some(words)));
+    let done = house.next("the result", |s| s.attr("id") == Some("bad")).await;
+    assert_eq!(done.attr("type"), Some("result"), "{done}");
+    let form = house.ask(ROMEO, &room, "get", &owner("")).await;
+    assert_eq!((field(&form, "max_history_length"), field(&form, "encoding")), (Some("20"), Some("utf-8")));
     let cancel = owner("<x xmlns='jabber:x:data' type='cancel'/>");
     assert_eq!(house.ask(ROMEO, &room, "set", &cancel).await.attr("type"), Some("result"));
     let destroy = house.ask(ROMEO, &room, "set", &owner("<destroy/>")).await;

@@ -1,7 +1,7 @@
 //! Roles, affiliations, bans, and a room's configuration (XEP-0045 sections 8 to 10).
 
 use isthmus_bridge::query::Part;
-use isthmus_bridge::{Address, Call, Field, Form, Intent, Query, RoomId, SessionOf, Text, Values, Work};
+use isthmus_bridge::{Address, Call, Field, Form, Intent, Note, Query, RoomId, SessionOf, Text, Values, Work};
 use minidom::Element;
 
 use super::ask::facts;
@@ -12,6 +12,7 @@ use crate::gateway::receive::Heard;
 use crate::rooms::admin::{self, List, Wish};
 use crate::rooms::{form, nick};
 use crate::router::{self, Party};
+use crate::storage::fresh_id;
 use crate::xmpp::commands::configure;
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::{forms, ns};
@@ -138,7 +139,8 @@ impl Rooms<'_> {
         let given = forms::from_xml(x).map_err(|_| StanzaError::bad_request())?;
         let of = self.session(heard);
         let settings = Form::new(Text::key("command.configure"), self.settings(heard));
-        let settings = forms::check(&settings, &given).map_err(|again| {
+        let checked = forms::check(&settings, &given).or_else(|again| forms::but_numbers(&again, &given));
+        let settings = checked.map_err(|again| {
             let wrong = again.fields.into_iter().find_map(|f| f.error);
             let error = StanzaError::not_acceptable();
             wrong.map_or(error.clone(), |words| error.with(words))
@@ -170,19 +172,35 @@ impl Rooms<'_> {
         offered.map(|setting| configure::field(persons, &call, setting)).collect()
     }
 
+    /// Keeps the user's settings. A number that is none falls back to the default, and who asked is told.
     async fn keep(&self, heard: &Heard, of: &SessionOf, values: Values) -> Result<(), StanzaError> {
         let persons = self.served.persons();
         let admin = self.served.access().admins.contains(&of.user);
         let mut call = Call::start("configure", of.user.clone(), heard.at.clone());
         call.values = values;
         let offered: Vec<_> = persons.scheme().at(crate::settings::scope(&heard.at), admin).collect();
+        let (call, notes) = configure::with_sound_numbers(persons, &call, &offered);
         let changes = configure::changes(persons, &call, &offered);
-        if changes.is_empty() {
-            return Ok(());
+        if !changes.is_empty() {
+            persons.set(&of.user, &heard.at, changes).await.map_err(|e| StanzaError::from(&e))?;
+            self.record(of);
+            self.served.sessions().tell(of, Work::SettingsChanged(heard.at.clone()));
         }
-        persons.set(&of.user, &heard.at, changes).await.map_err(|e| StanzaError::from(&e))?;
-        self.record(of);
-        self.served.sessions().tell(of, Work::SettingsChanged(heard.at.clone()));
+        self.warn(heard, of, &notes);
         Ok(())
+    }
+
+    /// The answer to the form has no place for words: the room says them, to who has sent it.
+    fn warn(&self, heard: &Heard, of: &SessionOf, notes: &[Note]) {
+        let (Address::Room(room), Some(jid)) = (&heard.at, self.served.jid(&heard.at)) else { return };
+        let kind = self.insider(heard, of, room).map(|_| "groupchat");
+        let lang = lang(&heard.stanza);
+        for note in notes {
+            let (Note::Info(text) | Note::Warn(text) | Note::Error(text)) = note else { continue };
+            let words = self.core.words(self.served, text, &lang);
+            self.tell_one(of, |w| {
+                w.message(&jid, heard.from.full(), kind, Some(&fresh_id())).leaf("body", None, &words);
+            });
+        }
     }
 }

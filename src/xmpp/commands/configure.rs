@@ -62,7 +62,7 @@ pub(super) async fn step(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result
 }
 
 /// A number that is none, or is out of bounds, falls back to what would be in force without it, and the person is told.
-fn with_sound_numbers(persons: &Persons, call: &Call, offered: &[&Setting]) -> (Call, Vec<Note>) {
+pub(crate) fn with_sound_numbers(persons: &Persons, call: &Call, offered: &[&Setting]) -> (Call, Vec<Note>) {
     let (mut call, mut notes) = (call.clone(), Vec::new());
     for setting in offered {
         let (SettingKind::Number { min, max }, Some(given)) = (&setting.kind, call.values.get(setting.key)) else {
