@@ -2,6 +2,7 @@
 //! settings ([`crate::settings`]), which the core reads.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use isthmus_bridge::{ConfigError, Section};
 
@@ -28,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) connections_per_network: usize,
     /// Rooms of one user on one network, at most.
     pub(crate) rooms_per_user: usize,
+    /// A connection whose user has not been heard for so long is closed; `None`: never.
+    pub(crate) idle_after: Option<Duration>,
     /// The local address to connect from.
     pub(crate) bind: Option<std::net::IpAddr>,
     /// Each user's connections come from an address of their own below this prefix.
@@ -71,6 +74,8 @@ pub(crate) fn read(section: Section<'_>) -> Result<Config, Vec<ConfigError>> {
     let count = |n: Option<i64>, or: usize| n.and_then(|n| usize::try_from(n).ok()).unwrap_or(or);
     let connections_per_network = count(table.integer("connections_per_network", 0, 1_000_000), 0);
     let rooms_per_user = count(table.integer("rooms_per_user", 1, 10_000), 200);
+    let idle_after =
+        table.read("idle_after", "a time such as \"30d\" or \"12h\"; \"0\" for never", |v| idle(v.as_str()?));
     let bind = table.read("bind", "an IP address of this machine", |v| v.as_str()?.parse().ok());
     let user_addresses = table
         .read("user_addresses", "an IPv6 prefix such as \"2001:db8:1::/64\"", |v| crate::listen::prefix(v.as_str()?));
@@ -98,12 +103,28 @@ pub(crate) fn read(section: Section<'_>) -> Result<Config, Vec<ConfigError>> {
         allowed_networks,
         connections_per_network,
         rooms_per_user,
+        idle_after: idle_after.flatten(),
         bind,
         user_addresses,
         // Unique local addresses (RFC 4193) belong to nobody outside.
         webirc_prefix: webirc_prefix.unwrap_or(std::net::Ipv6Addr::new(0xfd69, 0x7368, 0x6d75, 0x7300, 0, 0, 0, 0)),
         history,
     })
+}
+
+/// A time from an hour to ten years; `None` in it for never.
+fn idle(words: &str) -> Option<Option<Duration>> {
+    const HOURS: std::ops::RangeInclusive<u64> = 1..=10 * 365 * 24;
+    if words == "0" {
+        return Some(None);
+    }
+    let (count, hours) = match (words.strip_suffix('d'), words.strip_suffix('h')) {
+        (Some(days), _) => (days, 24),
+        (None, Some(hours)) => (hours, 1),
+        (None, None) => return None,
+    };
+    let hours = count.parse::<u64>().ok()?.checked_mul(hours).filter(|hours| HOURS.contains(hours))?;
+    Some(Some(Duration::from_secs(hours * 3_600)))
 }
 
 #[cfg(test)]
@@ -128,6 +149,14 @@ mod tests {
         assert_eq!(config.fixed_network.as_deref(), Some("irc.example.net"));
         assert_eq!(config.history, History { record: false, max_on_join: 3 });
         assert_eq!((config.rooms_per_user, config.connections_per_network), (5, 0));
+        assert_eq!(config.idle_after, None);
+        let idle = |words: &str| Config::of(json!({ "idle_after": words })).idle_after.map(|time| time.as_secs());
+        assert_eq!((idle("30d"), idle("12h"), idle("0")), (Some(2_592_000), Some(43_200), None));
+        for wrong in ["", "d", "0d", "-1d", "30", "1.5d", "99999999999999999999d", "400000d"] {
+            let keys = json!({ "idle_after": wrong });
+            let faults = read(isthmus_bridge::suite::section("irc", "irc.example", keys)).expect_err(wrong);
+            assert_eq!(faults[0].key, "idle_after");
+        }
         let keys = json!({"identd": "nowhere", "history": {"max_on_join": -1}, "allow_private_network": true});
         let faults = read(isthmus_bridge::suite::section("irc", "irc.example", keys)).expect_err("three faults");
         let keys: Vec<&str> = faults.iter().map(|f| f.key.as_str()).collect();

@@ -14,6 +14,7 @@
 //! | `marks` | how far the user has read |
 //! | `batch` | lines that belong together |
 //! | `history` | what was said while the connection was broken |
+//! | `idle` | connections that nobody needs for too long |
 //! | `orders` | what the user wants of rooms and people |
 //! | `answers` | what waits for the server's answer; numerics |
 //! | `watch` | nicks on the roster |
@@ -25,6 +26,7 @@ mod batch;
 mod chat;
 mod dispatch;
 mod history;
+mod idle;
 mod life;
 mod link;
 mod marks;
@@ -205,6 +207,8 @@ pub(crate) struct Rare {
     missed_since: Option<SystemTime>,
     /// Up to when private conversations are read: folded nicks.
     read: Vec<(Box<str>, Option<SystemTime>)>,
+    /// Since when nobody has been heard, where that is bounded.
+    alone: Option<SystemTime>,
     /// Nicks of contacts that are asked about again and again, where the server has no MONITOR.
     asked: Vec<Box<str>>,
 }
@@ -383,6 +387,7 @@ impl Session {
                 if delivery.ticket.starting().await.is_err() {
                     return; // another attempt owns it
                 }
+                self.is_heard();
                 if self.needs_looking_up(&delivery.event.intent) {
                     Box::pin(self.look_up(&mut delivery)).await;
                 }
@@ -540,6 +545,7 @@ impl Session {
         self.look_after_words(now);
         self.look_after_pending(now);
         self.look_after_rooms(now);
+        self.look_after_idle();
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
             self.connect();

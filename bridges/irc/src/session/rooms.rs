@@ -536,7 +536,7 @@ impl Session {
 
     /// Keeps the persistent rooms, so that they are entered again after a restart.
     pub(super) fn save_rooms(&mut self) {
-        let now = self.host.now();
+        let (now, alone) = (self.host.now(), self.alone_since());
         let kept: Vec<serde_json::Value> = self
             .rooms
             .values()
@@ -546,7 +546,12 @@ impl Session {
                 // What is said while nobody is connected is missing from then on.
                 let heard = r.heard.unwrap_or(now);
                 let heard = heard.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-                serde_json::json!({"room": r.id.as_str(), "nick": view(&r.view).nick(), "key": sealed, "heard": heard})
+                let mut kept =
+                    serde_json::json!({"room": r.id.as_str(), "nick": view(&r.view).nick(), "key": sealed, "heard": heard});
+                if let Some(alone) = alone {
+                    kept["alone"] = alone.into();
+                }
+                kept
             })
             .collect();
         if kept.is_empty() && !self.saved {
@@ -568,6 +573,7 @@ impl Session {
         let Ok(Some(kept)) = self.host.load(SPACE, &self.store_key()).await else { return };
         self.saved = true;
         let Ok(serde_json::Value::Array(all)) = serde_json::from_slice(&kept) else { return };
+        self.was_alone(all.iter().find_map(|one| one["alone"].as_u64()));
         for one in all {
             let Some(id) = one["room"].as_str().map(RoomId::new) else { continue };
             let key = one["key"].as_str().and_then(|k| self.host.unseal(&hex::decode(k).ok()?).ok());

@@ -384,3 +384,40 @@ async fn administrators_see_everybodys_connections_and_ask_for_anybody() {
     client.expect("QUIT").await;
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn a_connection_that_nobody_needs_for_too_long_is_closed_and_its_user_told() {
+    let stage = Stage::open().await;
+    let net = Net::with(stage.port, json!({"allow_private_networks": true, "idle_after": "30d"}));
+    net.host.set_default("persistent", "true");
+    let day = Duration::from_secs(24 * 3_600);
+    let told = |e: &Inbound| matches!(&e.event, Event::Notice { text, .. } if key_is("idle-too-long-days")(text));
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    // Somebody is inside: however long they say nothing, they stay.
+    later(day * 40).await;
+    client.expect("PING").await;
+    client.send(":irc.test PONG irc.test :isthmus").await;
+    let out = session.deliver(net.address("#c%net"), Intent::Leave { status: None }).await;
+    assert_eq!(out[0].result, Ok(()));
+    client.expect("AWAY :No client").await;
+    // A restart does not begin the time anew.
+    later(day * 20).await;
+    client.expect("PING").await;
+    client.send(":irc.test PONG irc.test :isthmus").await;
+    client.send(":juliet!j@k PRIVMSG #c :still nobody?").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    assert!(!net.host.emits().iter().any(told), "20 days are not 30");
+    session.stop().await.expect("stops");
+    let session = net.session();
+    let mut client = stage.welcome("").await;
+    client.admit("#c", "romeo").await;
+    net.host.emitted("the return", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    assert!(!net.host.emits().iter().any(told), "20 days are not 30");
+    later(day * 11).await;
+    assert_eq!(client.expect("QUIT").await, "QUIT :Idle for too long");
+    let notice = net.host.emitted("the reason", told).await;
+    assert_eq!(notice.from, net.address("net"));
+    session.stop().await.expect("stops");
+    let kept = net.bridge.kept(&net.host.host()).await.expect("the store is there");
+    assert_eq!(kept, [], "the next start of the gateway does not bring it back");
+}

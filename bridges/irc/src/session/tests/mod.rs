@@ -27,7 +27,12 @@ struct Net {
 
 impl Net {
     fn at(port: u16) -> Self {
-        let bridge = build(&crate::Irc, json!({"allow_private_networks": true})).expect("good keys");
+        Self::with(port, json!({"allow_private_networks": true}))
+    }
+
+    /// With these keys of the configuration.
+    fn with(port: u16, keys: serde_json::Value) -> Self {
+        let bridge = build(&crate::Irc, keys).expect("good keys");
         let host = FakeHost::of(&bridge);
         prepare(&host, port);
         Self { bridge, host }
