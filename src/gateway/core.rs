@@ -567,13 +567,21 @@ impl Core {
         Some(self.texts.load().spoken(&served.instance.name, &Lang::from(asked)))
     }
 
-    /// The same for a stanza that is gone already.
+    /// The language of words that are said after the stanza is gone, where they may be in another than English, which is what unmarked words are in.
+    pub(super) fn spoken_late(&self, served: &Served, asked: &Lang) -> Option<String> {
+        (*asked != Lang::default()).then(|| self.texts.load().spoken(&served.instance.name, asked))
+    }
+
+    /// The same answer for a stanza that is gone already.
     pub(super) fn error_to(&self, served: &Served, origin: &Origin, error: &StanzaError) {
         let mut xml = Xml::stanza(origin.element);
         xml.attr("type", "error")
             .attr("from", &origin.to)
             .attr("to", &origin.from)
             .attr_opt("id", origin.id.as_deref());
+        if error.text.is_some() {
+            xml.attr_opt("xml:lang", self.spoken_late(served, &origin.lang).as_deref());
+        }
         if matches!(origin.aim, Aim::Rename) {
             xml.empty("x", ns::MUC); // XEP-0045 section 7.6
             error.write_coded(&mut xml, |text| self.words(served, text, &origin.lang));

@@ -34,6 +34,11 @@ impl Waiting {
     }
 }
 
+/// What XEP-0144 calls it (section 3): who is subscribed stands in the roster already, and gets another name or other groups.
+fn action(contact: &Contact) -> &'static str {
+    if contact.sees == Subscription::Yes || contact.seen == Subscription::Yes { "modify" } else { "add" }
+}
+
 /// Whether the server will refuse the next one too, which is remembered until the next attach.
 fn refused(served: &Served, user: &BareJid, error: &Unanswered) -> bool {
     match error {
@@ -110,14 +115,19 @@ impl Core {
         if waiting.is_empty() {
             return;
         }
-        let asked = matches!(self.roster_way, RosterWay::Auto | RosterWay::Exchange)
-            && self.suggest(served, user, "add", &waiting).await;
-        for one in waiting {
-            // A client that was asked adds the contact, subscribes, and needs no second question.
-            if !asked && one.contact.seen == Subscription::None {
-                self.ask_to_subscribe(served, user, &one.at, one.contact.name.as_deref());
+        let (there, new): (Vec<Waiting>, Vec<Waiting>) =
+            waiting.into_iter().partition(|one| action(&one.contact) == "modify");
+        for (action, some) in [("add", new), ("modify", there)] {
+            let asked = !some.is_empty()
+                && matches!(self.roster_way, RosterWay::Auto | RosterWay::Exchange)
+                && self.suggest(served, user, action, &some).await;
+            for one in some {
+                // A client that was asked adds the contact, subscribes, and needs no second question.
+                if !asked && one.contact.seen == Subscription::None {
+                    self.ask_to_subscribe(served, user, &one.at, one.contact.name.as_deref());
+                }
+                self.stands(served, user, &one.at, false).await;
             }
-            self.stands(served, user, &one.at, false).await;
         }
     }
 
@@ -174,6 +184,16 @@ impl Core {
                     Ok(()) => return,
                     Err(e) if refused(&served, &user, &e) => {}
                     Err(e) => info!(bridge = %served.instance.name, %user, error = %e, "a contact could not be put into a roster"),
+                }
+            }
+            let known = served.persons().contact(&user, &at);
+            if matches!(core.roster_way, RosterWay::Auto | RosterWay::Exchange)
+                && let (Some(jid), Some(contact)) = (served.jid(&at), known)
+            {
+                let action = action(&contact);
+                let one = Waiting { at: at.clone(), jid, contact };
+                if core.suggest(&served, &user, action, &[one]).await {
+                    return;
                 }
             }
             core.ask_to_subscribe(&served, &user, &at, name.as_deref());

@@ -30,7 +30,7 @@ crate::on_both!(
 const COMMANDS: &str = "http://jabber.org/protocol/commands";
 
 /// One step of a command; without a session it begins.
-async fn step(client: &mut SlixClient, to: &str, node: &str, session: Option<&str>, form: &str) -> Element {
+pub(crate) async fn step(client: &mut SlixClient, to: &str, node: &str, session: Option<&str>, form: &str) -> Element {
     let session = session.map(|id| format!(" sessionid='{id}'")).unwrap_or_default();
     let payload = format!("<command xmlns='{COMMANDS}' node='{node}'{session}>{form}</command>");
     let answer = client.ask(to, "set", &payload).await.unwrap();

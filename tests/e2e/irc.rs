@@ -23,6 +23,7 @@ crate::on_both!(
     persistent_rooms_outlive_clients_and_restarts,
     the_gateway_can_be_one_network,
     bold_and_colours_are_shown_as_the_user_wants,
+    a_room_is_configured_by_chat_question_by_question,
 );
 
 pub(crate) struct Irc {
@@ -224,6 +225,13 @@ async fn private_messages_raw_lines_and_refusals(flavour: Flavour) {
     let failed =
         romeo.find("the failure", |s| s.attr("type") == Some("error") && s.attr("id") == Some(&id)).await.unwrap();
     assert_eq!(failed.error().as_deref(), Some("cancel/item-not-found"));
+    // Who asks in a language is answered in it, also when the answer comes late.
+    let french =
+        format!("<message to='nobody%net@{DOMAIN}' type='chat' id='f1' xml:lang='fr'><body>allo?</body></message>");
+    romeo.send(french).await.unwrap();
+    let failed = romeo.find("the failure", |s| s.attr("type") == Some("error") && s.attr("id") == Some("f1")).await;
+    let failed = failed.unwrap();
+    assert_eq!(failed.attr("xml:lang"), Some("fr"), "{failed}");
     romeo.message(&format!("net@{DOMAIN}"), "WHOIS juliet").await.unwrap();
     romeo
         .find("an answer to the raw line", |s| {
@@ -237,11 +245,13 @@ async fn private_messages_raw_lines_and_refusals(flavour: Flavour) {
     juliet.line(" MODE #closed ").await.unwrap();
     let closed = room("closed");
     romeo
-        .send(format!("<presence to='{closed}/romeo' id='j1'><x xmlns='http://jabber.org/protocol/muc'/></presence>"))
+        .send(format!(
+            "<presence to='{closed}/romeo' id='j1' xml:lang='fr'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+        ))
         .await
         .unwrap();
     let refused = romeo.find("the refusal", |s| s.name == "presence" && s.attr("id") == Some("j1")).await.unwrap();
-    assert_eq!(refused.error().as_deref(), Some("auth/not-authorized"));
+    assert_eq!((refused.error().as_deref(), refused.attr("xml:lang")), (Some("auth/not-authorized"), Some("fr")));
     let x = "<x xmlns='http://jabber.org/protocol/muc'><password>sesame</password></x>";
     romeo.send(format!("<presence to='{closed}/romeo' id='j2'>{x}</presence>")).await.unwrap();
     romeo.find("own presence", |s| codes(s).contains(&"110")).await.unwrap();
@@ -378,4 +388,62 @@ async fn bold_and_colours_are_shown_as_the_user_wants(flavour: Flavour) {
     juliet.say("romeo", "\u{1d}Montague\u{1d}").await.unwrap();
     let heard = romeo.find("her whisper", |s| s.body() == Some("Montague")).await.unwrap();
     assert!(heard.walk().any(|e| e.name == "emphasis"), "{heard}");
+}
+
+/// Says something to the gateway; gives its answer.
+async fn answer(client: &mut SlixClient, line: &str) -> String {
+    client.message(DOMAIN, line).await.unwrap();
+    let said = client.find("an answer", |s| s.attr("from") == Some(DOMAIN) && s.body().is_some()).await.unwrap();
+    said.body().unwrap_or_default().to_owned()
+}
+
+/// For clients without forms.
+async fn a_room_is_configured_by_chat_question_by_question(flavour: Flavour) {
+    const SHOWN: &str = "How bold, italic and the like are shown";
+    let irc = Irc::start(flavour).await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut romeo = irc.world.client("romeo").await;
+    let room = room("verona");
+    join(&mut romeo, &room, "romeo").await;
+    romeo.drain();
+    // To the question, one back, on again, a wrong answer, a right one, and to the end.
+    let mut before = String::new();
+    let mut asked = answer(&mut romeo, "configure #verona%net").await;
+    for _ in 0..20 {
+        if asked.contains(SHOWN) {
+            break;
+        }
+        before = asked;
+        asked = answer(&mut romeo, if before.contains("ok") { "ok" } else { "-" }).await;
+    }
+    assert!(asked.contains(SHOWN) && asked.contains("4. Plain text"), "{asked}");
+    let back = answer(&mut romeo, "back").await;
+    assert!(!back.contains(SHOWN) && before.contains(&back), "it goes back to {before:?}, not to {back:?}");
+    assert_eq!(answer(&mut romeo, "ok").await, asked);
+    let wrong = answer(&mut romeo, "9").await;
+    assert!(wrong.ends_with(&asked) && wrong != asked, "the question is put again, with a reason: {wrong}");
+    let mut said = answer(&mut romeo, "4").await;
+    for _ in 0..20 {
+        if said.contains("Saved.") {
+            break;
+        }
+        said = answer(&mut romeo, if said.contains("\"ok\"") { "ok" } else { "-" }).await;
+    }
+    assert!(said.contains("Saved."), "{said}");
+    juliet.say("#verona", "\u{2}O\u{2} Romeo").await.unwrap();
+    romeo.find("plain words", |s| is_group(s) && s.body() == Some("O Romeo")).await.unwrap();
+    // What is cancelled changes nothing, and ends the questions.
+    let mut asked = answer(&mut romeo, "configure #verona%net").await;
+    for _ in 0..20 {
+        if asked.contains(SHOWN) {
+            break;
+        }
+        asked = answer(&mut romeo, "ok").await;
+    }
+    answer(&mut romeo, "1").await;
+    assert_eq!(answer(&mut romeo, "cancel").await, "Cancelled.");
+    juliet.say("#verona", "\u{2}wherefore\u{2}").await.unwrap();
+    romeo.find("plain words still", |s| is_group(s) && s.body() == Some("wherefore")).await.unwrap();
+    assert!(answer(&mut romeo, "ok").await.contains("ok"), "no question is open");
 }

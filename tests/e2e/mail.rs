@@ -5,6 +5,8 @@ use std::time::Duration;
 use isthmus_testkit::server::Flavour;
 use isthmus_testkit::xml::Element;
 
+use crate::flows::step;
+use crate::register::{configure, submit};
 use crate::world::MailWorld;
 
 const CAROL: &str = "carol\\40outside.test@email.localhost";
@@ -16,6 +18,7 @@ crate::on_both!(
     a_bounce_that_comes_late_reaches_the_sender,
     mail_waits_in_the_queue_while_the_relay_is_away,
     mail_for_an_account_that_is_gone_comes_back_as_a_report,
+    mail_for_whom_there_is_no_room_is_deferred_and_comes_once_there_is,
 );
 
 fn header<'a>(mail: &'a str, name: &str) -> Option<&'a str> {
@@ -121,4 +124,42 @@ async fn mail_for_an_account_that_is_gone_comes_back_as_a_report(flavour: Flavou
     let report = report.unwrap();
     assert!(report.contains("Action: failed") && report.contains("alice@gw.test"), "{report}");
     assert!(header(&report, "Auto-Submitted").is_some_and(|auto| auto.starts_with("auto-")), "{report}");
+}
+
+async fn mail_for_whom_there_is_no_room_is_deferred_and_comes_once_there_is(flavour: Flavour) {
+    const GATEWAY: &str = "email.localhost";
+    let mail = MailWorld::small(flavour, "16 KiB").await;
+    let mut alice = mail.registered("alice").await;
+    // What waits for more to go with it takes nearly all of her room.
+    configure(&mut alice, GATEWAY, &[("join_seconds", "600")]).await.unwrap();
+    alice.message(CAROL, &"Tell me more. ".repeat(1090)).await.unwrap();
+    alice.ping(GATEWAY).await.unwrap();
+    let text = format!(
+        "From: carol@outside.test\r\nTo: alice@gw.test\r\nSubject: Tea\r\nMessage-ID: <room@outside.test>\r\n\r\nthere is room\r\n{}",
+        "and more of it\r\n".repeat(60)
+    );
+    assert_eq!(mail.send("carol@outside.test", &["alice@gw.test"], &text).await, [250]);
+    let mut log = String::new();
+    for _ in 0..200 {
+        log = mail.postfix.log();
+        if log.contains("status=deferred") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let deferred = log.lines().find(|line| line.contains("status=deferred")).unwrap_or_else(|| panic!("{log}"));
+    assert!(deferred.contains("to=<alice@gw.test>") && deferred.contains("said: 45"), "{deferred}");
+    let words = |s: &Element| s.body().is_some_and(|body| body.contains("there is room"));
+    assert!(alice.find_within(Duration::from_millis(500), words).await.unwrap().is_none());
+    // She takes hers back.
+    let queue = step(&mut alice, GATEWAY, "queue", None, "").await;
+    let session = queue.attr("sessionid").unwrap().to_owned();
+    let form = queue.child("x").unwrap().clone();
+    let events = form.children.iter().find(|field| field.attr("var") == Some("events")).unwrap();
+    let event = events.children.iter().find(|c| c.name == "option").and_then(|o| o.child("value")).unwrap();
+    let filled = submit(&form, &[("events", &event.text), ("do", "cancel")]).unwrap();
+    let done = step(&mut alice, GATEWAY, "queue", Some(&session), &filled).await.to_string();
+    assert!(done.contains("Cancelled: 1"), "{done}");
+    mail.postfix.flush().await.unwrap();
+    alice.find("the mail", words).await.unwrap();
 }

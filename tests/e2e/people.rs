@@ -19,7 +19,9 @@ crate::on_both!(
     a_client_that_knows_roster_item_exchange_is_asked_to_add_contacts,
     a_contacts_picture_is_in_presence_vcards_and_events,
     a_contact_added_by_command_stands_in_the_roster,
+    a_contact_that_is_renamed_or_moved_to_another_group_is_so_in_the_roster,
     check_names_what_is_granted_and_the_line_that_is_missing,
+    grants_are_learnt_anew_after_a_lost_link,
     a_room_is_bookmarked_where_the_server_grants_it,
     whom_a_user_blocks_at_their_server_is_blocked_here_where_it_may_be_read,
 );
@@ -258,6 +260,82 @@ async fn a_contact_added_by_command_stands_in_the_roster(flavour: Flavour) {
     let gone = |s: &Element| pushed(&dora, "remove")(s) || presence(&dora, Some("unavailable"))(s);
     alice.find("dora is gone", gone).await.unwrap();
     world.stop().await;
+}
+
+/// A contact of this name, in this group, as a roster's push or a suggestion to the client (XEP-0144) says it.
+fn called(jid: &str, name: &str, group: &str, item: Option<&Element>) -> bool {
+    item.is_some_and(|item| {
+        let grouped = item.children.iter().any(|c| c.name == "group" && c.text == group);
+        (item.attr("jid"), item.attr("name")) == (Some(jid), Some(name)) && grouped
+    })
+}
+
+/// Where the server lets us write into rosters it stands there; elsewhere the client is asked to change it.
+async fn a_contact_that_is_renamed_or_moved_to_another_group_is_so_in_the_roster(flavour: Flavour) {
+    let mut world = Inside::start(flavour, "").await;
+    let mut alice = world.client("alice", "desk").await;
+    let ann = contact("ann");
+    if flavour == Flavour::Ejabberd {
+        alice.feature("http://jabber.org/protocol/rosterx").await.unwrap();
+        alice.send(format!("<presence to='{LOOP}'/>")).await.unwrap();
+        alice.ping(LOOP).await.unwrap();
+    }
+    let shown = |name: &'static str, group: &'static str, action: &'static str| {
+        let ann = ann.clone();
+        move |s: &Element| match flavour {
+            Flavour::Prosody => {
+                s.name == "iq" && called(&ann, name, group, s.child("query").and_then(|query| query.child("item")))
+            }
+            Flavour::Ejabberd => {
+                let item = s.get("x", "http://jabber.org/protocol/rosterx").and_then(|x| x.child("item"));
+                called(&ann, name, group, item) && item.is_some_and(|item| item.attr("action") == Some(action))
+            }
+        }
+    };
+    alice.message(&contact("roster"), "ann=Ann Smith/Friends").await.unwrap();
+    alice.find("a contact", shown("Ann Smith", "Friends", "add")).await.unwrap();
+    if flavour == Flavour::Ejabberd {
+        alice.send(format!("<presence type='subscribe' to='{ann}'/>")).await.unwrap();
+    }
+    alice.find("she is there", presence(&ann, None)).await.unwrap();
+    alice.message(&contact("roster"), "ann=Ann Jones/Work").await.unwrap();
+    alice.find("another name and group", shown("Ann Jones", "Work", "modify")).await.unwrap();
+    talk(&mut alice, &["contacts rename", "ann%loop", "Annie"]).await;
+    alice.find("the user's own name", shown("Annie", "Work", "modify")).await.unwrap();
+    world.stop().await;
+}
+
+/// Asks `check` until it says this.
+async fn check_says(gateway: &Isthmus, text: &str) -> String {
+    let mut said = String::new();
+    for _ in 0..120 {
+        let output = gateway.cli(&["check"]).await.unwrap();
+        said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        if said.contains(text) {
+            return said;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    panic!("check never said {text:?}, but: {said}");
+}
+
+async fn grants_are_learnt_anew_after_a_lost_link(flavour: Flavour) {
+    const GRANTED: &str = "localhost grants roster: both, message: outgoing, presence: roster";
+    let options = Options { components: vec!["echo.localhost".to_owned()], ..Options::default() };
+    let mut server = XmppServer::start(flavour, options).await.unwrap();
+    let gateway = Setup::new(env!("CARGO_BIN_EXE_isthmus"), server.component()).echo().start().await.unwrap();
+    check_says(&gateway, GRANTED).await;
+    // What was granted before counts no more, and the lines that are missing now are named.
+    server.kill();
+    server.grant(false).unwrap();
+    server.launch().await.unwrap();
+    let said = check_says(&gateway, "grants no privileges").await;
+    assert!(said.contains("privileged_entities = {") && said.contains("mod_privilege with roster: both"), "{said}");
+    server.kill();
+    server.grant(true).unwrap();
+    server.launch().await.unwrap();
+    let said = check_says(&gateway, GRANTED).await;
+    assert!(!said.contains("grants no privileges"), "{said}");
 }
 
 /// What `check` says. The server tells of its grants a moment after the attach.

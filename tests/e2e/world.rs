@@ -52,19 +52,26 @@ impl MailWorld {
 
     /// With Postfix asking for recipients first, or not.
     pub(crate) async fn verifying(flavour: Flavour, verify_recipients: bool) -> Self {
-        Self::made(flavour, Options::default(), verify_recipients).await
+        let options = postfix::Options { verify_recipients, ..postfix::Options::default() };
+        Self::made(flavour, Options::default(), options, "").await
     }
 
     /// At an XMPP server without an upload service.
     pub(crate) async fn without_upload(flavour: Flavour) -> Self {
-        Self::made(flavour, Options { upload: false, ..Options::default() }, false).await
+        Self::made(flavour, Options { upload: false, ..Options::default() }, postfix::Options::default(), "").await
     }
 
-    async fn made(flavour: Flavour, served: Options, verify_recipients: bool) -> Self {
+    /// With little room for each user, and a Postfix that does not give up soon.
+    pub(crate) async fn small(flavour: Flavour, storage: &str) -> Self {
+        let options = postfix::Options { lifetime: 600, delay_warning: 300, ..postfix::Options::default() };
+        Self::made(flavour, Options::default(), options, &format!("[access]\nstorage = \"{storage}\"\n")).await
+    }
+
+    async fn made(flavour: Flavour, served: Options, options: postfix::Options, top: &str) -> Self {
         let lmtp = Port::take().unwrap();
         let dovecot = Dovecot::start(&["carol@outside.test", "dave@outside.test"]).await.unwrap();
         let gateway = Some(("gw.test".to_owned(), lmtp.number()));
-        let options = postfix::Options { gateway, verify_recipients, ..postfix::Options::default() };
+        let options = postfix::Options { gateway, ..options };
         let postfix = Postfix::start(&options, &dovecot).await.unwrap();
         let keys = format!(
             "mail_domain = \"gw.test\"\n[smtp]\nhost = \"127.0.0.1\"\nport = {}\n[listen]\nlmtp = \"{}\"\n",
@@ -72,8 +79,8 @@ impl MailWorld {
             lmtp.address()
         );
         // The server's upload service is at a loopback address, which users' links may not name unless the operator lists it.
-        let files = "[files]\nfetch_from = [\"127.0.0.1\"]";
-        let setup = |setup: Setup| setup.top(files).bridge("email", "email", "email.localhost", &keys);
+        let files = format!("{top}[files]\nfetch_from = [\"127.0.0.1\"]");
+        let setup = |setup: Setup| setup.top(&files).bridge("email", "email", "email.localhost", &keys);
         let world = World::serving(flavour, served, setup).await;
         Self { world, postfix, dovecot }
     }

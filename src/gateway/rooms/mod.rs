@@ -204,18 +204,24 @@ impl Rooms<'_> {
     /// Answers joins that failed, each at its own resource.
     fn refuse(&self, knocks: Vec<(Box<str>, Knock)>, error: &StanzaError) {
         for (full, knock) in knocks {
-            self.core.send_text(
-                self.served,
-                &join_error(&knock, &full, error, |text| self.core.words(self.served, text, &knock.lang)),
-            );
+            let lang = error.text.as_ref().and_then(|_| self.core.spoken_late(self.served, &knock.lang));
+            let words = |text: &Text| self.core.words(self.served, text, &knock.lang);
+            self.core.send_text(self.served, &join_error(&knock, &full, error, lang.as_deref(), words));
         }
     }
 }
 
 /// The error of a join; clients find out by the `<x/>` that it was one (XEP-0045 section 7.2).
-fn join_error(knock: &Knock, full: &str, error: &StanzaError, words: impl FnOnce(&Text) -> String) -> String {
+fn join_error(
+    knock: &Knock,
+    full: &str,
+    error: &StanzaError,
+    lang: Option<&str>,
+    words: impl FnOnce(&Text) -> String,
+) -> String {
     let mut xml = Xml::stanza("presence");
     xml.attr("type", "error").attr("from", &knock.to).attr("to", full).attr_opt("id", knock.id.as_deref());
+    xml.attr_opt("xml:lang", lang);
     xml.empty("x", ns::MUC);
     error.write_coded(&mut xml, words);
     xml.finish()

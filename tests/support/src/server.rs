@@ -179,6 +179,15 @@ impl XmppServer {
         }
     }
 
+    /// Grants the components privileges (XEP-0356), or takes them away, from the next [`launch`](Self::launch) on.
+    pub fn grant(&mut self, privileged: bool) -> Result<()> {
+        self.options.privileged = privileged;
+        match self.flavour {
+            Flavour::Prosody => prosody::configure(&self.folder, &self.ports, &self.options),
+            Flavour::Ejabberd => ejabberd::configure(&self.folder, &self.ports, &self.options),
+        }
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process = None;
