@@ -415,7 +415,7 @@ async fn a_room_is_configured_by_chat_question_by_question(flavour: Flavour) {
             break;
         }
         before = asked;
-        asked = answer(&mut romeo, if before.contains("ok") { "ok" } else { "-" }).await;
+        asked = answer(&mut romeo, if before.contains("“ok”") { "ok" } else { "-" }).await;
     }
     assert!(asked.contains(SHOWN) && asked.contains("4. Plain text"), "{asked}");
     let back = answer(&mut romeo, "back").await;
@@ -428,7 +428,7 @@ async fn a_room_is_configured_by_chat_question_by_question(flavour: Flavour) {
         if said.contains("Saved.") {
             break;
         }
-        said = answer(&mut romeo, if said.contains("\"ok\"") { "ok" } else { "-" }).await;
+        said = answer(&mut romeo, if said.contains("“ok”") { "ok" } else { "-" }).await;
     }
     assert!(said.contains("Saved."), "{said}");
     juliet.say("#verona", "\u{2}O\u{2} Romeo").await.unwrap();
@@ -439,7 +439,7 @@ async fn a_room_is_configured_by_chat_question_by_question(flavour: Flavour) {
         if asked.contains(SHOWN) {
             break;
         }
-        asked = answer(&mut romeo, "ok").await;
+        asked = answer(&mut romeo, if asked.contains("“ok”") { "ok" } else { "-" }).await;
     }
     answer(&mut romeo, "1").await;
     assert_eq!(answer(&mut romeo, "cancel").await, "Cancelled.");
