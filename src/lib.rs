@@ -31,6 +31,7 @@ pub mod archive;
 pub mod config;
 pub mod files;
 pub mod gateway;
+pub mod hash;
 pub mod http;
 pub mod inbox;
 pub mod outbox;

@@ -92,9 +92,14 @@ impl Limiter {
         self.quotas
     }
 
+    /// Nothing is bounded.
+    pub fn is_open(&self) -> bool {
+        (self.quotas.user, self.quotas.total) == (Quota::default(), Quota::default())
+    }
+
     /// Counts `messages` of a user, all or none of them. More at once than a whole limit count as that limit, else they would never pass.
     pub fn take(&self, user: &BareJid, messages: u32, now: Instant) -> Result<(), Over> {
-        if (self.quotas.user, self.quotas.total) == (Quota::default(), Quota::default()) || messages == 0 {
+        if self.is_open() || messages == 0 {
             return Ok(());
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,5 @@
 //! What all parts of a running gateway share, and how each of them speaks.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -31,6 +30,7 @@ use crate::access::{Limiter, Pace, Policy, Quotas, Rule, Tier};
 use crate::admin::outside::Outside;
 use crate::archive::{Archive, Retention};
 use crate::config::{Limits, RosterWay};
+use crate::hash::Map;
 use crate::inbox::{Inbox, Rendered};
 use crate::outbox::Outbox;
 use crate::registry::Instance;
@@ -93,13 +93,14 @@ pub(super) struct Served {
     parts: OnceLock<Parts>,
     /// `kind = "…"` of the configuration.
     pub(super) kind: String,
-    pub(super) states: Mutex<HashMap<SessionOf, LinkState>>,
+    /// How connections stand; `None`: up, as nearly all of them are.
+    states: Mutex<Map<SessionOf, Option<Box<LinkState>>>>,
     pub(super) public_url: Option<Url>,
     pub(super) seal: Arc<Seal>,
     /// Makes occupants' ids.
     occupants: MacMaker,
     persons: Arc<Persons>,
-    rooms: Mutex<HashMap<(SessionOf, RoomId), Room>>,
+    rooms: Mutex<Map<(SessionOf, RoomId), Room>>,
     /// Which resources are inside which room.
     pub(super) occupancy: Occupancy,
     /// What happens to messages after they were said.
@@ -109,9 +110,9 @@ pub(super) struct Served {
     pub(super) speakers: Speakers,
     /// Since when the link is down; `None` while it is up, and before it was up first.
     down_since: Mutex<Option<Instant>>,
-    shown: Mutex<HashMap<(BareJid, Address), Shown>>,
+    shown: Mutex<Map<(BareJid, Address), Shown>>,
     /// What connections carry, where that is less than the profile says.
-    abilities: Mutex<HashMap<SessionOf, Abilities>>,
+    abilities: Mutex<Map<SessionOf, Abilities>>,
     /// What the servers let us do for their users.
     pub(super) privileges: Privileges,
     /// Who fills rosters has this, so that nothing is put there twice.
@@ -322,19 +323,29 @@ impl Served {
         &self.parts().dialogues
     }
 
-    /// The sessions whose connections have been reported, for administrators.
     /// Whether a user is connected to a network, and if not, how it stands where that is known.
     pub(super) fn connected(&self, of: &SessionOf) -> (bool, Option<Text>) {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         match states.get(of) {
-            Some(LinkState::Up) => (true, None),
-            state => (false, state.map(state_text)),
+            Some(None) => (true, None),
+            state => (false, state.and_then(Option::as_deref).map(state_text)),
         }
     }
 
+    /// A connection stands so from now on; gives whether it stood otherwise before.
+    pub(super) fn stands(&self, of: &SessionOf, state: &LinkState) -> bool {
+        let state = (*state != LinkState::Up).then(|| Box::new(state.clone()));
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.insert(of.clone(), state.clone()) != Some(state)
+    }
+
+    /// The sessions whose connections have been reported, for administrators.
     pub(super) fn session_states(&self) -> Vec<(SessionOf, Text)> {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = states.iter().map(|(of, state)| (of.clone(), state_text(state))).collect();
+        let mut all: Vec<_> = states
+            .iter()
+            .map(|(of, state)| (of.clone(), state_text(state.as_deref().unwrap_or(&LinkState::Up))))
+            .collect();
         all.sort_by(|a, b| (&a.0.user, &a.0.network).cmp(&(&b.0.user, &b.0.network)));
         all
     }
@@ -445,10 +456,7 @@ impl Served {
 
     /// A session's turn at the link: the same number for the same session.
     pub(super) fn lane(&self, of: &SessionOf) -> Lane {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        (&of.user, &of.network).hash(&mut hasher);
-        Lane(hasher.finish() >> 8 | 1 << 60)
+        Lane(crate::hash::one((&of.user, &of.network)) >> 8 | 1 << 60)
     }
 
     /// Answers a stanza whose addresses make no sense.

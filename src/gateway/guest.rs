@@ -80,7 +80,7 @@ impl Guest {
     /// How administrators see it among the sessions.
     fn report(&self, served: &Served, state: LinkState) {
         let of = SessionOf::new(self.room.clone(), NetworkId::from(&*served.instance.name));
-        served.states.lock().unwrap_or_else(PoisonError::into_inner).insert(of, state);
+        served.stands(&of, &state);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the core does for a bridge: [`Gateway`], each call handed to the part that does it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -339,11 +339,11 @@ impl Gateway for BridgeHost {
 
     async fn report(&self, of: &SessionOf, link: LinkState) {
         info!(bridge = %self.name_str(), user = %of.user, network = %of.network, state = ?link, "session");
-        let before = self.served.states.lock().unwrap_or_else(PoisonError::into_inner).insert(of.clone(), link.clone());
+        let changed = self.served.stands(of, &link);
         // Who has the network among their contacts sees by it whether they are connected.
         let at = Address::Network(of.network.clone());
         let sees = || self.served.persons().contact(&of.user, &at).is_some_and(|c| c.sees == Subscription::Yes);
-        if before != Some(link)
+        if changed
             && sees()
             && let Ok(core) = self.core()
         {

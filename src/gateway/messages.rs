@@ -287,7 +287,11 @@ impl Core {
             // XEP-0191 section 3.3: a message to somebody whom one has blocked.
             return Err(StanzaError::not_acceptable().with(Text::key("error.blocked-by-you")));
         }
-        served.limiter().take(&user, 1, Instant::now()).map_err(|over| over_quota(&over))
+        let limiter = served.limiter();
+        if limiter.is_open() {
+            return Ok(());
+        }
+        limiter.take(&user, 1, Instant::now()).map_err(|over| over_quota(&over))
     }
 
     /// Words for somebody; to a network itself, a line in its own language.
@@ -300,8 +304,9 @@ impl Core {
     ) -> Result<Intent, StanzaError> {
         let to_network = matches!(heard.at, Address::Network(_) | Address::Gateway) && served.profile().rooms;
         if !to_network {
-            let (message, before) = self.carried(served, heard, said, found);
-            self.withdraw_first(served, heard, before);
+            let of = SessionOf::new(heard.from.bare(), served.network(&heard.at));
+            let (message, before) = self.carried(served, heard, &of, said, found);
+            self.withdraw_first(served, heard, &of, before);
             return Ok(Intent::Send(Box::new(message)));
         }
         let line = heard.stanza.body().unwrap_or_default().trim_end_matches('\n').to_owned();

@@ -1,10 +1,10 @@
 //! Addresses of messages that were read a moment ago: whoever talks does so more than once, and to the same room.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use isthmus_bridge::{Address, BadAddress};
 
+use crate::hash::Map;
 use crate::router::Party;
 use crate::xmpp::link::{Kind, Stanza};
 
@@ -17,9 +17,9 @@ pub(super) struct Parties(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    from: HashMap<Box<str>, Party>,
+    from: Map<Box<str>, Party>,
     /// Rooms only: what else an address means may depend on who asks, and when.
-    to: HashMap<Box<str>, (Party, Address)>,
+    to: Map<Box<str>, (Party, Address)>,
 }
 
 impl Parties {
@@ -56,7 +56,7 @@ impl Parties {
     }
 }
 
-fn keep<T>(known: &mut HashMap<Box<str>, T>, name: &str, value: T) {
+fn keep<T>(known: &mut Map<Box<str>, T>, name: &str, value: T) {
     if known.len() >= MOST {
         known.clear();
     }

@@ -4,7 +4,7 @@
 //! sender's worker, which exists while there is something for it: it commits held messages without waiting for each, and answers nothing
 //! before all that it read earlier from that sender is committed. So an answered ping means that the messages before it are on disk.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use super::core::{Core, Served};
 use super::parties::Parties;
 use super::references::Found;
+use crate::hash::Map;
 use crate::router::{self, Party};
 use crate::translate::outbound;
 use crate::xmpp::errors::StanzaError;
@@ -45,7 +46,7 @@ pub(super) struct Receiver {
 
 /// Stanzas waiting behind their sender's worker; an entry exists while the worker runs.
 #[derive(Default)]
-pub(super) struct Queues(Mutex<HashMap<BareJid, VecDeque<Heard>>>);
+pub(super) struct Queues(Mutex<Map<BareJid, VecDeque<Heard>>>);
 
 /// A commit that a stanza asks for.
 pub(super) struct Asked {
@@ -56,7 +57,7 @@ pub(super) struct Asked {
 }
 
 impl Queues {
-    fn lock(&self) -> MutexGuard<'_, HashMap<BareJid, VecDeque<Heard>>> {
+    fn lock(&self) -> MutexGuard<'_, Map<BareJid, VecDeque<Heard>>> {
         // Nothing that runs under this lock can panic half-way through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

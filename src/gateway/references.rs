@@ -242,10 +242,19 @@ impl Core {
     }
 
     /// The message as a live network carries it, and what is to be done before.
-    pub(super) fn carried(&self, served: &Served, heard: &Heard, said: Said, found: &Found) -> (Message, Before) {
+    pub(super) fn carried(
+        &self,
+        served: &Served,
+        heard: &Heard,
+        of: &SessionOf,
+        said: Said,
+        found: &Found,
+    ) -> (Message, Before) {
         let Said { mut message, answers, corrects, .. } = said;
-        let of = SessionOf::new(heard.from.bare(), served.network(&heard.at));
-        let can = served.abilities(&of);
+        if answers.is_none() && corrects.is_none() {
+            return (message, Before::default());
+        }
+        let can = served.abilities(of);
         let meant = |parts: &[Name], words: Option<String>| Meant {
             names: parts
                 .iter()
@@ -267,11 +276,16 @@ impl Core {
     }
 
     /// Withdraws what a correction replaces, where the user wants it so.
-    pub(super) fn withdraw_first(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard, before: Before) {
-        let of = SessionOf::new(heard.from.bare(), served.network(&heard.at));
+    pub(super) fn withdraw_first(
+        self: &Arc<Self>,
+        served: &Arc<Served>,
+        heard: &Heard,
+        of: &SessionOf,
+        before: Before,
+    ) {
         for name in before.withdraw {
             let intent = Intent::Retract { of: name, reason: None };
-            self.rooms(served).wish_quietly(&of, heard.at.clone(), intent, Aim::Nothing);
+            self.rooms(served).wish_quietly(of, heard.at.clone(), intent, Aim::Nothing);
         }
     }
 

@@ -1,7 +1,6 @@
 //! The supervisor: one task per session, started by its first work, started again with back-off when it fails. A bridge that panics, hangs or
 //! floods harms only its own session.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
 use super::Instance;
+use crate::hash::Map;
 
 /// How long a session may take to leave its network politely.
 const GRACE: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ struct Shared {
 
 /// The sessions, by user: how many one user has is asked at every join, and must not cost a walk through all of them.
 #[derive(Default)]
-struct Table(HashMap<BareJid, SmallVec<[(NetworkId, Running); 1]>>);
+struct Table(Map<BareJid, SmallVec<[(NetworkId, Running); 1]>>);
 
 impl Table {
     fn get(&self, of: &SessionOf) -> Option<&Running> {
@@ -165,7 +165,8 @@ impl Shared {
             let session = AssertUnwindSafe(shared.instance.bridge.session(of.clone(), inbox, shared.host.clone())).catch_unwind();
             let ended = tokio::select! {
                 ended = session => ended,
-                () = async { end.cancelled().await; tokio::time::sleep(GRACE).await } => {
+                // The timer is boxed: it is never needed, and would stand in every session's task.
+                () = async { end.cancelled().await; Box::pin(tokio::time::sleep(GRACE)).await } => {
                     warn!(bridge = %shared.instance.name, user = %of.user, network = %of.network, "a session did not stop in time and was aborted");
                     Ok(Ok(()))
                 }

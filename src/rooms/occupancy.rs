@@ -2,7 +2,7 @@
 //!
 //! A user is one occupant of a room, however many of their resources are inside: the session holds the occupant, this holds the resources.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,6 +10,7 @@ use isthmus_bridge::room::{Member, RoomView, Subject};
 use isthmus_bridge::{BareJid, DeliveryKey, Lang, RoomId, SessionOf};
 
 use crate::archive::Line;
+use crate::hash::Map;
 use crate::xmpp::link::{Fragment, Rendered};
 
 /// How long a room is held for its users while the link to its network is broken.
@@ -21,7 +22,7 @@ const BACKLOG: usize = 1_000;
 
 /// The resources of all users of one bridge.
 #[derive(Debug, Default)]
-pub struct Occupancy(Mutex<HashMap<SessionOf, Arc<Mutex<Stays>>>>);
+pub struct Occupancy(Mutex<Map<SessionOf, Arc<Mutex<Stays>>>>);
 
 /// One user's rooms on one network.
 #[derive(Debug, Default)]
@@ -202,7 +203,7 @@ impl Occupancy {
         all.into_iter().map(|(of, stays)| (of, std::mem::take(&mut lock(&stays).list))).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionOf, Arc<Mutex<Stays>>>> {
+    fn lock(&self) -> MutexGuard<'_, Map<SessionOf, Arc<Mutex<Stays>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -353,7 +354,9 @@ impl Stay {
 
     /// The reflection was sent, or will never come.
     pub fn reflected(&mut self, key: &DeliveryKey) {
-        self.sent.retain(|s| s.key != *key);
+        if let Some(at) = self.sent.iter().position(|s| s.key == *key) {
+            self.sent.remove(at);
+        }
         if self.sent.is_empty() {
             self.sent = VecDeque::new();
         }

@@ -167,6 +167,9 @@ impl Persons {
     /// Settings in force for a user at an address. From memory.
     pub fn resolved(&self, user: &BareJid, at: &Address) -> Arc<Resolved> {
         let network = self.bridge.addressing().network(at);
+        if let Some(found) = self.mirror.common(user, &network) {
+            return found;
+        }
         let levels = settings::levels(at, &network);
         let keys: Vec<String> = levels.iter().map(key).collect();
         let narrowest = keys.last().cloned().unwrap_or_default();

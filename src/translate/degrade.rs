@@ -5,6 +5,8 @@ use isthmus_bridge::{Abilities, Message, MessageRef, Resolved};
 /// The setting that a bridge may declare: how a correction is told where the network has none. `redact`: withdrawn, and said anew; `substitute`:
 /// `s/old/new/`; anything else: all of it, with the profile's prefix.
 const CORRECTIONS: &str = "corrections";
+/// Its value for `s/old/new/`.
+const SUBSTITUTE: &str = "substitute";
 
 /// The message that another one refers to, as far as it is known.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +36,7 @@ pub fn correction(message: &mut Message, meant: &Meant, can: Abilities, chosen: 
         "redact" if can.retractions && !meant.names.is_empty() => {
             return Before { withdraw: meant.names.clone() };
         }
-        "substitute" => {
+        SUBSTITUTE => {
             if let Some(short) = meant.words.as_deref().and_then(|old| substitution(old, &message.body)) {
                 message.body = short;
                 return Before::default();
@@ -58,6 +60,11 @@ pub fn answer(message: &mut Message, meant: &Meant, can: Abilities) {
         message.quoted.clone_from(&meant.words);
     }
     quote(message);
+}
+
+/// Whether corrections are told as what changes in the words that were said: then these have to be known.
+pub fn substitutes(chosen: &Resolved) -> bool {
+    chosen.str(CORRECTIONS) == SUBSTITUTE
 }
 
 /// The answered words as quoted text before the answer.

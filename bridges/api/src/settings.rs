@@ -139,33 +139,54 @@ impl Values {
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Resolved {
-    values: BTreeMap<&'static str, String>,
+    values: Vec<InForce>,
+}
+
+/// One value, read once: it is asked for with every message.
+#[derive(Clone, PartialEq, Eq)]
+struct InForce {
+    key: &'static str,
+    text: String,
+    number: i64,
+    yes: bool,
 }
 
 impl Resolved {
     /// The values in force, by the keys of the declared settings. The core has checked them against their kind.
     pub fn new(values: BTreeMap<&'static str, String>) -> Self {
-        Self { values }
+        let read = |(key, text): (&'static str, String)| InForce {
+            key,
+            number: text.trim().parse().unwrap_or(0),
+            yes: as_bool(&text).unwrap_or(false),
+            text,
+        };
+        Self { values: values.into_iter().map(read).collect() }
+    }
+
+    fn find(&self, key: &str) -> Option<&InForce> {
+        // Mostly the very constant that the setting was declared with: then no letter has to be compared.
+        let same = |value: &&InForce| value.key.as_ptr() == key.as_ptr() && value.key.len() == key.len();
+        self.values.iter().find(same).or_else(|| self.values.iter().find(|value| value.key == key))
     }
 
     /// A value as text; `""` where there is none.
     pub fn str(&self, key: &str) -> &str {
-        self.values.get(key).map_or("", String::as_str)
+        self.find(key).map_or("", |value| value.text.as_str())
     }
 
     /// A value as text, `None` where there is none.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.values.get(key).map(String::as_str).filter(|v| !v.is_empty())
+        self.find(key).map(|value| value.text.as_str()).filter(|v| !v.is_empty())
     }
 
     /// A yes or no; `false` where there is none.
     pub fn bool(&self, key: &str) -> bool {
-        as_bool(self.str(key)).unwrap_or(false)
+        self.find(key).is_some_and(|value| value.yes)
     }
 
     /// A number; 0 where there is none.
     pub fn number(&self, key: &str) -> i64 {
-        self.str(key).trim().parse().unwrap_or(0)
+        self.find(key).map_or(0, |value| value.number)
     }
 }
 
@@ -179,7 +200,7 @@ impl fmt::Debug for Values {
 /// Keys only: a value may be a password.
 impl fmt::Debug for Resolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.values.keys()).finish()
+        f.debug_set().entries(self.values.iter().map(|value| value.key)).finish()
     }
 }
 

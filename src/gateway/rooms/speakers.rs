@@ -5,17 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use isthmus_bridge::RoomId;
 use isthmus_bridge::room::Person;
 
-/// Places; two speakers who fall on one take turns in it.
-const PLACES: usize = 64;
+use crate::hash::Map;
+
+/// So many are remembered; beyond, all are forgotten.
+const MOST: usize = 1_000;
 
 /// What is remembered. A person who changes is another [`Person`], so nothing here grows old.
 #[derive(Debug, Default)]
-pub(in crate::gateway) struct Speakers(Mutex<Vec<Option<Speaker>>>);
+pub(in crate::gateway) struct Speakers(Mutex<Map<usize, Speaker>>);
 
 #[derive(Debug, Clone)]
 struct Speaker {
     room: RoomId,
-    person: Arc<Person>,
+    /// Nobody else gets their place in memory meanwhile.
+    _person: Arc<Person>,
     id: Arc<str>,
 }
 
@@ -27,18 +30,17 @@ impl Speakers {
         person: Arc<Person>,
         make: impl FnOnce(&str) -> String,
     ) -> Arc<str> {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        places.resize(PLACES, None);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Persons are kept once each: their place in memory tells them apart, and stays theirs while they are kept here.
-        let place = &mut places[(Arc::as_ptr(&person).addr() >> 5) % PLACES];
-        if let Some(known) = place
-            && Arc::ptr_eq(&known.person, &person)
-            && known.room == *room
-        {
-            return known.id.clone();
+        let place = Arc::as_ptr(&person).addr();
+        if let Some(speaker) = known.get(&place).filter(|speaker| speaker.room == *room) {
+            return speaker.id.clone();
         }
         let id: Arc<str> = make(&person.identity()).into();
-        *place = Some(Speaker { room: room.clone(), person, id: id.clone() });
+        if known.len() >= MOST {
+            known.clear();
+        }
+        known.insert(place, Speaker { room: room.clone(), _person: person, id: id.clone() });
         id
     }
 }
@@ -63,7 +65,7 @@ mod tests {
         assert_eq!(ask("a", "romeo"), ("romeo in a".to_owned(), 1));
         assert_eq!(ask("b", "romeo"), ("romeo in b".to_owned(), 2));
         assert_eq!(ask("a", "romeo"), ("romeo in a".to_owned(), 3));
-        for number in 0..3 * PLACES {
+        for number in 0..3 * MOST {
             let nick = format!("nick{number}");
             assert_eq!(ask("a", &nick).0, format!("{nick} in a"));
         }

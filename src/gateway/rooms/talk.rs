@@ -19,6 +19,7 @@ use crate::rooms::occupancy::{Phase, Stay, lock};
 use crate::rooms::show::{self, Line};
 use crate::rooms::{aside, fresh_stanza_id};
 use crate::router::{self, Party};
+use crate::translate::degrade;
 use crate::translate::inbound::body_of;
 use crate::translate::{looks, outbound};
 use crate::xmpp::errors::StanzaError;
@@ -71,8 +72,8 @@ impl Rooms<'_> {
         match outbound::message(&heard.stanza, self.served.profile()) {
             outbound::Heard::Said(said) => {
                 self.core.admit(self.served, heard)?;
-                let (message, before) = self.core.carried(self.served, heard, *said, found);
-                self.core.withdraw_first(self.served, heard, before);
+                let (message, before) = self.core.carried(self.served, heard, &of, *said, found);
+                self.core.withdraw_first(self.served, heard, &of, before);
                 let kept = kept(heard, &stay.jid);
                 let intent = Intent::Send(Box::new(message));
                 let key = self.wish(&of, heard.at.clone(), intent, origin(heard, of.clone(), Aim::Say))?;
@@ -195,8 +196,8 @@ impl Rooms<'_> {
         match outbound::message(&heard.stanza, self.served.profile()) {
             outbound::Heard::Said(said) => {
                 self.core.admit(self.served, heard)?;
-                let (mut message, before) = self.core.carried(self.served, heard, *said, found);
-                self.core.withdraw_first(self.served, heard, before);
+                let (mut message, before) = self.core.carried(self.served, heard, &of, *said, found);
+                self.core.withdraw_first(self.served, heard, &of, before);
                 message.kind = MessageKind::Chat;
                 let mut origin = origin(heard, of.clone(), Aim::Say);
                 origin.said = Some((heard.at.clone(), message.body.as_str().into()));
@@ -260,7 +261,7 @@ impl Rooms<'_> {
         if body.is_empty() {
             return Ok(());
         }
-        let occupant = nick.map(|nick| format!("{}/{}", stay.jid, crate::rooms::nick::spell(nick)));
+        let occupant = nick.map(|nick| [&*stay.jid, "/", &crate::rooms::nick::spell(nick)].concat());
         let occupant_id = nick.map(|nick| self.occupant_id_of(of, &stay.room, nick));
         let (payload, for_archive) = self.beside(of, &stay.room, message, &body).unzip();
         // A line that has an id by the network is one line for all who hear it, whether it is kept for them or not.
@@ -297,7 +298,12 @@ impl Rooms<'_> {
         if let Some(key) = reflection {
             stay.reflected(key);
         }
-        if event.echo_of.is_some() || (event.id.is_some() && known.is_none()) {
+        // A line without an id by the network is only looked for by a correction that wants to know its words.
+        let named = match event.id {
+            Some(_) => event.echo_of.is_some() || known.is_none(),
+            None => event.echo_of.is_some() && self.substitutes(of, &stay.room),
+        };
+        if named {
             let head = stay.head(event.echo_of.as_ref(), &stanza_id);
             let name = Name {
                 id: stanza_id,
@@ -322,6 +328,11 @@ impl Rooms<'_> {
             (None, Some(looks)) => Some((looks.clone(), looks)),
             (refers, None) => refers,
         }
+    }
+
+    /// Whether corrections of this user are told as what changes in the words that were said.
+    fn substitutes(&self, of: &SessionOf, room: &RoomId) -> bool {
+        degrade::substitutes(&self.served.persons().resolved(&of.user, &Address::Room(room.clone())))
     }
 
     /// What a message refers to, as its hearers see it and as it is kept: those who wrote what is corrected know it by another id.

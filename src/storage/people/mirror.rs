@@ -2,13 +2,14 @@
 //!
 //! After a change the person is read again as a whole. A read that began later wins over one that began earlier, so the copy never goes back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use isthmus_bridge::{BareJid, NetworkId, Resolved, StoreError, Values};
 
 use super::contacts::Contact;
 use crate::args;
+use crate::hash::Map;
 use crate::storage::{Row, Store};
 
 /// Resolved settings kept per person; more addresses than that are resolved anew.
@@ -29,7 +30,7 @@ pub(super) struct Person {
     pub(super) chosen: BTreeMap<String, BTreeMap<String, Value>>,
     pub(super) blocks: BTreeSet<String>,
     pub(super) contacts: BTreeMap<String, Contact>,
-    cache: HashMap<String, Arc<Resolved>>,
+    cache: Map<String, Arc<Resolved>>,
 }
 
 impl Person {
@@ -40,11 +41,11 @@ impl Person {
 
 #[derive(Default)]
 struct Inner {
-    persons: HashMap<BareJid, Person>,
+    persons: Map<BareJid, Person>,
     /// What holds for whoever chose nothing, by network.
-    nobody: HashMap<NetworkId, Arc<Resolved>>,
+    nobody: Map<NetworkId, Arc<Resolved>>,
     /// Reads under way, by person: the number of the last one begun, the last one taken, and how many are open.
-    reads: HashMap<BareJid, (u64, u64, u32)>,
+    reads: Map<BareJid, (u64, u64, u32)>,
 }
 
 /// The persons of one bridge, in memory.
@@ -55,7 +56,7 @@ pub(super) struct Mirror {
 
 impl Mirror {
     pub(super) async fn load(store: &Store, bridge: &str) -> Result<Self, StoreError> {
-        let mut persons: HashMap<BareJid, Person> = HashMap::new();
+        let mut persons: Map<BareJid, Person> = Map::default();
         for (part, sql) in PARTS {
             for row in store.read(sql[0], args![bridge]).await? {
                 part(persons.entry(row.text(0)?.into()).or_default(), &row)?;
@@ -106,6 +107,13 @@ impl Mirror {
         let mut users: Vec<_> = self.lock().persons.iter().filter(|(_, p)| which(p)).map(|(u, _)| u.clone()).collect();
         users.sort();
         users
+    }
+
+    /// What is in force for those who have chosen nothing, where this user has not, from the cache.
+    pub(super) fn common(&self, user: &BareJid, network: &NetworkId) -> Option<Arc<Resolved>> {
+        let inner = self.lock();
+        let chose = inner.persons.get(user).is_some_and(|person| !person.chosen.is_empty());
+        if chose { None } else { inner.nobody.get(network).cloned() }
     }
 
     /// From the cache, or made by `make` (which runs under the lock and does no I/O).

@@ -31,40 +31,57 @@ fn is_noncharacter(rest: &[u8]) -> bool {
 fn escape<const ATTRIBUTE: bool>(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut clean = 0;
     let mut at = 0;
-    while at < bytes.len() {
-        let end = (at + BLOCK).min(bytes.len());
-        if end - at == BLOCK && !needs_care::<ATTRIBUTE>(&bytes[at..end]) {
-            at = end;
-            continue;
-        }
-        let mut skip = 0;
-        for index in at..end {
-            if skip > 0 {
-                skip -= 1;
+    while let Some(found) = careful::<ATTRIBUTE>(&bytes[at..]) {
+        let index = at + found;
+        let (instead, length): (&[u8], usize) = match bytes[index] {
+            b'&' => (b"&amp;", 1),
+            b'<' => (b"&lt;", 1),
+            b'>' => (b"&gt;", 1),
+            b'\'' if ATTRIBUTE => (b"&apos;", 1),
+            b'"' if ATTRIBUTE => (b"&quot;", 1),
+            b'\r' => (b"&#13;", 1),
+            b'\n' if ATTRIBUTE => (b"&#10;", 1),
+            b'\t' if ATTRIBUTE => (b"&#9;", 1),
+            0xEF if is_noncharacter(&bytes[index..]) => (REPLACEMENT, 3),
+            0..0x20 if !matches!(bytes[index], b'\n' | b'\t') => (REPLACEMENT, 1),
+            _ => {
+                at = index + 1;
                 continue;
             }
-            let (instead, length): (&[u8], usize) = match bytes[index] {
-                b'&' => (b"&amp;", 1),
-                b'<' => (b"&lt;", 1),
-                b'>' => (b"&gt;", 1),
-                b'\'' if ATTRIBUTE => (b"&apos;", 1),
-                b'"' if ATTRIBUTE => (b"&quot;", 1),
-                b'\r' => (b"&#13;", 1),
-                b'\n' if ATTRIBUTE => (b"&#10;", 1),
-                b'\t' if ATTRIBUTE => (b"&#9;", 1),
-                b'\n' | b'\t' => continue,
-                0..0x20 => (REPLACEMENT, 1),
-                0xEF if is_noncharacter(&bytes[index..]) => (REPLACEMENT, 3),
-                _ => continue,
-            };
-            out.extend_from_slice(&bytes[clean..index]);
-            out.extend_from_slice(instead);
-            clean = index + length;
-            skip = length - 1;
-        }
-        at = end + skip;
+        };
+        out.extend_from_slice(&bytes[clean..index]);
+        out.extend_from_slice(instead);
+        clean = index + length;
+        at = clean;
     }
     out.extend_from_slice(&bytes[clean..]);
+}
+
+/// The first byte that may have to be written otherwise.
+fn careful<const ATTRIBUTE: bool>(bytes: &[u8]) -> Option<usize> {
+    let table = const { &table(ATTRIBUTE) };
+    let mut at = 0;
+    while bytes.len() - at >= BLOCK {
+        let block = &bytes[at..at + BLOCK];
+        if needs_care::<ATTRIBUTE>(block) {
+            break;
+        }
+        at += BLOCK;
+    }
+    bytes[at..].iter().position(|b| table[usize::from(*b)]).map(|found| at + found)
+}
+
+/// Which bytes are looked at more closely.
+const fn table(attribute: bool) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        let quotes = attribute && (b == b'\'' || b == b'"');
+        table[byte] = b < 0x20 || b == b'&' || b == b'<' || b == b'>' || b == 0xEF || quotes;
+        byte += 1;
+    }
+    table
 }
 
 /// May say yes for a block that needs nothing, never no for one that does.

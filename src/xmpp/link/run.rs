@@ -21,6 +21,7 @@ use super::lanes::Lane;
 use super::permit::Counter;
 use super::scan::{Frame, Framer};
 use super::stanza::{Kind, Stanza, TopLevel};
+use super::write::halves;
 
 /// A stream that lived this long was a good one: the next wait is the shortest again.
 const GOOD: Duration = Duration::from_secs(5);
@@ -178,7 +179,10 @@ impl Life {
             }
             match from.read_buf(framer.space()).await {
                 Ok(0) => return Ok(LinkError::Closed),
-                Ok(_) => pulse.beat(),
+                Ok(_) => {
+                    framer.appended();
+                    pulse.beat();
+                }
                 Err(error) => return Ok(LinkError::broken(&error)),
             }
             // The socket may always be readable: the writer and the rest of the runtime get their turn.
@@ -303,8 +307,8 @@ impl Life {
 
 /// Whether an address is in a domain.
 fn is_of(jid: &str, domain: &str) -> bool {
-    let bare = jid.split_once('/').map_or(jid, |(bare, _)| bare);
-    bare.split_once('@').map_or(bare, |(_, host)| host).eq_ignore_ascii_case(domain)
+    let bare = halves(b'/', jid).map_or(jid, |(bare, _)| bare);
+    halves(b'@', bare).map_or(bare, |(_, host)| host).eq_ignore_ascii_case(domain)
 }
 
 /// Who ended the stream.

@@ -138,6 +138,8 @@ pub(super) struct Framer {
     /// The stream's own start tag has been read.
     opened: bool,
     skipping: Option<Skipped>,
+    /// The last read took all the space that there was.
+    filled: bool,
     scope: Arc<Scope>,
     limits: Limits,
 }
@@ -160,6 +162,7 @@ impl Framer {
             declared: false,
             opened: false,
             skipping: None,
+            filled: false,
             scope: Arc::new(Scope::plain()),
             limits,
         }
@@ -167,11 +170,17 @@ impl Framer {
 
     /// Where bytes from the server are to be appended.
     pub(super) fn space(&mut self) -> &mut BytesMut {
-        if self.buffer.is_empty() && self.buffer.capacity() > 4 * BUFFER {
-            self.buffer = BytesMut::with_capacity(BUFFER); // after a large stanza
+        if self.buffer.is_empty() && !self.filled && self.buffer.capacity() > BUFFER {
+            self.buffer = BytesMut::with_capacity(BUFFER); // after a large stanza, or many
         }
-        self.buffer.reserve(BUFFER / 4);
+        self.buffer.reserve(if self.filled { 2 * BUFFER } else { BUFFER / 4 });
         &mut self.buffer
+    }
+
+    /// Bytes were appended. Where they took all the space, there are more: what is read at one time is also written at one time, to each of the
+    /// far networks.
+    pub(super) fn appended(&mut self) {
+        self.filled = self.buffer.len() == self.buffer.capacity();
     }
 
     /// The next frame; none until there are more bytes. After a fault the stream is over.

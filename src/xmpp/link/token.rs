@@ -222,8 +222,11 @@ pub(super) fn check_references(raw: &str) -> Result<(), Flaw> {
 fn resolve(raw: &str, attribute: bool) -> Result<Cow<'_, str>, Flaw> {
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
-    while let Some(at) = rest.bytes().position(|b| matches!(b, b'&' | b'\r') || attribute && matches!(b, b'\n' | b'\t'))
-    {
+    let next = |rest: &str| match attribute {
+        true => rest.bytes().position(|b| matches!(b, b'&' | b'\r' | b'\n' | b'\t')),
+        false => memchr2(b'&', b'\r', rest.as_bytes()),
+    };
+    while let Some(at) = next(rest) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         let (character, length) = match rest.as_bytes()[0] {

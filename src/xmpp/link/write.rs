@@ -241,13 +241,8 @@ pub(super) fn addresses(from: &str, to: &str, domain: &str) -> Result<(), Guard>
     if from.is_empty() {
         return Err(Guard::NoFrom);
     }
-    for (attribute, value) in [("from", from), ("to", to)] {
-        if unfit(value) {
-            return Err(Guard::BadAddress { attribute });
-        }
-    }
-    let bare = from.split_once('/').map_or(from, |(bare, _)| bare);
-    let host = bare.split_once('@').map_or(bare, |(_, host)| host);
+    let host = fit(from).ok_or(Guard::BadAddress { attribute: "from" })?;
+    fit(to).ok_or(Guard::BadAddress { attribute: "to" })?;
     if host.eq_ignore_ascii_case(domain) { Ok(()) } else { Err(Guard::ForeignFrom { domain: domain.to_owned() }) }
 }
 
@@ -256,24 +251,30 @@ pub(super) fn size(size: usize, limit: usize) -> Result<(), Guard> {
     if size > limit { Err(Guard::TooLarge { size, limit }) } else { Ok(()) }
 }
 
-/// What no local part may hold (RFC 7622 section 3.3.1).
-const NOT_IN_LOCAL: [char; 7] = ['"', '&', '\'', ':', '<', '>', ' '];
-
-/// Whether a text can be no JID whatever its parts are: a control character or U+FFFD anywhere (RFC 7622 section 3),
-/// or a part that is empty or over 1,023 bytes.
-fn unfit(jid: &str) -> bool {
+/// The host of a text that may be a JID; `None` where it can be none whatever its parts are: a control character or U+FFFD anywhere (RFC 7622
+/// section 3), or a part that is empty or over 1,023 bytes.
+fn fit(jid: &str) -> Option<&str> {
     let bytes = jid.as_bytes();
     if bytes.iter().fold(false, |bad, &b| bad | (b < 0x20) | (b == 0x7F)) {
-        return true;
+        return None;
     }
     if memchr::memchr_iter(0xEF, bytes).any(|at| matches!(&bytes[at..], [0xEF, 0xBF, 0xBD..=0xBF, ..])) {
-        return true;
+        return None;
     }
-    let (bare, resource) = jid.split_once('/').map_or((jid, None), |(bare, resource)| (bare, Some(resource)));
-    let (local, host) = bare.split_once('@').map_or((None, bare), |(local, host)| (Some(local), host));
+    let (bare, resource) = halves(b'/', jid).map_or((jid, None), |(bare, resource)| (bare, Some(resource)));
+    let (local, host) = halves(b'@', bare).map_or((None, bare), |(local, host)| (Some(local), host));
     let bad = |part: &str| part.is_empty() || part.len() > 1023;
-    bad(host)
-        || host.contains(['@', ' '])
-        || local.is_some_and(|l| bad(l) || l.contains(NOT_IN_LOCAL))
-        || resource.is_some_and(bad)
+    // RFC 7622 section 3.3.1.
+    let not_in_local = |b: &u8| matches!(b, b'"' | b'&' | b'\'' | b':' | b'<' | b'>' | b' ');
+    let unfit = bad(host)
+        || memchr::memchr2(b'@', b' ', host.as_bytes()).is_some()
+        || local.is_some_and(|local| bad(local) || local.as_bytes().iter().any(not_in_local))
+        || resource.is_some_and(bad);
+    (!unfit).then_some(host)
+}
+
+/// A text before and behind the first such byte, which is ASCII.
+pub(super) fn halves(byte: u8, text: &str) -> Option<(&str, &str)> {
+    let at = memchr::memchr(byte, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
