@@ -160,7 +160,9 @@ impl Addressing for IrcAddressing {
 
 /// `name%network` → both.
 pub(crate) fn split(id: &str) -> (&str, &str) {
-    id.rsplit_once('%').unwrap_or((id, ""))
+    // Asked several times for every message, and the network's name is short.
+    let at = id.bytes().rposition(|b| b == b'%');
+    at.and_then(|at| Some((id.get(..at)?, id.get(at + 1..)?))).unwrap_or((id, ""))
 }
 
 /// Whoever has this nick; `None` where nobody can have it.

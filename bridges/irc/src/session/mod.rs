@@ -36,9 +36,10 @@ mod queries;
 mod register;
 mod rooms;
 mod speak;
+mod table;
 mod watch;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -57,6 +58,7 @@ use self::life::{Attempt, Dialing};
 use self::link::{Link, Looked, Phase};
 use self::rooms::Room;
 pub(crate) use self::rooms::{SPACE as KEPT_ROOMS, kept};
+use self::table::Table;
 use crate::Shared;
 use crate::certificate::Certificate;
 use crate::connect::{Connected, NoConnection};
@@ -158,8 +160,8 @@ pub(crate) struct Session {
     failures: u32,
     /// The nick that the user wants here.
     wish: String,
-    /// By folded name. Boxed: most users are in one or two, and the table has places for more.
-    rooms: HashMap<Box<str>, Box<Room>>,
+    /// By folded name.
+    rooms: Table<Box<Room>>,
     /// Rooms that a server put us in without being asked: folded name, and when they are left; `None`: they are being left already.
     unasked: Vec<(Box<str>, Option<Instant>)>,
     /// What waits for the connection.
@@ -258,7 +260,7 @@ impl Session {
             retry_at: None,
             failures: 0,
             wish: String::new(),
-            rooms: HashMap::new(),
+            rooms: Table::default(),
             unasked: Vec::new(),
             waiting: Vec::new(),
             pending: Vec::new(),

@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// With one, it comes within this time, or something has swallowed the message.
 const ECHO: Duration = Duration::from_secs(30);
 /// Words without an echo that may yet be refused; of more than these the oldest count as taken.
-const MAX_SAID: usize = 128;
+const MAX_SAID: usize = 32;
 /// What a server puts before our words where it has not said it yet: `!user@host`.
 const UNKNOWN_HOST: usize = 1 + 10 + 1 + 63;
 
@@ -88,7 +88,7 @@ impl Session {
             let (sent, line) = words.line(text);
             let line = link::label(label, if part == 0 { words.replying(link, line) } else { line });
             let ticket = if part == last { ticket.take() } else { None };
-            let said = words.said(sent, u16::try_from(part).unwrap_or(u16::MAX), label, ticket);
+            let said = words.said(sent, u16::try_from(part).unwrap_or(u16::MAX), label, ticket, link.began);
             link.enqueue(Queued { line, said: Some(Box::new(said)), quiet: false, more: 0 });
         }
     }
@@ -130,7 +130,7 @@ impl Session {
             }
         }
         all.extend(write::line("BATCH", &[&format!("-{reference}")]));
-        let mut said = words.said(whole, 0, label, Some(ticket));
+        let mut said = words.said(whole, 0, label, Some(ticket), link.began);
         said.batch = true;
         link.enqueue(Queued { line: all, said: Some(Box::new(said)), quiet: false, more });
     }
@@ -329,7 +329,8 @@ impl Words {
         }
     }
 
-    fn said(&self, sent: String, part: u16, label: u32, ticket: Option<Ticket>) -> Said {
+    /// `until` is set when it is written.
+    fn said(&self, sent: String, part: u16, label: u32, ticket: Option<Ticket>, until: Instant) -> Said {
         Said {
             target: self.folded.clone(),
             room: self.to.room.clone(),
@@ -341,7 +342,7 @@ impl Words {
             batch: false,
             ticket,
             ids: Vec::new(),
-            until: Instant::now(),
+            until,
         }
     }
 }

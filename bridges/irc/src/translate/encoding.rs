@@ -41,7 +41,9 @@ pub(crate) fn is_xml(c: char) -> bool {
 
 /// Without what XML cannot hold.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_xml) {
+    // All that ASCII has of it, first and at once.
+    let plain = text.bytes().fold(true, |plain, b| plain & (0x20..0x7f).contains(&b));
+    if plain || text.chars().all(is_xml) {
         Cow::Borrowed(text)
     } else {
         Cow::Owned(text.chars().filter(|c| is_xml(*c)).collect())

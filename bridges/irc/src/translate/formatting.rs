@@ -18,7 +18,7 @@ const STYLES: [(u8, char); 4] = [(BOLD, '*'), (ITALIC, '_'), (STRIKE, '~'), (MON
 
 /// Text from IRC, with styling or without, and without what XML cannot hold.
 pub(crate) fn from_irc(text: &str, styling: bool) -> Cow<'_, str> {
-    if !text.bytes().any(|b| b < 0x20 || b == 0x7f) {
+    if !text.bytes().fold(false, |found, b| found | (b < 0x20) | (b == 0x7f)) {
         return clean(text);
     }
     if text.contains('\n') {
