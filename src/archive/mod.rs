@@ -16,7 +16,7 @@ pub mod query;
 pub mod ring;
 mod rows;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use self::ring::{Heard, Ring};
+use crate::hash::Map;
 use crate::rooms::{Ids, fresh_stanza_id};
 use crate::storage::{Store, millis};
 
@@ -35,6 +36,9 @@ const GATHER: Duration = Duration::from_millis(400);
 const STEP: usize = 1024;
 /// What waits for a store that is away, at most; beyond it the oldest goes.
 const WAITING: usize = 50_000;
+
+/// Numbers of rooms in memory, at most.
+const NUMBERED: usize = 10_000;
 
 /// One line of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +107,7 @@ pub struct Said<'a> {
 enum Change {
     Line {
         room: RoomId,
-        line: Line,
-        foreign: Option<String>,
+        line: Columns,
         late: bool,
     },
     Enter {
@@ -136,6 +139,19 @@ enum Change {
     },
 }
 
+/// A line on its way to the store. Its texts are shared with the statement that writes them: made here and freed here, not by the database's thread.
+#[derive(Debug, Clone)]
+struct Columns {
+    id: Arc<str>,
+    at: SystemTime,
+    nick: Option<Arc<str>>,
+    occupant: Option<Arc<str>>,
+    body: Arc<str>,
+    thread: Option<Arc<str>>,
+    foreign: Option<Arc<str>>,
+    payload: Option<Arc<str>>,
+}
+
 /// The archive of one bridge. Cheap to clone.
 #[derive(Clone)]
 pub struct Archive {
@@ -145,13 +161,32 @@ pub struct Archive {
 struct Inner {
     store: Store,
     bridge: String,
-    rooms: Mutex<HashMap<RoomId, Ring>>,
+    rooms: Mutex<Map<RoomId, Ring>>,
     waiting: Mutex<VecDeque<Arc<Change>>>,
     wake: Notify,
     ids: Ids,
     recent: names::Recent,
     /// One flush at a time: rows reach the store in their order.
     flushing: tokio::sync::Mutex<()>,
+    numbered: Mutex<Numbered>,
+}
+
+/// What the store calls rooms.
+#[derive(Debug, Default)]
+struct Numbered {
+    numbers: rows::Numbers,
+    /// Where something was written since the last sweep.
+    grown: HashSet<i64>,
+    /// The bound of the last one.
+    swept: Option<u32>,
+}
+
+impl Numbered {
+    /// Where something was written since the last time; `None`: anywhere, for this is the first, or the bound is another one.
+    fn sweep(&mut self, most: u32) -> Option<HashSet<i64>> {
+        let grown = std::mem::take(&mut self.grown);
+        (self.swept.replace(most) == Some(most)).then_some(grown)
+    }
 }
 
 impl std::fmt::Debug for Archive {
@@ -172,6 +207,7 @@ impl Archive {
             ids: Ids::default(),
             recent: names::Recent::default(),
             flushing: tokio::sync::Mutex::default(),
+            numbered: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -251,12 +287,7 @@ impl Archive {
             Heard::First(id) => id,
         };
         drop(rooms);
-        self.later(Change::Line {
-            room: said.room.clone(),
-            line: said.line(id.clone()),
-            foreign: said.foreign.map(str::to_owned),
-            late: false,
-        });
+        self.later(Change::Line { room: said.room.clone(), line: said.columns(&id), late: false });
         Some(id)
     }
 
@@ -266,9 +297,8 @@ impl Archive {
             return;
         }
         let id = fresh_stanza_id(said.at);
-        let line = said.line(id.clone());
-        let foreign = said.foreign.map(str::to_owned);
-        self.later(Change::Line { room: said.room.clone(), line, foreign, late: true });
+        let line = said.columns(&id);
+        self.later(Change::Line { room: said.room.clone(), line, late: true });
         self.later(Change::Seen { room: said.room.clone(), user: user.clone(), id });
     }
 
@@ -292,7 +322,8 @@ impl Archive {
                 return Ok(());
             }
             let written = step.len();
-            rows::write(&self.inner.store, &self.inner.bridge, step).await?;
+            let numbers = self.numbers(&step).await?;
+            rows::write(&self.inner.store, &self.inner.bridge, step, numbers).await?;
             let mut waiting = self.waiting();
             let written = written.min(waiting.len());
             waiting.drain(..written);
@@ -300,6 +331,39 @@ impl Archive {
                 *waiting = VecDeque::new();
             }
         }
+    }
+
+    /// The numbers of the rooms in which something was said.
+    async fn numbers(&self, step: &[Arc<Change>]) -> Result<rows::Numbers, StoreError> {
+        let mut found = rows::Numbers::default();
+        let mut unknown = HashSet::new();
+        {
+            let mut numbered = self.numbered();
+            for change in step {
+                let Change::Line { room, .. } = &**change else { continue };
+                if found.contains_key(room) || unknown.contains(room) {
+                    continue;
+                }
+                match numbered.numbers.get(room).copied() {
+                    Some(number) => {
+                        numbered.grown.insert(number);
+                        found.insert(room.clone(), number);
+                    }
+                    None => drop(unknown.insert(room.clone())),
+                }
+            }
+        }
+        if !unknown.is_empty() {
+            let fresh = rows::number(&self.inner.store, &self.inner.bridge, unknown.into_iter().collect()).await?;
+            let mut numbered = self.numbered();
+            if numbered.numbers.len() + fresh.len() > NUMBERED {
+                numbered.numbers.clear();
+            }
+            numbered.grown.extend(fresh.values());
+            numbered.numbers.extend(fresh.iter().map(|(room, number)| (room.clone(), *number)));
+            found.extend(fresh);
+        }
+        Ok(found)
     }
 
     /// Lines that a user may see, by a question.
@@ -364,6 +428,7 @@ impl Archive {
             fresh += rows::take_over(&self.inner.store, &self.inner.bridge, room, step.to_vec(), write).await?;
         }
         if write {
+            self.numbered().swept = None; // there may be too much of it
             rows::saw(&self.inner.store, &self.inner.bridge, room, stays).await?;
         }
         Ok(fresh)
@@ -377,7 +442,14 @@ impl Archive {
         let before =
             |age: Duration| millis(self.now()).saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let (store, bridge) = (&self.inner.store, &self.inner.bridge);
-        rows::sweep(store, bridge, before(keep.keep_for), i64::from(keep.keep_lines)).await?;
+        // Only where something was said since the last time can there be too much; the first time nobody knows where that is.
+        let grown = self.numbered().sweep(keep.keep_lines);
+        let grown: Vec<i64> = match grown {
+            Some(grown) => grown.into_iter().collect(),
+            None => rows::rooms(store, bridge).await?,
+        };
+        let oldest = crate::rooms::stanza_id(u128::try_from(before(keep.keep_for)).unwrap_or_default() << 80);
+        rows::sweep(store, bridge, &oldest, i64::from(keep.keep_lines), &grown).await?;
         names::sweep(store, bridge, before(keep.remember_for)).await
     }
 
@@ -404,7 +476,12 @@ impl Archive {
         self.inner.wake.notify_one();
     }
 
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Ring>> {
+    fn numbered(&self) -> MutexGuard<'_, Numbered> {
+        // A cache, and what it was asked for: whatever is missing in it is looked up.
+        self.inner.numbered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Map<RoomId, Ring>> {
         self.inner.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -414,18 +491,24 @@ impl Archive {
 }
 
 impl Said<'_> {
-    fn line(&self, id: String) -> Line {
-        Line {
-            id,
+    fn columns(&self, id: &str) -> Columns {
+        let shared = |text: Option<&str>| text.map(storable);
+        Columns {
+            id: id.into(),
             at: self.at,
-            nick: self.nick.map(str::to_owned),
-            occupant: self.occupant.map(str::to_owned),
-            body: self.body.to_owned(),
-            thread: self.thread.map(str::to_owned),
-            payload: self.payload.map(str::to_owned),
-            gone: None,
+            nick: shared(self.nick),
+            occupant: shared(self.occupant),
+            body: storable(self.body),
+            thread: shared(self.thread),
+            foreign: shared(self.foreign),
+            payload: shared(self.payload),
         }
     }
+}
+
+/// Text as a database takes it: PostgreSQL has no NUL.
+fn storable(text: &str) -> Arc<str> {
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}").into() } else { text.into() }
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 //! message may be several lines there: its parts share a head. Names are written with the archive's rows; what was said lately is also in memory,
 //! because a line that comes in is told at once and cannot wait for the store.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +12,7 @@ use isthmus_bridge::{Address, BareJid, ForeignMessageId, RoomId, StoreError};
 
 use super::{Archive, Change};
 use crate::args;
+use crate::hash::{self, Map};
 use crate::storage::{Row, Store, Tx};
 
 /// Names in memory, at most.
@@ -76,14 +76,13 @@ pub struct Name {
 /// Names of lately.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    hasher: RandomState,
     inner: Mutex<Shelf>,
 }
 
 #[derive(Debug, Default)]
 struct Shelf {
     order: VecDeque<(u64, u64)>,
-    names: HashMap<u64, Arc<Name>>,
+    names: Map<u64, Arc<Name>>,
 }
 
 impl Recent {
@@ -92,17 +91,17 @@ impl Recent {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn foreign(&self, place: &Place, id: &str) -> u64 {
-        self.hasher.hash_one((0_u8, place, id))
+    fn foreign(place: &Place, id: &str) -> u64 {
+        hash::one((0_u8, place, id))
     }
 
-    fn client(&self, place: &Place, writer: &BareJid, id: &str) -> u64 {
-        self.hasher.hash_one((1_u8, place, writer, id))
+    fn client(place: &Place, writer: &BareJid, id: &str) -> u64 {
+        hash::one((1_u8, place, writer, id))
     }
 
     fn put(&self, place: &Place, name: &Arc<Name>) {
-        let foreign = name.foreign.as_ref().map(|id| self.foreign(place, id.as_str()));
-        let client = name.writer.as_ref().zip(name.client.as_deref()).map(|(who, id)| self.client(place, who, id));
+        let foreign = name.foreign.as_ref().map(|id| Self::foreign(place, id.as_str()));
+        let client = name.writer.as_ref().zip(name.client.as_deref()).map(|(who, id)| Self::client(place, who, id));
         let mut shelf = self.lock();
         for key in [foreign, client].into_iter().flatten() {
             shelf.names.insert(key, name.clone());
@@ -151,7 +150,7 @@ impl Archive {
 
     /// A message by the network's name, if it was named lately.
     pub fn named_lately(&self, place: &Place, foreign: &ForeignMessageId) -> Option<Arc<Name>> {
-        self.inner.recent.get(self.inner.recent.foreign(place, foreign.as_str()))
+        self.inner.recent.get(Recent::foreign(place, foreign.as_str()))
     }
 
     /// A message by the network's name.
@@ -186,7 +185,7 @@ impl Archive {
     /// # Errors
     /// The store is away.
     pub async fn by_client(&self, place: &Place, writer: &BareJid, id: &str) -> Result<Vec<Name>, StoreError> {
-        let recent = self.inner.recent.get(self.inner.recent.client(place, writer, id));
+        let recent = self.inner.recent.get(Recent::client(place, writer, id));
         self.flush().await?;
         let sql = "SELECT head FROM names WHERE bridge = $1 AND place = $2 AND client = $3 AND own = 1 AND person = $4 ORDER BY seq DESC LIMIT 1";
         let values = args![&self.inner.bridge, place.key(), id, writer.as_str()];

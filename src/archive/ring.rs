@@ -1,12 +1,12 @@
 //! The last ten minutes of a room. Several sessions hear one line, each its own copy; by the network's id of it, or by each session's place in
 //! this ring, the copies are found to be one.
 
-use std::collections::hash_map::{DefaultHasher, Entry};
-use std::collections::{HashMap, VecDeque};
-use std::hash::{Hash, Hasher};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use isthmus_bridge::BareJid;
+
+use crate::hash::{self, Map};
 
 /// How long a copy may come after the first.
 const LATE: Duration = Duration::from_secs(600);
@@ -19,8 +19,10 @@ pub struct Ring {
     lines: VecDeque<Recent>,
     /// The number of the first line in `lines`.
     first: u64,
-    /// The number of the line that each session hears next.
-    next: HashMap<BareJid, u64>,
+    /// Numbers of lines by the hash of the network's id.
+    named: Map<u64, u64>,
+    /// The number of the line that each session hears next, in order of users: most rooms have one, and a table would cost five times as much.
+    next: Vec<(BareJid, u64)>,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,8 @@ struct Recent {
     id: String,
     /// Of nick and words.
     print: u64,
-    foreign: Option<Box<str>>,
+    /// Of the network's id.
+    foreign: Option<u64>,
     at: Instant,
 }
 
@@ -45,10 +48,13 @@ impl Ring {
     /// A session begins to hear; what was said before is not for it. False: it does already.
     pub fn enter(&mut self, user: &BareJid) -> bool {
         let end = self.end();
-        match self.next.entry(user.clone()) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(place) => {
-                place.insert(end);
+        match self.place(user) {
+            Ok(_) => false,
+            Err(at) => {
+                if self.next.len() < 4 {
+                    self.next.reserve_exact(1);
+                }
+                self.next.insert(at, (user.clone(), end));
                 true
             }
         }
@@ -56,17 +62,21 @@ impl Ring {
 
     /// A session hears no more. False: it did not.
     pub fn leave(&mut self, user: &BareJid) -> bool {
-        self.next.remove(user).is_some()
+        self.place(user).map(|at| self.next.remove(at)).is_ok()
     }
 
     /// Whether a session hears.
     pub fn has(&self, user: &BareJid) -> bool {
-        self.next.contains_key(user)
+        self.place(user).is_ok()
+    }
+
+    fn place(&self, user: &BareJid) -> Result<usize, usize> {
+        self.next.binary_search_by(|(one, _)| one.cmp(user))
     }
 
     /// The sessions that hear, by user.
     pub fn users(&self) -> impl Iterator<Item = &BareJid> {
-        self.next.keys()
+        self.next.iter().map(|(user, _)| user)
     }
 
     /// Nobody hears.
@@ -85,31 +95,38 @@ impl Ring {
         fresh: impl FnOnce() -> String,
     ) -> Heard {
         self.forget(now);
-        let print = print(nick, words);
-        let from = self.next.get(user).copied().unwrap_or_default().max(self.first);
+        let Ok(place) = self.place(user) else { return Heard::First(fresh()) };
+        let print = hash::one((nick, words));
+        let foreign = foreign.map(hash::one);
+        let from = self.next[place].1.max(self.first);
         let behind = usize::try_from(from - self.first).unwrap_or(usize::MAX);
-        let same = |entry: &Recent| match (foreign, &entry.foreign) {
-            (Some(id), Some(known)) => id == &**known,
-            _ => entry.print == print,
-        };
         // By the network's id anywhere; else the next one of the same words.
         let found = match foreign {
-            Some(_) => self.lines.iter().position(same),
-            None => self.lines.iter().skip(behind).position(same).map(|at| at + behind),
+            Some(id) => match self.named.get(&id) {
+                Some(number) => number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()),
+                // Another session's connection may not tell ids.
+                None if self.named.len() < self.lines.len() => {
+                    self.lines.iter().position(|line| line.foreign.is_none() && line.print == print)
+                }
+                None => None,
+            },
+            None => self.lines.iter().skip(behind).position(|line| line.print == print).map(|at| at + behind),
         };
         if let Some(at) = found {
             let heard = self.first + at as u64 + 1;
-            let next = self.next.entry(user.clone()).or_default();
+            let next = &mut self.next[place].1;
             *next = (*next).max(heard);
             return Heard::Before(self.lines[at].id.clone());
         }
         let id = fresh();
         // With one session there is nobody to hear it again.
         if self.next.len() > 1 || foreign.is_some() {
-            self.lines.push_back(Recent { id: id.clone(), print, foreign: foreign.map(Into::into), at: now });
+            if let Some(foreign) = foreign {
+                self.named.insert(foreign, self.end());
+            }
+            self.lines.push_back(Recent { id: id.clone(), print, foreign, at: now });
         }
-        let end = self.end();
-        self.next.insert(user.clone(), end);
+        self.next[place].1 = self.end();
         Heard::First(id)
     }
 
@@ -119,16 +136,12 @@ impl Ring {
 
     fn forget(&mut self, now: Instant) {
         while self.lines.len() > LINES || self.lines.front().is_some_and(|l| now.duration_since(l.at) > LATE) {
-            self.lines.pop_front();
+            if let Some(foreign) = self.lines.pop_front().and_then(|line| line.foreign) {
+                self.named.remove(&foreign);
+            }
             self.first += 1;
         }
     }
-}
-
-fn print(nick: Option<&str>, words: (&str, &str)) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (nick, words).hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -170,5 +183,22 @@ mod tests {
         assert_eq!(hear(&mut ring, "a", Some("x"), "yes", "1"), (true, "1".to_owned()));
         assert_eq!(hear(&mut ring, "b", Some("y"), "yes", "2"), (true, "2".to_owned()));
         assert_eq!(hear(&mut ring, "b", Some("x"), "other words", "3"), (false, "1".to_owned()));
+        // One of the two connections tells no ids: then the words decide.
+        assert_eq!(hear(&mut ring, "a", None, "no", "4"), (true, "4".to_owned()));
+        assert_eq!(hear(&mut ring, "b", Some("z"), "no", "5"), (false, "4".to_owned()));
+    }
+
+    #[test]
+    fn ids_of_lines_that_are_forgotten_are_forgotten_with_them() {
+        let mut ring = Ring::default();
+        ring.enter(&"a".into());
+        ring.enter(&"b".into());
+        for number in 0..LINES + 100 {
+            let id = format!("f{number}");
+            assert!(hear(&mut ring, "a", Some(&id), "words", &format!("{number}")).0);
+        }
+        assert!(ring.named.len() <= LINES + 1 && ring.named.len() == ring.lines.len());
+        assert_eq!(hear(&mut ring, "b", Some("f5000"), "words", "x"), (false, "5000".to_owned()));
+        assert!(hear(&mut ring, "b", Some("f1"), "words", "y").0, "long ago");
     }
 }

@@ -8,6 +8,7 @@ use isthmus_bridge::{BareJid, RoomId, StoreError};
 use super::query::{Found, Question};
 use super::{Change, Line};
 use crate::args;
+use crate::hash::Map;
 use crate::storage::{Arg, Row, Store, Tx, millis};
 
 /// What a user may see of a room: what lies within one of their stays.
@@ -16,7 +17,8 @@ macro_rules! visible {
         concat!(
             "SELECT ",
             $what,
-            " FROM archive a WHERE a.bridge = $1 AND a.room = $2 AND EXISTS (SELECT 1 FROM archive_stays s WHERE s.bridge = $1 ",
+            " FROM archive a WHERE a.room = (SELECT no FROM archive_rooms WHERE bridge = $1 AND room = $2) ",
+            "AND EXISTS (SELECT 1 FROM archive_stays s WHERE s.bridge = $1 ",
             "AND s.person = $3 AND s.room = $2 AND s.since <= a.id AND (s.until IS NULL OR s.until >= a.id)) ",
             $rest
         )
@@ -43,43 +45,78 @@ const LAST: &str =
 const END: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzz";
 
 /// Columns of a line.
-const WIDTH: usize = 10;
+const WIDTH: usize = 9;
 /// Lines that one statement writes: it costs several times as much as a row in it.
 const TOGETHER: [usize; 3] = [64, 8, 1];
 
-/// The statements for so many lines.
-static INSERT: LazyLock<[String; 3]> = LazyLock::new(|| TOGETHER.map(insert));
+/// The statements for so many lines. SQLite looks a numbered parameter up in a list of all of them, so it gets them in their order.
+static INSERT: LazyLock<[String; 3]> = LazyLock::new(|| TOGETHER.map(|lines| insert(lines, |_| "?".to_owned())));
+/// The same for PostgreSQL.
+static INSERT_NUMBERED: LazyLock<[String; 3]> =
+    LazyLock::new(|| TOGETHER.map(|lines| insert(lines, |n| format!("${n}"))));
 
-fn insert(lines: usize) -> String {
+fn insert(lines: usize, place: impl Fn(usize) -> String) -> String {
     let mut sql =
-        "INSERT INTO archive (bridge, room, id, at, nick, occupant, body, thread, foreign_id, payload) VALUES "
-            .to_owned();
+        "INSERT INTO archive (room, id, at, nick, occupant, body, thread, foreign_id, payload) VALUES ".to_owned();
     for line in 0..lines {
-        let places: Vec<String> = (1..=WIDTH).map(|column| format!("${}", line * WIDTH + column)).collect();
+        let places: Vec<String> = (1..=WIDTH).map(|column| place(line * WIDTH + column)).collect();
         sql.push_str(if line == 0 { "(" } else { ", (" });
         sql.push_str(&places.join(", "));
         sql.push(')');
     }
-    sql.push_str(" ON CONFLICT (bridge, room, id) DO NOTHING");
+    sql.push_str(" ON CONFLICT (room, id) DO NOTHING");
     sql
 }
 
-/// Writes changes in their order, all or none.
-pub(super) async fn write(store: &Store, bridge: &str, changes: Vec<Arc<Change>>) -> Result<(), StoreError> {
+/// The numbers of rooms in the store.
+pub(super) type Numbers = Map<RoomId, i64>;
+
+/// Gives each of these rooms its number.
+pub(super) async fn number(store: &Store, bridge: &str, rooms: Vec<RoomId>) -> Result<Numbers, StoreError> {
     store
-        .write((bridge.to_owned(), changes), |tx, (bridge, changes)| {
+        .write((bridge.to_owned(), rooms), |tx, (bridge, rooms)| {
             Box::pin(async move {
+                let mut numbers = Numbers::default();
+                for room in rooms {
+                    numbers.insert(room.clone(), number_of(tx, bridge, room).await?);
+                }
+                Ok(numbers)
+            })
+        })
+        .await
+}
+
+async fn number_of(tx: &mut Tx, bridge: &str, room: &RoomId) -> Result<i64, StoreError> {
+    let sql = "INSERT INTO archive_rooms (bridge, room) VALUES ($1, $2) ON CONFLICT (bridge, room) DO NOTHING";
+    tx.execute(sql, args![bridge, room.as_str()]).await?;
+    let sql = "SELECT no FROM archive_rooms WHERE bridge = $1 AND room = $2";
+    let row = tx.fetch_one(sql, args![bridge, room.as_str()]).await?;
+    row.ok_or_else(|| StoreError::Fault("a room has no number".into()))?.int(0)
+}
+
+/// Writes changes in their order, all or none. Each room of a line has a number.
+pub(super) async fn write(
+    store: &Store,
+    bridge: &str,
+    changes: Vec<Arc<Change>>,
+    numbers: Numbers,
+) -> Result<(), StoreError> {
+    store
+        .write((bridge.to_owned(), changes, numbers), |tx, (bridge, changes, numbers)| {
+            Box::pin(async move {
+                let insert = if tx.is_postgres() { &*INSERT_NUMBERED } else { &*INSERT };
                 let mut rest = &changes[..];
                 while !rest.is_empty() {
                     let lines = rest.iter().take_while(|change| is_line(change)).count();
                     let Some(size) = TOGETHER.iter().position(|size| *size <= lines) else {
-                        one(tx, bridge, &rest[0]).await?;
+                        one(tx, bridge, &rest[0], numbers).await?;
                         rest = &rest[1..];
                         continue;
                     };
                     let (now, later) = rest.split_at(TOGETHER[size]);
-                    let values = now.iter().flat_map(|change| values(bridge, change)).collect();
-                    tx.execute(&INSERT[size], values).await?;
+                    let mut all = Vec::with_capacity(now.len() * WIDTH);
+                    now.iter().for_each(|change| values(&mut all, change, numbers));
+                    tx.execute(&insert[size], all).await?;
                     rest = later;
                 }
                 Ok(())
@@ -94,32 +131,35 @@ fn is_line(change: &Change) -> bool {
 }
 
 /// The columns of a line.
-fn values(bridge: &str, change: &Change) -> Vec<Arg> {
-    let Change::Line { room, line, foreign, .. } = change else { return Vec::new() };
-    args![
-        bridge,
-        room.as_str(),
+fn values(all: &mut Vec<Arg>, change: &Change, numbers: &Numbers) {
+    let Change::Line { room, line, .. } = change else { return };
+    all.extend(args![
+        numbers.get(room).copied().unwrap_or_default(),
         &line.id,
         millis(line.at),
         &line.nick,
         &line.occupant,
         &line.body,
         &line.thread,
-        foreign,
+        &line.foreign,
         &line.payload
-    ]
+    ]);
 }
 
-async fn one(tx: &mut Tx, bridge: &str, change: &Change) -> Result<(), StoreError> {
+async fn one(tx: &mut Tx, bridge: &str, change: &Change, numbers: &Numbers) -> Result<(), StoreError> {
     match change {
-        Change::Line { room, foreign, late, .. } => {
-            if *late && let Some(foreign) = foreign {
-                let sql = "SELECT 1 FROM archive WHERE bridge = $1 AND room = $2 AND foreign_id = $3 LIMIT 1";
-                if tx.fetch_one(sql, args![bridge, room.as_str(), foreign.as_str()]).await?.is_some() {
+        Change::Line { room, line, late } => {
+            if *late && let Some(foreign) = &line.foreign {
+                let sql = "SELECT 1 FROM archive WHERE room = $1 AND foreign_id = $2 LIMIT 1";
+                let room = numbers.get(room).copied().unwrap_or_default();
+                if tx.fetch_one(sql, args![room, foreign]).await?.is_some() {
                     return Ok(());
                 }
             }
-            tx.execute(&INSERT[TOGETHER.len() - 1], values(bridge, change)).await?;
+            let insert = if tx.is_postgres() { &*INSERT_NUMBERED } else { &*INSERT };
+            let mut all = Vec::with_capacity(WIDTH);
+            values(&mut all, change, numbers);
+            tx.execute(&insert[TOGETHER.len() - 1], all).await?;
         }
         Change::Enter { room, user, since } => {
             let sql = "INSERT INTO archive_stays (bridge, room, person, since) VALUES ($1, $2, $3, $4)";
@@ -132,8 +172,8 @@ async fn one(tx: &mut Tx, bridge: &str, change: &Change) -> Result<(), StoreErro
         }
         Change::Name { place, name } => super::names::write(tx, bridge, place, name).await?,
         Change::Gone { room, id, at } => {
-            let sql =
-                "UPDATE archive SET body = '', payload = NULL, gone = $4 WHERE bridge = $1 AND room = $2 AND id = $3";
+            let sql = "UPDATE archive SET body = '', payload = NULL, gone = $4 \
+                       WHERE room = (SELECT no FROM archive_rooms WHERE bridge = $1 AND room = $2) AND id = $3";
             tx.execute(sql, args![bridge, room.as_str(), id, millis(*at)]).await?;
         }
         Change::Seen { room, user, id } => {
@@ -155,7 +195,7 @@ pub(super) async fn take_over(
     if !write {
         let mut fresh = 0;
         for line in &lines {
-            let sql = "SELECT 1 FROM archive WHERE bridge = $1 AND room = $2 AND id = $3";
+            let sql = "SELECT 1 FROM archive WHERE room = (SELECT no FROM archive_rooms WHERE bridge = $1 AND room = $2) AND id = $3";
             fresh += u64::from(store.read(sql, args![bridge, room.as_str(), &line.id]).await?.is_empty());
         }
         return Ok(fresh);
@@ -164,10 +204,11 @@ pub(super) async fn take_over(
         .write((bridge.to_owned(), room.clone(), lines), |tx, (bridge, room, lines)| {
             Box::pin(async move {
                 let mut fresh = 0;
+                let no = number_of(tx, bridge, room).await?;
                 for line in lines {
-                    let sql = "INSERT INTO archive (bridge, room, id, at, nick, body) VALUES ($1, $2, $3, $4, $5, $6) \
-                               ON CONFLICT (bridge, room, id) DO NOTHING";
-                    let values = args![&*bridge, room.as_str(), &line.id, millis(line.at), &line.nick, &line.body];
+                    let sql = "INSERT INTO archive (room, id, at, nick, body) VALUES ($1, $2, $3, $4, $5) \
+                               ON CONFLICT (room, id) DO NOTHING";
+                    let values = args![no, &line.id, millis(line.at), &line.nick, &line.body];
                     fresh += tx.execute(sql, values).await?;
                 }
                 Ok(fresh)
@@ -280,31 +321,54 @@ pub(super) async fn ends(
     }
 }
 
-/// Drops old lines, those of full rooms, and stays that show nothing any more.
-pub(super) async fn sweep(store: &Store, bridge: &str, oldest: i64, per_room: i64) -> Result<(), StoreError> {
-    let full = if per_room == 0 {
-        Vec::new()
-    } else {
-        store
-            .read(
-                "SELECT room FROM archive WHERE bridge = $1 GROUP BY room HAVING COUNT(*) > $2",
-                args![bridge, per_room],
-            )
-            .await?
-    };
-    let full = full.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+/// Rooms that have lines, by number.
+pub(super) async fn rooms(store: &Store, bridge: &str) -> Result<Vec<i64>, StoreError> {
+    let rows = store.read("SELECT no FROM archive_rooms WHERE bridge = $1", args![bridge]).await?;
+    rows.iter().map(|row| row.int(0)).collect()
+}
+
+/// Drops lines before `oldest`, those that these rooms have too many of, and stays that show nothing any more. A room at a time, so that what is
+/// accepted for delivery does not wait behind all of it.
+pub(super) async fn sweep(
+    store: &Store,
+    bridge: &str,
+    oldest: &str,
+    per_room: i64,
+    grown: &[i64],
+) -> Result<(), StoreError> {
+    for room in rooms(store, bridge).await? {
+        drop_before(store, room, oldest).await?;
+    }
+    if per_room > 0 {
+        for room in grown {
+            let sql = "SELECT id FROM archive WHERE room = $1 ORDER BY id DESC LIMIT 1 OFFSET $2";
+            let rows = store.read(sql, args![*room, per_room - 1]).await?;
+            if let Some(row) = rows.first() {
+                drop_before(store, *room, &row.text(0)?).await?;
+            }
+        }
+    }
     store
-        .write((bridge.to_owned(), oldest, per_room, full), |tx, (bridge, oldest, per_room, full)| {
+        .write(bridge.to_owned(), |tx, bridge| {
             Box::pin(async move {
-                tx.execute("DELETE FROM archive WHERE bridge = $1 AND at < $2", args![&*bridge, *oldest]).await?;
-                for room in full {
-                    let sql = "DELETE FROM archive WHERE bridge = $1 AND room = $2 AND id < (SELECT id FROM archive \
-                               WHERE bridge = $1 AND room = $2 ORDER BY id DESC LIMIT 1 OFFSET $3)";
-                    tx.execute(sql, args![&*bridge, room, *per_room - 1]).await?;
-                }
                 let sql = "DELETE FROM archive_stays WHERE bridge = $1 AND until IS NOT NULL AND NOT EXISTS (SELECT 1 FROM archive a \
-                           WHERE a.bridge = $1 AND a.room = archive_stays.room AND a.id <= archive_stays.until)";
+                           WHERE a.room = (SELECT no FROM archive_rooms r WHERE r.bridge = $1 AND r.room = archive_stays.room) \
+                           AND a.id <= archive_stays.until)";
                 tx.execute(sql, args![&*bridge]).await.map(drop)
+            })
+        })
+        .await
+}
+
+async fn drop_before(store: &Store, room: i64, id: &str) -> Result<(), StoreError> {
+    let old = store.read("SELECT 1 FROM archive WHERE room = $1 AND id < $2 LIMIT 1", args![room, id]).await?;
+    if old.is_empty() {
+        return Ok(()); // most of the time: then the writer is left alone
+    }
+    store
+        .write((room, id.to_owned()), |tx, (room, id)| {
+            Box::pin(async move {
+                tx.execute("DELETE FROM archive WHERE room = $1 AND id < $2", args![*room, &*id]).await.map(drop)
             })
         })
         .await

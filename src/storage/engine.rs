@@ -1,5 +1,7 @@
 //! What both engines have in common: a connection, arguments, rows, and the meaning of an error.
 
+use std::sync::Arc;
+
 use isthmus_bridge::StoreError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -13,6 +15,8 @@ pub enum Arg {
     Int(Option<i64>),
     /// Text or NULL. A NUL character, which PostgreSQL cannot hold, becomes U+FFFD.
     Text(Option<String>),
+    /// The same, shared: the statement holds no copy. Without NUL.
+    Shared(Option<Arc<str>>),
     /// Bytes or NULL.
     Blob(Option<Vec<u8>>),
 }
@@ -40,6 +44,8 @@ arg! {
     Option<&str> => |v| Self::Text(v.map(clean)),
     Option<String> => |v| Self::Text(v.as_deref().map(clean)),
     &Option<String> => |v| Self::Text(v.as_deref().map(clean)),
+    &Arc<str> => |v| Self::Shared(Some(v.clone())),
+    &Option<Arc<str>> => |v| Self::Shared(v.clone()),
     &[u8] => |v| Self::Blob(Some(v.to_vec())),
     Vec<u8> => |v| Self::Blob(Some(v)),
     &Vec<u8> => |v| Self::Blob(Some(v.clone())),
@@ -199,11 +205,13 @@ where
     A: IntoIterator<Item = Arg>,
     Option<i64>: sqlx::Encode<'q, DB> + Type<DB>,
     Option<String>: sqlx::Encode<'q, DB> + Type<DB>,
+    Option<Arc<str>>: sqlx::Encode<'q, DB> + Type<DB>,
     Option<Vec<u8>>: sqlx::Encode<'q, DB> + Type<DB>,
 {
     args.into_iter().fold(query, |query, arg| match arg {
         Arg::Int(value) => query.bind(value),
         Arg::Text(value) => query.bind(value),
+        Arg::Shared(value) => query.bind(value),
         Arg::Blob(value) => query.bind(value),
     })
 }

@@ -92,9 +92,9 @@ const STAGES: [Stage; 9] = [
     Stage {
         kind: "room",
         key: Key::Texts,
-        sql: "SELECT a.room, a.id, a.at, a.nick, a.body FROM archive a WHERE a.bridge = $1 AND EXISTS (SELECT 1 FROM archive_stays s \
-        WHERE s.bridge = $1 AND s.person = $2 AND s.room = a.room AND s.since <= a.id AND (s.until IS NULL OR s.until >= a.id)) \
-        AND (a.room, a.id) > ($3, $4) ORDER BY a.room, a.id LIMIT $5",
+        sql: "SELECT r.room, a.id, a.at, a.nick, a.body FROM archive_rooms r JOIN archive a ON a.room = r.no WHERE r.bridge = $1 AND EXISTS \
+        (SELECT 1 FROM archive_stays s WHERE s.bridge = $1 AND s.person = $2 AND s.room = r.room AND s.since <= a.id \
+        AND (s.until IS NULL OR s.until >= a.id)) AND (r.room, a.id) > ($3, $4) ORDER BY r.room, a.id LIMIT $5",
         line: room,
     },
 ];

@@ -363,8 +363,9 @@ async fn an_export_is_whole_and_comes_in_pages(url: &str) {
         "INSERT INTO reactions (bridge, place, id, who, person, said, at) VALUES ('sample', 'p', 'x1', 'w', 'juliet@capulet.lit', '[\"+\"]', 5)",
         "INSERT INTO messages (bridge, person, address, stanza_id, accepted, at) VALUES ('sample', 'juliet@capulet.lit', 'a', 'stanza-9', 5, 5)",
         "INSERT INTO foreign_ids (bridge, network, id, message, n) SELECT 'sample', 'n', 'far-9', seq, 0 FROM messages",
-        "INSERT INTO archive (bridge, room, id, at, nick, body) VALUES ('sample', '#a', '1', 5, 'ann', 'before'), ('sample', '#a', '2', 5, 'ann', 'within'), \
-         ('sample', '#a', '3', 5, 'ann', 'after')",
+        "INSERT INTO archive_rooms (no, bridge, room) VALUES (7, 'sample', '#a')",
+        "INSERT INTO archive (room, id, at, nick, body) VALUES (7, '1', 5, 'ann', 'before'), (7, '2', 5, 'ann', 'within'), \
+         (7, '3', 5, 'ann', 'after')",
         "INSERT INTO archive_stays (bridge, room, person, since, until) VALUES ('sample', '#a', 'juliet@capulet.lit', '2', '2')",
     ];
     for sql in rows {
