@@ -27,7 +27,8 @@ on_both_engines!(
     a_crash_ends_stays_and_old_lines_go,
     a_full_room_loses_its_oldest_lines,
     rows_are_written_without_being_asked_for_and_delay_no_commit,
-    what_is_withdrawn_leaves_its_place
+    what_is_withdrawn_leaves_its_place,
+    lines_of_the_former_schema_are_taken_along
 );
 
 async fn a_user_sees_what_was_said_while_they_were_inside(place: Place) {
@@ -203,4 +204,36 @@ async fn what_is_withdrawn_leaves_its_place(place: Place) {
     let question = Question { max: 10, ..Question::default() };
     let found = archive.find(&room, &romeo, &question).await.expect("the store answers").lines;
     assert_eq!((found.len(), found[0].body.as_str(), found[0].gone.is_some()), (1, "", true));
+}
+
+/// A database as it was before step 10: the rows are of the table of then.
+async fn lines_of_the_former_schema_are_taken_along(place: Place) {
+    let clock = Clock::manual(START);
+    let store = Store::open(place.open(clock.clone())).await.expect("the store opens");
+    let former = [
+        "DROP TABLE archive",
+        "DROP TABLE archive_rooms",
+        "CREATE TABLE archive (bridge TEXT NOT NULL, room TEXT NOT NULL, id TEXT NOT NULL, at BIGINT NOT NULL, nick TEXT, occupant TEXT, \
+         body TEXT NOT NULL, thread TEXT, foreign_id TEXT, payload TEXT, gone BIGINT, PRIMARY KEY (bridge, room, id))",
+        "CREATE INDEX archive_at ON archive (at)",
+        "CREATE INDEX archive_foreign ON archive (bridge, room, foreign_id)",
+        "INSERT INTO archive (bridge, room, id, at, nick, body, foreign_id, payload) VALUES ('rooms', '#verona', '00000000000000000000000001', 5, 'ann', 'first', NULL, NULL), \
+         ('rooms', '#verona', '00000000000000000000000002', 6, 'bob', 'second', 'f2', '<x/>'), ('rooms', '#mantua', '00000000000000000000000001', 5, 'ann', 'elsewhere', NULL, NULL), \
+         ('others', '#verona', '00000000000000000000000001', 5, 'ann', 'of another bridge', NULL, NULL)",
+        "INSERT INTO archive_stays (bridge, room, person, since, until) VALUES ('rooms', '#verona', 'romeo@example.org', '00000000000000000000000001', NULL)",
+        "DELETE FROM schema_steps WHERE step = 10",
+    ];
+    for sql in former {
+        store.write(sql, |tx, sql| Box::pin(async move { tx.execute(sql, vec![]).await })).await.expect(sql);
+    }
+    store.close().await;
+    let store = Store::open(place.open(clock)).await.expect("the schema is brought up to date");
+    let archive = Archive::new(store, "rooms");
+    assert_eq!(seen(&archive, "romeo@example.org", Question::default()).await, ["first", "second"]);
+    // And it goes on where it was: new lines, and what is known by the network's id is not kept twice.
+    let (room, romeo) = (RoomId::from(ROOM), BareJid::from("romeo@example.org"));
+    archive.enter(&room, &romeo);
+    archive.fetched(&romeo, &Said { foreign: Some("f2"), ..said(&room, "bob", "second", archive.now()) });
+    archive.hears(&romeo, &said(&room, "ann", "third", archive.now()));
+    assert_eq!(seen(&archive, "romeo@example.org", Question::default()).await, ["first", "second", "third"]);
 }
