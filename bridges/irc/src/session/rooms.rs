@@ -105,11 +105,11 @@ pub(crate) async fn kept(host: &Host) -> Result<Vec<SessionOf>, StoreError> {
 impl Session {
     /// The room of this name, where the user is in it or on the way.
     pub(super) fn room(&self, name: &str) -> Option<&Room> {
-        self.rooms.get(&*self.people.folded(name)).map(|room| &**room)
+        self.rooms.get(&self.people.folded(name)).map(|room| &**room)
     }
 
     pub(super) fn room_mut(&mut self, name: &str) -> Option<&mut Room> {
-        self.rooms.get_mut(&*self.people.folded(name)).map(|room| &mut **room)
+        self.rooms.get_mut(&self.people.folded(name)).map(|room| &mut **room)
     }
 
     pub(super) fn fold(&self, name: &str) -> Box<str> {
@@ -274,7 +274,7 @@ impl Session {
     /// 353: some of the names.
     pub(super) fn on_names(&mut self, line: &Line<'_>) {
         let Some(link) = &self.link else { return };
-        let Some(room) = self.rooms.get_mut(&*self.people.folded(line.param(2))) else { return };
+        let Some(room) = self.rooms.get_mut(&self.people.folded(line.param(2))) else { return };
         if room.stage != Stage::Listing {
             return self.server_text(&line.words(2));
         }
