@@ -127,7 +127,7 @@ async function seeCommandsAndRunOne() {
   await listCommands("email.localhost");
   await see("Today's usage and limits", "Contacts: list, add, rename, block", "Delete my data");
   await page.click("a[data-command-node=usage]");
-  await see("The limits start anew in", "mails 0 500");
+  await see("The limits start anew in", "Mails 0 500");
   await page.locator("text=recipients").scrollIntoViewIfNeeded();
   await shot("commands");
   await closeDialog();

@@ -110,7 +110,7 @@ def see_commands_and_run_one(p):
     p.window("email.localhost")
     p.see("usage completed", "The limits start anew in")
     # By chat all of it is there.
-    p.say("usage", "What: mails; Used today: 0; Limit: 500")
+    p.say("usage", "What: Mails; Used today: 0; Limit: 500")
 
 
 def add_a_contact_by_its_foreign_address(p):
