@@ -11,6 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use crate::certificate::Certificate;
+use crate::listen::{Idents, Known};
 use crate::network::Network;
 use crate::tls::{self, Check};
 
@@ -34,6 +35,8 @@ pub(crate) struct Target {
     pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) allow_private: bool,
     pub(crate) bind: Option<IpAddr>,
+    /// Where who asks by the ident protocol finds the connection, and under which name.
+    pub(crate) ident: Option<(Arc<Idents>, String)>,
 }
 
 /// A connection.
@@ -41,6 +44,8 @@ pub(crate) struct Connected {
     pub(crate) wire: Box<dyn Io>,
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
+    /// Who asks by the ident protocol is answered while this lives.
+    pub(crate) known: Option<Box<Known>>,
 }
 
 /// Why there is none.
@@ -139,13 +144,15 @@ async fn tcp(to: SocketAddr, bind: Option<IpAddr>) -> std::io::Result<TcpStream>
 async fn secure(target: &Target, stream: TcpStream) -> Result<Connected, NoConnection> {
     let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
     let (local, peer) = ends.map_err(|e| NoConnection::Io(describe(&e)))?;
-    let Some(check) = &target.tls else { return Ok(Connected { wire: Box::new(stream), local, peer }) };
+    // Servers ask as soon as they have accepted, before TLS.
+    let known = target.ident.as_ref().map(|(idents, name)| Box::new(idents.learn(local, peer, name.clone())));
+    let Some(check) = &target.tls else { return Ok(Connected { wire: Box::new(stream), local, peer, known }) };
     let config = tls::client(check, target.certificate.as_deref()).await.map_err(NoConnection::Tls)?;
     let name = ServerName::try_from(target.host.trim_matches(['[', ']']).to_owned())
         .map_err(|_| NoConnection::Tls("the host's name cannot stand in a certificate".to_owned()))?;
     let connector = tokio_rustls::TlsConnector::from(config);
     match timeout(PATIENCE, connector.connect(name, stream)).await {
-        Ok(Ok(stream)) => Ok(Connected { wire: Box::new(stream), local, peer }),
+        Ok(Ok(stream)) => Ok(Connected { wire: Box::new(stream), local, peer, known }),
         Ok(Err(e)) => Err(NoConnection::Tls(describe(&e))),
         Err(_) => Err(NoConnection::TimedOut),
     }
@@ -225,6 +232,7 @@ mod tests {
             certificate: None,
             allow_private,
             bind: None,
+            ident: None,
         };
         let refused = dial(target(false), network.clone()).await.err();
         assert!(matches!(refused, Some(NoConnection::Private(_))), "{refused:?}");

@@ -17,8 +17,13 @@ use tokio_util::sync::CancellationToken;
 const MAX_QUESTION: u64 = 512;
 /// For the question and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A server may ask before the connection is known here: so long is it looked for.
+const LOOKS: u32 = 20;
+const BETWEEN: Duration = Duration::from_millis(50);
 /// Questions at once.
 const AT_ONCE: usize = 64;
+
+const NO_USER: &str = " : ERROR : NO-USER\r\n";
 
 /// Whose connections are whose.
 #[derive(Debug, Default)]
@@ -53,7 +58,7 @@ impl Idents {
         };
         match self.lock().get(&(ours, SocketAddr::new(from.to_canonical(), theirs))) {
             Some(name) => format!("{ours} , {theirs} : USERID : UNIX : {name}\r\n"),
-            None => format!("{ours} , {theirs} : ERROR : NO-USER\r\n"),
+            None => format!("{ours} , {theirs}{NO_USER}"),
         }
     }
 
@@ -134,7 +139,15 @@ async fn answer(stream: TcpStream, from: IpAddr, idents: &Idents) -> std::io::Re
     let (reader, mut writer) = stream.into_split();
     let mut question = Vec::new();
     BufReader::new(reader.take(MAX_QUESTION)).read_until(b'\n', &mut question).await?;
-    let answer = idents.answer(&String::from_utf8_lossy(&question), from);
+    let question = String::from_utf8_lossy(&question);
+    let mut answer = idents.answer(&question, from);
+    for _ in 0..LOOKS {
+        if !answer.ends_with(NO_USER) {
+            break;
+        }
+        tokio::time::sleep(BETWEEN).await;
+        answer = idents.answer(&question, from);
+    }
     writer.write_all(answer.as_bytes()).await
 }
 

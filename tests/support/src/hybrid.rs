@@ -22,12 +22,21 @@ pub struct Hybrid {
 }
 
 impl Hybrid {
-    /// Starts it; returns when it welcomes somebody.
+    /// Starts it; returns when it welcomes somebody. Whoever says `OPER oper oper` runs it.
     pub async fn start() -> Result<Self> {
+        Self::asking(false).await
+    }
+
+    /// The same; where `ident` is set, clients' machines are asked for names (RFC 1413), at their port 113.
+    pub async fn asking(ident: bool) -> Result<Self> {
         let (plain, tls) = (Port::take()?, Port::take()?);
         let folder = Folder::new("hybrid")?;
         let certificate = Certificate::make(&folder).await?;
-        let configuration = folder.write("ircd.conf", configuration(&plain, &tls, &certificate))?;
+        let mut text = configuration(&plain, &tls, &certificate);
+        if ident {
+            text = text.replace("disable_auth = yes", "disable_auth = no").replace(", no_tilde", "");
+        }
+        let configuration = folder.write("ircd.conf", text)?;
         std::fs::create_dir(folder.join("var"))?;
         folder.give_to("nobody").await?;
         let ircd = program("ircd-hybrid", "ircd-hybrid (beside ngircd: see tests/run)", &[])?;

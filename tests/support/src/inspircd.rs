@@ -10,7 +10,18 @@ use crate::ports::Port;
 use crate::process::{Folder, Process, program};
 use crate::wait::{START, until};
 
-/// A running InspIRCd.
+/// What an InspIRCd is to do beside the usual.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Whoever connects in clear is sent to the TLS port (IRCv3 `sts`).
+    pub strict: bool,
+    /// Clients' machines are asked for names (RFC 1413), at their port 113.
+    pub asks_ident: bool,
+    /// Lines at the end of its configuration.
+    pub lines: String,
+}
+
+/// A running InspIRCd. Whoever says `OPER oper oper` runs it.
 #[derive(Debug)]
 pub struct Inspircd {
     _process: Process,
@@ -25,15 +36,25 @@ pub struct Inspircd {
 impl Inspircd {
     /// Starts it; returns when it welcomes somebody (an open port is not yet readiness).
     pub async fn start() -> Result<Self> {
-        Self::with(false).await
+        Self::with(Options::default()).await
     }
 
     /// The same; whoever connects in clear is sent to the TLS port (IRCv3 `sts`).
     pub async fn strict() -> Result<Self> {
-        Self::with(true).await
+        Self::with(Options { strict: true, ..Options::default() }).await
     }
 
-    async fn with(strict: bool) -> Result<Self> {
+    /// The same with these options.
+    pub async fn with(options: Options) -> Result<Self> {
+        Self::named("insp", "1AA", options, None).await
+    }
+
+    /// A second server, `insp2.irc.test`; an operator on it who says `CONNECT insp.irc.test` makes both one network.
+    pub async fn beside(&self) -> Result<Self> {
+        Self::named("insp2", "2AA", Options::default(), Some(&self.services)).await
+    }
+
+    async fn named(name: &str, id: &str, options: Options, first: Option<&Port>) -> Result<Self> {
         let (plain, tls, services) = (Port::take()?, Port::take()?, Port::take()?);
         let folder = Folder::new("inspircd")?;
         let certificate = Certificate::make(&folder).await?;
@@ -41,7 +62,18 @@ impl Inspircd {
             std::fs::create_dir(folder.join(name))?;
         }
         let mut text = configuration(&folder, [&plain, &tls, &services], &certificate);
-        if strict {
+        text = text.replace("insp.irc.test", &format!("{name}.irc.test")).replace("1AA", id);
+        // Each knows the other; only the second one connects.
+        let (other, port) = if name == "insp" { ("insp2", &services) } else { ("insp", first.unwrap_or(&services)) };
+        text.push_str(&format!(
+            "<link name=\"{other}.irc.test\" ipaddr=\"127.0.0.1\" port=\"{port}\" allowmask=\"127.0.0.0/8\" sendpass=\"link\" recvpass=\"link\">\n"
+        ));
+        if options.asks_ident {
+            text =
+                text.replace("useident=\"no\"", "useident=\"yes\"") + "<module name=\"ident\"><ident timeout=\"10\">\n";
+        }
+        text.push_str(&options.lines);
+        if options.strict {
             text.push_str(&format!(
                 "<module name=\"ircv3_sts\">\n<sts host=\"*\" duration=\"1h\" port=\"{tls}\" preload=\"no\">\n"
             ));
@@ -131,6 +163,8 @@ fn configuration(folder: &Folder, [plain, tls, services]: [&Port; 3], certificat
   fakelag="no" localmax="1000" globalmax="1000" useident="no" resolvehostnames="no" maxchans="100">
 <performance nouserdns="yes"><security hideserver="">
 <limits maxnick="30">
+<class name="all" commands="*" usermodes="*" chanmodes="*" privs="*"><type name="root" classes="all">
+<oper name="oper" password="oper" host="*@*" type="root">
 <log method="file" type="*" level="default" target="{path}/log/ircd.log">
 "#,
         path = folder.path().display(),

@@ -22,8 +22,16 @@ pub struct Person {
 impl Person {
     /// Connects and waits for the welcome (001) and the end of the message of the day.
     pub async fn enter(port: u16, nick: &str) -> Result<Self> {
+        Self::with(port, nick, &[]).await
+    }
+
+    /// The same; says these lines first, such as a password.
+    pub async fn with(port: u16, nick: &str, first: &[&str]) -> Result<Self> {
         let (reader, writer) = TcpStream::connect(("127.0.0.1", port)).await?.into_split();
         let mut person = Self { reader: BufReader::new(reader), writer, nick: nick.to_owned(), seen: Vec::new() };
+        for line in first {
+            person.send(line).await?;
+        }
         person.send(&format!("NICK {nick}")).await?;
         person.send(&format!("USER {nick} 0 * :{nick}")).await?;
         person.line(" 001 ").await?;

@@ -7,6 +7,7 @@
 //! | [`slix`] | an XMPP client that we did not write (slixmpp in a Python process) |
 //! | [`postgres`], [`postfix`], [`dovecot`], [`unbound`] | real PostgreSQL, MTA, mail store, name server |
 //! | [`ngircd`], [`inspircd`], [`hybrid`], [`atheme`], [`irc`] | real IRC servers, services; the other person on them |
+//! | [`znc`] | a real bouncer in front of an IRC server |
 //! | [`scram`] | an IRC server that knows a password by SCRAM-SHA-256, as Python's scramp has it |
 //! | [`biboumi`] | the gateway that Isthmus takes the place of |
 //! | [`smtp`] | scripted SMTP and LMTP server; a client that sends mail or raw lines |
@@ -47,3 +48,4 @@ pub mod smtp;
 pub mod unbound;
 pub mod wait;
 pub mod xml;
+pub mod znc;

@@ -24,10 +24,20 @@ pub struct Ngircd {
 impl Ngircd {
     /// Starts it; returns when it welcomes somebody.
     pub async fn start() -> Result<Self> {
+        Self::asking(false).await
+    }
+
+    /// The same; where `ident` is set, clients' machines are asked for names (RFC 1413), at their port 113.
+    pub async fn asking(ident: bool) -> Result<Self> {
         let (plain, tls) = (Port::take()?, Port::take()?);
         let folder = Folder::new("ngircd")?;
         let certificate = Certificate::make(&folder).await?;
-        folder.write("ngircd.conf", configuration(&plain, &tls, &certificate))?;
+        let mut text = configuration(&plain, &tls, &certificate);
+        if ident {
+            // The same helper does both, and only where names are looked up.
+            text = text.replace("DNS = no", "DNS = yes").replace("Ident = no", "Ident = yes");
+        }
+        folder.write("ngircd.conf", text)?;
         // It gives up root for this user, who then reads the key.
         folder.give_to("nobody").await?;
         let process = launch(&folder, &plain).await?;

@@ -54,6 +54,18 @@ impl std::fmt::Display for Port {
     }
 }
 
+/// An address of loopback of the test's own at which this port of the first 1,024 is free, for protocols that know one port only; `None` where
+/// only root may have it and we are not.
+pub fn own_address(port: u16) -> Result<Option<Ipv4Addr>> {
+    let mut rng = rand::rng();
+    let own = Ipv4Addr::new(127, rng.random_range(2..250), rng.random_range(1..250), rng.random_range(2..250));
+    match TcpListener::bind((own, port)) {
+        Ok(_) => Ok(Some(own)),
+        Err(_) if !rustix::process::geteuid().is_root() => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("listening at {own}:{port} as root")),
+    }
+}
+
 fn is_free(number: u16) -> bool {
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok()
         && UdpSocket::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok()

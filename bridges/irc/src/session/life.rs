@@ -106,6 +106,7 @@ impl Session {
                 Some(prefix) => Some(crate::listen::own_address(&self.host, &self.of.user, prefix).into()),
                 None => self.shared.config.bind,
             },
+            ident: self.shared.config.identd.map(|_| (self.shared.idents.clone(), self.ident())),
         };
         self.dialing = Some(Box::pin(dial(target, self.network.clone())));
         self.progress(
@@ -184,12 +185,9 @@ impl Session {
         }
         let now = Instant::now();
         let ends = (connected.local, connected.peer);
-        let ident = crate::listen::ident(&self.host, &self.of.user);
-        let known = self.shared.config.identd.map(|_| self.shared.idents.learn(ends.0, ends.1, ident.clone()));
         // The registration itself is not throttled: servers expect it at once.
         let bucket = Bucket::new(settings::rate(&self.settings), now);
         let mut link = Box::new(Link::new(connected, (port, tls), bucket, place, now));
-        link.ident = known.map(Box::new);
         let nick = self.wished_nick();
         if let Some(password) = self.settings.get(settings::WEBIRC) {
             let (name, address) = crate::listen::webirc(&self.host, &self.of.user, self.shared.config.webirc_prefix);
@@ -202,7 +200,7 @@ impl Session {
         }
         link.now(&write::line("NICK", &[&nick]));
         // Where servers ask, the answer and the name said here are one.
-        let user = if link.ident.is_some() { ident } else { self.user_name() };
+        let user = if link.ident.is_some() { self.ident() } else { self.user_name() };
         let real = self.settings.get(settings::REALNAME).unwrap_or(&nick);
         link.now(&write::text("USER", &[&user, "0", "*"], real.as_bytes()));
         link.nick = nick;
@@ -210,6 +208,10 @@ impl Session {
         self.attempt = None;
         self.progress(Text::key(if tls { "connected-tls" } else { "connected-plain" }));
         tracing::debug!(user = %self.of.user, network = %self.of.network, port, tls, ?ends, "connected");
+    }
+
+    fn ident(&self) -> String {
+        crate::listen::ident(&self.host, &self.of.user)
     }
 
     /// The nick to ask for: the setting, else what a client asked for, else the user's own name.

@@ -182,7 +182,7 @@ impl Link {
             error: None,
             ctcp_at: now,
             typed_at: now,
-            ident: None,
+            ident: connected.known,
             _place: place,
         }
     }

@@ -226,6 +226,14 @@ impl Session {
         let extended = self.has_cap(Caps::EXTENDED_JOIN).then(|| line.param(1)).filter(|a| !a.is_empty());
         let account = extended.map(|a| if a == "*" { "" } else { a });
         let person = self.people.learn(nick, line.source.host(), account);
+        // The user's other rooms show who it is, too.
+        if account.is_some() && self.rooms.len() > 1 && !self.folds {
+            let changed = self.rooms_of(nick, |view, people| {
+                let known = view.get(people, nick).is_none_or(|m| m.person.account == person.account);
+                !known && view.update(person.clone())
+            });
+            self.changed(changed);
+        }
         if self.is_own(nick) {
             if let Some(link) = &mut self.link {
                 link.host = line.source.host().map(Into::into);

@@ -17,7 +17,12 @@ pub struct Net {
 impl Net {
     /// A bridge whose networks are at this port of loopback.
     pub fn at(port: u16, tls: bool) -> Self {
-        let bridge = build(&Irc, json!({"allow_private_networks": true})).expect("good keys");
+        Self::with(port, tls, json!({"allow_private_networks": true}))
+    }
+
+    /// The same with these keys of the configuration.
+    pub fn with(port: u16, tls: bool, keys: serde_json::Value) -> Self {
+        let bridge = build(&Irc, keys).expect("good keys");
         let host = FakeHost::of(&bridge);
         let port = port.to_string();
         let (plain, encrypted) = if tls { ("", port.as_str()) } else { (port.as_str(), "") };

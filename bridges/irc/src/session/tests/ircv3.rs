@@ -524,6 +524,33 @@ async fn persons_are_known_by_their_tags() {
 }
 
 #[tokio::test]
+async fn an_account_that_a_join_tells_is_shown_in_the_other_rooms() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "extended-join", "romeo juliet").await;
+    session.send(net.address("#d%net"), join("romeo"));
+    client.admit("#d", "romeo").await;
+    net.host.emitted("the other room", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    net.host.take_emits();
+    // The account-notify of her login was never seen: she is told of where she comes in.
+    client.send(":juliet!j@k JOIN #d capulet :Juliet").await;
+    let shown = net.host.emitted("who it is", |e| e.event == Event::Room(RoomChange::Changed { by: None })).await;
+    assert_eq!(shown.from, net.occupant("#c%net", "juliet"));
+    net.host.emitted("her entry", |e| e.event == Event::Room(RoomChange::Entered)).await;
+    for room in ["#c%net", "#d%net"] {
+        let view = net.host.host().room(session.of(), &RoomId::from(room));
+        let account = view.lock().expect("nobody panicked").named("juliet").and_then(|m| m.person.account.clone());
+        assert_eq!(account.as_deref(), Some("capulet"), "{room}");
+    }
+    // What is known is no news.
+    client.send(":juliet!j@k PART #d").await;
+    client.send(":juliet!j@k JOIN #d capulet :Juliet").await;
+    net.host.emitted("her second entry", |e| e.event == Event::Room(RoomChange::Entered)).await;
+    assert!(!net.host.emits().iter().any(|e| matches!(e.event, Event::Room(RoomChange::Changed { .. }))));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_server_that_takes_utf_8_only_gets_nothing_else() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
