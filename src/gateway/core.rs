@@ -344,6 +344,7 @@ impl Served {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = states
             .iter()
+            .filter(|(of, state)| self.counts(of, state.is_some()))
             .map(|(of, state)| (of.clone(), state_text(state.as_deref().unwrap_or(&LinkState::Up))))
             .collect();
         all.sort_by(|a, b| (&a.0.user, &a.0.network).cmp(&(&b.0.user, &b.0.network)));
@@ -431,6 +432,17 @@ impl Served {
         let all = Abilities::of(self.profile());
         let said = self.abilities.lock().unwrap_or_else(PoisonError::into_inner).get(of).copied();
         said.map_or(all, |said| said.and(all))
+    }
+
+    /// Drops the states of connections whose sessions have ended: they are up no more.
+    pub(super) fn forget_states(&self) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.retain(|of, state| self.counts(of, state.is_some()));
+    }
+
+    /// Whether the state of a connection is worth showing: it is down, or its session is there.
+    fn counts(&self, of: &SessionOf, down: bool) -> bool {
+        self.may_run(of) && (down || self.sessions().has(of) || self.guest(&of.user).is_some())
     }
 
     /// A session has ended: what its views say is of no use any more.

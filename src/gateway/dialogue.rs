@@ -199,7 +199,7 @@ impl Core {
             self.part(served, user, &at);
         }
         for of in served.sessions().of(user) {
-            served.sessions().end(&of);
+            served.sessions().dismiss(&of);
         }
     }
 
@@ -347,9 +347,11 @@ impl Office for Clerk {
     }
 
     async fn set_rule(&self, pattern: &Pattern, tier: Option<Tier>) -> Result<bool, StoreError> {
-        let (_, served) = self.here()?;
+        let (core, served) = self.here()?;
         let changed = served.persons().set_rule(pattern, tier).await?;
+        let before = served.access();
         served.rule(served.persons().rules().await?);
+        core.rights_changed(&served, before);
         Ok(changed)
     }
 

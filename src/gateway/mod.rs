@@ -16,6 +16,7 @@
 //! | `answers` | our own questions |
 //! | `dialogue` | commands and registration |
 //! | `references` | stanza ids ↔ messages of the network |
+//! | `rights` | what a change of the access rules means for those who are here |
 //! | `quotas` | whether there is room: sessions, storage |
 //! | `files` | uploaded, served, fetched |
 //! | `web` | what stands behind the HTTP listener |
@@ -41,6 +42,7 @@ mod privileges;
 mod quotas;
 mod receive;
 mod references;
+mod rights;
 mod rooms;
 mod rosters;
 mod running;
@@ -171,7 +173,9 @@ async fn reload(core: &Arc<Core>, running: &mut Vec<Running>, old: Config, outsi
         };
         if same {
             if let Some(new) = new.bridge(&name) {
+                let before = bridge.served.access();
                 bridge.served.govern(new.access.clone(), new.quotas);
+                core.rights_changed(&bridge.served, before);
             }
             kept.push(bridge);
         } else {
@@ -240,6 +244,7 @@ async fn housekeeping(core: Arc<Core>) {
                     for served in core.bridges().iter() {
                         served.occupancy.prune();
                         served.forget_rooms();
+                        served.forget_states();
                         served.listings.expire();
                         core.rooms(served).end_records();
                     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use isthmus_bridge::{Address, Host, Work};
+use isthmus_bridge::{Address, BareJid, Host, Work};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -174,7 +174,7 @@ async fn keep_up(served: Arc<Served>, stop: CancellationToken) {
             return;
         }
     };
-    for of in kept {
+    for of in kept.into_iter().filter(|of| served.may_run(of)) {
         let work = Work::SettingsChanged(Address::Network(of.network.clone()));
         if served.sessions().push(&of, work).is_err() {
             warn!(bridge = %served.instance.name, user = %of.user, "a session could not be started");
@@ -183,5 +183,15 @@ async fn keep_up(served: Arc<Served>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(APART) => {}
         }
+    }
+}
+
+/// The same for one user, who may use the gateway again.
+pub(super) async fn keep_up_of(served: &Arc<Served>, user: &BareJid) {
+    let Ok(kept) = served.instance.bridge.kept(served.host()).await else { return };
+    for of in kept.into_iter().filter(|of| of.user == *user) {
+        let work = Work::SettingsChanged(Address::Network(of.network.clone()));
+        // What does not start now starts with the user's next word to that network.
+        drop(served.sessions().push(&of, work));
     }
 }

@@ -73,6 +73,8 @@ struct Running {
     /// How often it failed in a row, and when it may start again.
     failures: u32,
     not_before: Option<Instant>,
+    /// It is not to be started again for what it leaves.
+    dismissed: bool,
 }
 
 impl std::fmt::Debug for Sessions {
@@ -118,12 +120,29 @@ impl Sessions {
         }
     }
 
+    /// Ends a session for good: what it leaves in its queue is answered and starts nothing.
+    pub fn dismiss(&self, of: &SessionOf) {
+        let mut running = self.shared.lock();
+        let Some(session) = running.get_mut(of) else { return };
+        if session.inbox.is_closed() {
+            running.remove(of); // it failed, and waits to be started again
+        } else {
+            session.dismissed = true;
+            session.end.cancel();
+        }
+    }
+
     /// Hands work to a session that runs; where none runs there is nobody to tell.
     pub fn tell(&self, of: &SessionOf, work: Work) {
         if let Some(session) = self.shared.lock().get(of).filter(|s| !s.inbox.is_closed()) {
             // A full queue: the session reads the setting when it next asks for it.
             drop(session.inbox.push(work));
         }
+    }
+
+    /// Whether there is such a session, also one that failed and is to be started again.
+    pub fn has(&self, of: &SessionOf) -> bool {
+        self.shared.lock().get(of).is_some()
     }
 
     /// Whether a session's task runs.
@@ -136,6 +155,11 @@ impl Sessions {
         let running = self.shared.lock();
         let own = running.0.get(user).into_iter().flatten();
         own.map(|(network, _)| SessionOf::new(user.clone(), network.clone())).collect()
+    }
+
+    /// Users who have a session.
+    pub fn users(&self) -> Vec<BareJid> {
+        self.shared.lock().0.keys().cloned().collect()
     }
 
     /// Sessions whose task runs.
@@ -158,7 +182,10 @@ impl Shared {
     fn start(self: &Arc<Self>, running: &mut Table, of: SessionOf, failures: u32) -> InboxSender {
         let end = self.stop.child_token();
         let (sender, inbox) = inbox(end.clone());
-        running.insert(&of, Running { inbox: sender.clone(), end: end.clone(), failures, not_before: None });
+        running.insert(
+            &of,
+            Running { inbox: sender.clone(), end: end.clone(), failures, not_before: None, dismissed: false },
+        );
         let shared = self.clone();
         let began = Instant::now();
         self.tasks.spawn(async move {
@@ -192,8 +219,9 @@ impl Shared {
         let mut running = self.lock();
         let Some(session) = running.get_mut(&of) else { return };
         let left = session.inbox.take_back();
-        if !failed && left.is_empty() {
+        if session.dismissed || !failed && left.is_empty() {
             running.remove(&of);
+            drop(running); // and then what is left, which answers it
             debug!(bridge = %self.instance.name, user = %of.user, network = %of.network, "a session ended");
             return;
         }

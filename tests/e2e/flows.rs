@@ -38,7 +38,7 @@ pub(crate) async fn step(client: &mut SlixClient, to: &str, node: &str, session:
 }
 
 /// Runs a command to its end, with these fields in each of its forms where they are.
-async fn run(client: &mut SlixClient, to: &str, node: &str, fields: &[(&str, &str)]) -> Element {
+pub(crate) async fn run(client: &mut SlixClient, to: &str, node: &str, fields: &[(&str, &str)]) -> Element {
     let mut command = step(client, to, node, None, "").await;
     for _ in 0..9 {
         if command.attr("status") != Some("executing") {

@@ -26,6 +26,7 @@ pub(crate) struct Inside {
     pub(crate) clock: Clock,
     folder: tempfile::TempDir,
     stop: CancellationToken,
+    reload: Arc<Notify>,
     end: Option<JoinHandle<Result<(), GatewayEnd>>>,
 }
 
@@ -71,7 +72,14 @@ impl Inside {
              port = {port}\ndomains = [\"localhost\"]\n{keys}\n"
         );
         std::fs::write(folder.path().join("isthmus.toml"), text).unwrap();
-        let mut made = Self { server, clock: Clock::ahead(), folder, stop: CancellationToken::new(), end: None };
+        let mut made = Self {
+            server,
+            clock: Clock::ahead(),
+            folder,
+            stop: CancellationToken::new(),
+            reload: Arc::default(),
+            end: None,
+        };
         made.launch().await;
         made
     }
@@ -84,7 +92,7 @@ impl Inside {
         self.stop = CancellationToken::new();
         let outside = Outside {
             stop: self.stop.clone(),
-            reload: Arc::new(Notify::new()),
+            reload: self.reload.clone(),
             load: Arc::new(load),
             level: Arc::new(|_| Ok(())),
             ready: Arc::new(|| {}),
@@ -96,6 +104,14 @@ impl Inside {
         for domain in std::iter::once(LOOP).chain(held.then_some(HELD)) {
             attached(&mut client, domain).await;
         }
+    }
+
+    /// Adds these tables to `isthmus.toml`, and has it read again.
+    pub(crate) fn reload_with(&self, tables: &str) {
+        let path = self.folder.path().join("isthmus.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, text + tables).unwrap();
+        self.reload.notify_one();
     }
 
     /// Ends the gateway for good.

@@ -14,6 +14,7 @@ use crate::gateway::answers::Unanswered;
 use crate::gateway::core::{Core, Served};
 use crate::rooms::occupancy::{Phase, Stay, lock};
 use crate::rooms::show::{self, Gone};
+use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::NotSent;
 use crate::xmpp::ns;
 
@@ -77,6 +78,16 @@ impl Rooms<'_> {
             false
         });
         self.served.outside(of);
+    }
+
+    /// The user may not be in rooms any more: their resources are put out with the reason. Their sessions are ended by the caller.
+    pub(in crate::gateway) fn turn_out(&self, user: &BareJid, why: &Text) {
+        for (of, stays) in self.served.occupancy.of_user(user) {
+            for mut stay in std::mem::take(&mut lock(&stays).list) {
+                self.refuse(stay.turn_away(), &StanzaError::forbidden().with(why.clone()));
+                self.put_out(&of, &mut stay, why);
+            }
+        }
     }
 
     /// After a reattach nobody knows who went while the link was down: all are asked who were not heard since it went down.
