@@ -3,14 +3,17 @@
 //! What several users hear of one line is one row. Ids are given at once, ordered by time and unguessable; rows are on disk within a second,
 //! by the store's writer, which has what is accepted for delivery go first. A crash loses at most that second: ids that clients know and the
 //! log does not are read as their time.
+//! Of every commit it is measured how long its oldest row had waited ([`Delay`]).
 //!
 //! | file | what |
 //! |---|---|
 //! | `ring` | the last ten minutes of a room: which line a session hears |
 //! | `rows` | the log in the store |
 //! | `names` | what messages are called by users and by the network |
+//! | `delay` | how long rows wait for the disk, measured |
 //! | `query` | XEP-0313: what is asked, and the answer |
 
+mod delay;
 pub mod names;
 pub mod query;
 pub mod ring;
@@ -25,6 +28,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+pub use self::delay::Delay;
 use self::ring::{Heard, Ring};
 use crate::hash::Map;
 use crate::rooms::{Ids, fresh_stanza_id};
@@ -162,7 +166,9 @@ struct Inner {
     store: Store,
     bridge: String,
     rooms: Mutex<Map<RoomId, Ring>>,
-    waiting: Mutex<VecDeque<Arc<Change>>>,
+    /// What is not on disk yet, and since when.
+    waiting: Mutex<VecDeque<(Instant, Arc<Change>)>>,
+    delays: delay::Delays,
     wake: Notify,
     ids: Ids,
     recent: names::Recent,
@@ -203,6 +209,7 @@ impl Archive {
             bridge: bridge.to_owned(),
             rooms: Mutex::default(),
             waiting: Mutex::default(),
+            delays: delay::Delays::default(),
             wake: Notify::new(),
             ids: Ids::default(),
             recent: names::Recent::default(),
@@ -314,16 +321,16 @@ impl Archive {
     pub async fn flush(&self) -> Result<(), StoreError> {
         let _one = self.inner.flushing.lock().await;
         loop {
-            let step: Vec<Arc<Change>> = {
+            let (oldest, step): (Option<Instant>, Vec<Arc<Change>>) = {
                 let waiting = self.waiting();
-                waiting.iter().take(STEP).cloned().collect()
+                let step = waiting.iter().take(STEP).map(|(_, change)| change.clone()).collect();
+                (waiting.front().map(|(since, _)| *since), step)
             };
-            if step.is_empty() {
-                return Ok(());
-            }
+            let Some(oldest) = oldest else { return Ok(()) };
             let written = step.len();
             let numbers = self.numbers(&step).await?;
             rows::write(&self.inner.store, &self.inner.bridge, step, numbers).await?;
+            self.inner.delays.committed(&self.inner.bridge, oldest.elapsed(), Instant::now());
             let mut waiting = self.waiting();
             let written = written.min(waiting.len());
             waiting.drain(..written);
@@ -331,6 +338,11 @@ impl Archive {
                 *waiting = VecDeque::new();
             }
         }
+    }
+
+    /// How long rows have waited for the disk, since the start.
+    pub fn delay(&self) -> Delay {
+        self.inner.delays.so_far()
     }
 
     /// The numbers of the rooms in which something was said.
@@ -468,10 +480,10 @@ impl Archive {
         let mut waiting = self.waiting();
         if waiting.len() >= WAITING {
             // Stays decide who sees what: they are never given up.
-            let line = waiting.iter().position(|c| matches!(**c, Change::Line { .. }));
+            let line = waiting.iter().position(|c| matches!(*c.1, Change::Line { .. }));
             drop(waiting.remove(line.unwrap_or_default()));
         }
-        waiting.push_back(Arc::new(change));
+        waiting.push_back((Instant::now(), Arc::new(change)));
         drop(waiting);
         self.inner.wake.notify_one();
     }
@@ -485,7 +497,7 @@ impl Archive {
         self.inner.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Arc<Change>>> {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(Instant, Arc<Change>)>> {
         self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -74,7 +74,7 @@ pub(super) type Numbers = Map<RoomId, i64>;
 /// Gives each of these rooms its number.
 pub(super) async fn number(store: &Store, bridge: &str, rooms: Vec<RoomId>) -> Result<Numbers, StoreError> {
     store
-        .write((bridge.to_owned(), rooms), |tx, (bridge, rooms)| {
+        .write_behind((bridge.to_owned(), rooms), |tx, (bridge, rooms)| {
             Box::pin(async move {
                 let mut numbers = Numbers::default();
                 for room in rooms {
@@ -102,7 +102,7 @@ pub(super) async fn write(
     numbers: Numbers,
 ) -> Result<(), StoreError> {
     store
-        .write((bridge.to_owned(), changes, numbers), |tx, (bridge, changes, numbers)| {
+        .write_behind((bridge.to_owned(), changes, numbers), |tx, (bridge, changes, numbers)| {
             Box::pin(async move {
                 let insert = if tx.is_postgres() { &*INSERT_NUMBERED } else { &*INSERT };
                 let mut rest = &changes[..];

@@ -26,7 +26,8 @@ on_both_engines!(
     pages_go_both_ways,
     a_crash_ends_stays_and_old_lines_go,
     a_full_room_loses_its_oldest_lines,
-    rows_are_written_without_being_asked_for_and_delay_no_commit,
+    rows_are_written_without_being_asked_for_and_it_is_measured_how_long_they_waited,
+    a_commit_that_somebody_waits_for_goes_before_rows_that_came_earlier,
     what_is_withdrawn_leaves_its_place,
     lines_of_the_former_schema_are_taken_along
 );
@@ -157,41 +158,88 @@ async fn a_full_room_loses_its_oldest_lines(place: Place) {
     assert_eq!(seen(&archive, "romeo@example.org", Question::default()).await, ["8", "9"]);
 }
 
-/// What is gathered waits for less than a second, all on its own; and a commit that somebody waits for goes between its steps.
-async fn rows_are_written_without_being_asked_for_and_delay_no_commit(place: Place) {
+/// What is gathered waits for less than a second, all on its own, and how long it took is measured.
+async fn rows_are_written_without_being_asked_for_and_it_is_measured_how_long_they_waited(place: Place) {
     const _: () = assert!(GATHER.as_millis() < 1_000);
     let store = Store::open(place.open(Clock::system())).await.expect("the store opens");
     let archive = Archive::new(store.clone(), "rooms");
     let (room, romeo) = (RoomId::from(ROOM), BareJid::from("romeo@example.org"));
     let stop = CancellationToken::new();
     let running = tokio::spawn(archive.clone().run(stop.clone()));
+    let begun = Instant::now();
     archive.enter(&room, &romeo);
     archive.hears(&romeo, &said(&room, "romeo", "kept", archive.now()));
-    let count = async || {
-        let rows = store.read("SELECT COUNT(*) FROM archive", vec![]).await.expect("the store answers");
-        rows[0].int(0).expect("a number")
-    };
-    while count().await == 0 {
+    while rows_of(&store).await == 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     stop.cancel();
     running.await.expect("it ends");
+    let delay = archive.delay();
+    assert!(delay.count() > 0 && delay.longest > Duration::ZERO, "{delay:?}");
+    assert!(delay.longest <= begun.elapsed(), "{delay:?}");
+}
 
-    // Much at once: written in steps, between which others come to their turn.
-    for n in 0..20 * STEP {
+async fn rows_of(store: &Store) -> i64 {
+    let rows = store.read("SELECT COUNT(*) FROM archive", vec![]).await.expect("the store answers");
+    rows[0].int(0).expect("a number")
+}
+
+/// The order of commits is looked at, not the time: the writer is held, rows come to it before a message does, and the message goes first.
+async fn a_commit_that_somebody_waits_for_goes_before_rows_that_came_earlier(place: Place) {
+    let store = Store::open(place.open(Clock::system())).await.expect("the store opens");
+    let archive = Archive::new(store.clone(), "rooms");
+    let (room, romeo) = (RoomId::from(ROOM), BareJid::from("romeo@example.org"));
+    archive.enter(&room, &romeo);
+    archive.hears(&romeo, &said(&room, "romeo", "first", archive.now()));
+    archive.flush().await.expect("written"); // the room has its number now: what follows is one write
+    for n in 0..3 * STEP {
         archive.hears(&romeo, &said(&room, "romeo", &n.to_string(), archive.now()));
     }
+    let (busy, go) = (Arc::new(Notify::new()), Arc::new(tokio::sync::Semaphore::new(0)));
+    let held = tokio::spawn({
+        let (store, data) = (store.clone(), (busy.clone(), go.clone()));
+        async move {
+            store
+                .write(data, |_, (busy, go)| {
+                    Box::pin(async move {
+                        busy.notify_one();
+                        drop(go.acquire().await);
+                        Ok(())
+                    })
+                })
+                .await
+        }
+    });
+    busy.notified().await;
     let flush = tokio::spawn({
         let archive = archive.clone();
         async move { archive.flush().await }
     });
-    while count().await < 2 {
+    while store.queued() == 0 {
         tokio::task::yield_now().await;
     }
-    store.write((), |_, ()| Box::pin(async { Ok(()) })).await.expect("committed");
-    let written = count().await;
-    assert!(written < 20 * STEP as i64, "the commit waited for all {written} rows");
+    let waits = tokio::spawn({
+        let store = store.clone();
+        async move {
+            store
+                .write((), |tx, ()| {
+                    Box::pin(async move {
+                        let row = tx.fetch_one("SELECT COUNT(*) FROM archive", vec![]).await?;
+                        row.expect("a count").int(0)
+                    })
+                })
+                .await
+        }
+    });
+    while store.queued() < 2 {
+        tokio::task::yield_now().await;
+    }
+    go.add_permits(1);
+    held.await.expect("no panic").expect("committed");
+    let there = waits.await.expect("no panic").expect("committed");
+    assert_eq!(there, 1, "the message waited for rows that came before it");
     flush.await.expect("no panic").expect("written");
+    assert_eq!(rows_of(&store).await, 1 + 3 * STEP as i64, "the rows follow");
 }
 
 async fn what_is_withdrawn_leaves_its_place(place: Place) {

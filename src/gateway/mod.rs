@@ -227,7 +227,8 @@ async fn stop(core: &Arc<Core>, running: Vec<Running>) {
 async fn housekeeping(core: Arc<Core>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut swept, mut counted) = (tokio::time::Instant::now(), tokio::time::Instant::now());
+    let mut counted = tokio::time::Instant::now();
+    let mut sweep = core.store.clock().instant() + SWEEP;
     let mut blocks = tokio::time::Instant::now();
     loop {
         tokio::select! {
@@ -257,8 +258,8 @@ async fn housekeeping(core: Arc<Core>) {
                         core.tasks.clone().spawn(async move { core.read_all_blocks(&served).await });
                     }
                 }
-                if swept.elapsed() >= SWEEP {
-                    swept = now;
+                if core.store.clock().instant() >= sweep {
+                    sweep = core.store.clock().instant() + SWEEP;
                     core.sweep().await;
                 }
             }

@@ -103,6 +103,20 @@ impl Behind for Front {
         for served in bridges.iter() {
             waiting.value(&[("bridge", &served.instance.name)], self.0.waits(&served.instance.name));
         }
+        let mut delays = page.histogram(
+            "isthmus_archive_commit_delay_seconds",
+            "From the delivery of the oldest line of a commit to its end, of what was said in rooms. Promised: 1.",
+        );
+        let delay = |served: &Served| served.archive().delay();
+        for served in bridges.iter() {
+            let delay = delay(served);
+            delays.steps(&[("bridge", &served.instance.name)], delay.steps(), delay.count(), delay.sum.as_secs_f64());
+        }
+        let mut longest =
+            page.gauge("isthmus_archive_commit_delay_longest_seconds", "The longest of these delays since the start.");
+        for served in bridges.iter() {
+            longest.value(&[("bridge", &served.instance.name)], delay(served).longest.as_secs_f64());
+        }
         let families = [
             ("isthmus_stanzas_received_total", "Stanzas from the XMPP server."),
             ("isthmus_stanzas_sent_total", "Stanzas to the XMPP server, without those of the durable inbox."),

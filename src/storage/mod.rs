@@ -57,7 +57,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use engine::Pools;
-use writer::Writer;
+use writer::{Turn, Writer};
 
 /// Makes the list of arguments of a statement: anything that [`Arg`] is made from.
 #[macro_export]
@@ -109,7 +109,26 @@ impl Store {
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Tx, &'t D) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
     {
-        self.inner.writer.submit(data, op).await
+        self.inner.writer.submit(data, op, Turn::Next).await
+    }
+
+    /// As [`write`](Self::write), for what nobody waits for: it goes behind all that is waiting for a commit, for at most 300 ms.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn write_behind<D, T, F>(&self, data: D, op: F) -> Result<T, StoreError>
+    where
+        D: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx, &'t D) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+    {
+        self.inner.writer.submit(data, op, Turn::Behind).await
+    }
+
+    /// Operations that the writer has not taken up yet.
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
+        self.inner.writer.queued()
     }
 
     /// Runs one query on a reader.

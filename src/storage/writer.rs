@@ -1,5 +1,8 @@
 //! The one writer: takes all work that waits and makes one commit of it.
 //!
+//! What nobody waits for (the archive of rooms) gets a commit of its own, when nobody else waits: else every message that is accepted for
+//! delivery would wait for the rows of a busy room. It yields for a while only, because its rows have a bound too.
+//!
 //! A commit whose end is not known (the connection broke under `COMMIT`) is looked up in the table `writers`, in which every commit
 //! leaves its number; so an operation is neither lost nor done twice, and whoever submitted it gets the truth.
 
@@ -24,6 +27,17 @@ const WAITING: usize = 4096;
 const BATCH: usize = 1024;
 /// How long an operation waits for a database that is away before it fails (nothing was changed then).
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long work that nobody waits for yields to other work.
+const YIELDS: Duration = Duration::from_millis(300);
+
+/// Which work goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The next commit.
+    Next,
+    /// When nothing of the other kind waits, or its time is over.
+    Behind,
+}
 
 pub(super) struct Writer {
     jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
@@ -39,18 +53,24 @@ impl Writer {
         Ok(Self { jobs: Mutex::new(Some(jobs)), task: Mutex::new(Some(task)) })
     }
 
-    pub(super) async fn submit<D, T, F>(&self, data: D, op: F) -> Result<T, StoreError>
+    pub(super) async fn submit<D, T, F>(&self, data: D, op: F, turn: Turn) -> Result<T, StoreError>
     where
         D: Send + Sync + 'static,
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Tx, &'t D) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job = Closure { data, op, result: None, answer, since: Instant::now() };
+        let job = Closure { data, op, result: None, answer, since: Instant::now(), turn };
         let jobs = self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let gone = || StoreError::Unavailable("the store is closed".into());
         jobs.ok_or_else(gone)?.send(Box::new(job)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
+    }
+
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        let jobs = self.jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        jobs.as_ref().map_or(0, |jobs| jobs.max_capacity() - jobs.capacity())
     }
 
     pub(super) async fn stop(&self) {
@@ -69,6 +89,7 @@ trait Job: Send {
     /// Tells the submitter: its own result, or why there is none.
     fn finish(self: Box<Self>, verdict: Result<(), StoreError>);
     fn since(&self) -> Instant;
+    fn turn(&self) -> Turn;
 }
 
 struct Closure<D, T, F> {
@@ -77,6 +98,7 @@ struct Closure<D, T, F> {
     result: Option<T>,
     answer: oneshot::Sender<Result<T, StoreError>>,
     since: Instant,
+    turn: Turn,
 }
 
 #[async_trait]
@@ -107,6 +129,10 @@ where
 
     fn since(&self) -> Instant {
         self.since
+    }
+
+    fn turn(&self) -> Turn {
+        self.turn
     }
 }
 
@@ -146,9 +172,27 @@ impl Run {
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
-        let mut jobs = Vec::new();
-        while queue.recv_many(&mut jobs, BATCH).await > 0 {
+        let (mut jobs, mut behind) = (Vec::new(), Vec::new());
+        loop {
+            if behind.is_empty() {
+                if queue.recv_many(&mut jobs, BATCH).await == 0 {
+                    return;
+                }
+            } else {
+                // What came meanwhile goes first. A queue that is closed has nothing more, and the rest is done.
+                while jobs.len() < BATCH
+                    && let Ok(job) = queue.try_recv()
+                {
+                    jobs.push(job);
+                }
+            }
+            behind.extend(jobs.extract_if(.., |job: &mut Box<dyn Job>| job.turn() == Turn::Behind));
+            let over = behind.first().is_some_and(|job| job.since().elapsed() >= YIELDS);
+            let now = jobs.is_empty() || over;
             self.settle(std::mem::take(&mut jobs)).await;
+            if now {
+                self.settle(std::mem::take(&mut behind)).await;
+            }
         }
     }
 

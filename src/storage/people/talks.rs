@@ -81,7 +81,7 @@ impl Persons {
             let written = step.len();
             let data = (self.name.to_string(), step);
             self.store
-                .write(data, |tx, (bridge, step)| {
+                .write_behind(data, |tx, (bridge, step)| {
                     Box::pin(async move {
                         for line in step {
                             let sql = "INSERT INTO talks (bridge, person, address, at, own, body) VALUES ($1, $2, $3, $4, $5, $6)";
