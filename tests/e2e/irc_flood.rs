@@ -28,7 +28,7 @@ async fn ten_thousand_lines_a_second_are_all_told_and_disturb_nobody() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let begin = Arc::new(Notify::new());
-    tokio::spawn(serve(listener, begin.clone()));
+    tokio::spawn(serve(listener, begin.clone(), Pace { lines: LINES, a_second: A_SECOND }));
     let mut xmpp = FakeXmpp::start(&[DOMAIN]).await.unwrap();
     let keys = format!(
         "allow_private_networks = true\n[networks.net]\naddress = \"127.0.0.1\"\ntls_ports = []\nports = [{port}]\n"
@@ -89,14 +89,21 @@ fn memory(pid: u32, name: &str) -> u64 {
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap() * 1024
 }
 
-async fn serve(listener: TcpListener, begin: Arc<Notify>) {
+/// What is said in `#flood`.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) lines: usize,
+    pub(crate) a_second: usize,
+}
+
+pub(crate) async fn serve(listener: TcpListener, begin: Arc<Notify>, pace: Pace) {
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(talk(stream, begin.clone()));
+        tokio::spawn(talk(stream, begin.clone(), pace));
     }
 }
 
 /// One client: what a small server says to it; in `#flood` the flood, in `#calm` an answer to each line.
-async fn talk(stream: TcpStream, begin: Arc<Notify>) {
+async fn talk(stream: TcpStream, begin: Arc<Notify>, pace: Pace) {
     let (reader, writer) = stream.into_split();
     let writer = Arc::new(Mutex::new(writer));
     let mut lines = BufReader::new(reader).lines();
@@ -115,7 +122,7 @@ async fn talk(stream: TcpStream, begin: Arc<Notify>) {
             ),
             "JOIN" => {
                 if rest.starts_with("#flood") {
-                    tokio::spawn(flood(writer.clone(), begin.clone()));
+                    tokio::spawn(flood(writer.clone(), begin.clone(), pace));
                 }
                 format!(
                     ":{nick}!u@h JOIN {rest}\r\n:irc.test 353 {nick} = {rest} :{nick} juliet\r\n\
@@ -136,10 +143,10 @@ async fn talk(stream: TcpStream, begin: Arc<Notify>) {
 }
 
 /// So many lines a second, a hundredth at a time; slower where the other end does not read.
-async fn flood(writer: Arc<Mutex<OwnedWriteHalf>>, begin: Arc<Notify>) {
+async fn flood(writer: Arc<Mutex<OwnedWriteHalf>>, begin: Arc<Notify>, pace: Pace) {
     begin.notified().await;
-    let (began, at_once) = (Instant::now(), A_SECOND / 100);
-    for first in (0..LINES).step_by(at_once) {
+    let (began, at_once) = (Instant::now(), pace.a_second / 100);
+    for first in (0..pace.lines).step_by(at_once) {
         let lines: String =
             (first..first + at_once).map(|n| format!(":juliet!j@h PRIVMSG #flood :line {n}\r\n")).collect();
         if writer.lock().await.write_all(lines.as_bytes()).await.is_err() {

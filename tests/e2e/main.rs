@@ -21,6 +21,7 @@ macro_rules! on_both {
 pub(crate) use on_both;
 
 mod access;
+mod archive;
 mod attachments;
 mod contacts;
 mod discovery;
