@@ -94,6 +94,7 @@ async fn old_lines_and_too_many_go_and_the_archive_begins_later(flavour: Flavour
 /// Lines of the flood: as many as a client that we did not write reads in a few seconds.
 const LINES: usize = 3_000;
 
+#[allow(clippy::print_stdout, reason = "the figure")]
 async fn rows_of_a_flood_are_on_disk_after_a_second_or_it_is_told_and_delay_nobodys_message(flavour: Flavour) {
     let (mut gateway, server, begin) = flooded(flavour).await;
     let mut romeo = SlixClient::online(&server, "romeo@localhost/desk").await.unwrap();
@@ -123,7 +124,10 @@ async fn rows_of_a_flood_are_on_disk_after_a_second_or_it_is_told_and_delay_nobo
     let database = gateway.folder().join("data/isthmus.db");
     let late = rows(&database).await < LINES;
     if late {
-        let all = async || Ok(anyhow::ensure!(rows(&database).await == LINES, "rows are missing"));
+        let all = async || {
+            anyhow::ensure!(rows(&database).await == LINES, "rows are missing");
+            Ok(())
+        };
         until("the rows", PATIENCE, all).await.unwrap();
     }
     let figures = gateway.get("/metrics").await.unwrap();
