@@ -183,10 +183,16 @@ impl Core {
             _ => Contacts::Refuse(Text::key("error.no-presence")),
         };
         match rule {
-            Contacts::AcceptAll => {
+            rule @ (Contacts::AcceptAll | Contacts::Watched) => {
                 served.persons().subscribe(user, &heard.at, Some(Subscription::Yes), None).await?;
                 self.send(served, &simple(&own(served, heard), user.as_str(), "subscribed", None));
-                self.show(served, &heard.at, user.as_str());
+                // Of whom nothing is known there is nothing to say (RFC 6121 section 3.1.6).
+                if rule == Contacts::AcceptAll || served.shown(user, &heard.at).is_some() {
+                    self.show(served, &heard.at, user.as_str());
+                }
+                if rule == Contacts::Watched {
+                    self.watch(served, &heard.at, user, Intent::Subscribe { status: None });
+                }
             }
             Contacts::Ask => {
                 served.persons().subscribe(user, &heard.at, Some(Subscription::Asked), None).await?;
@@ -199,6 +205,15 @@ impl Core {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A session that runs watches a contact from now on, or does no more; one that does not run will find it among the contacts.
+    fn watch(&self, served: &Arc<Served>, at: &Address, user: &BareJid, intent: Intent) {
+        let of = SessionOf::new(user.clone(), served.instance.bridge.addressing().network(at));
+        let key = DeliveryKey::new(fresh_id());
+        let event = Outbound::new(key.clone(), user.clone(), at.clone(), intent);
+        let ticket = Ticket::new(key, 0, served.live().clone());
+        served.sessions().tell(&of, Work::Deliver(Box::new(isthmus_bridge::Delivery::new(event, ticket))));
     }
 
     /// The far side decides; its answer comes as an event.
@@ -223,6 +238,9 @@ impl Core {
         let from = own(served, heard);
         self.send(served, &simple(&from, user.as_str(), "unavailable", None));
         self.send(served, &simple(&from, user.as_str(), "unsubscribed", None));
+        if is_watched(served, &heard.at) {
+            self.watch(served, &heard.at, user, Intent::Unsubscribe);
+        }
         Ok(())
     }
 
@@ -249,6 +267,7 @@ impl Core {
                 let (up, how) = of.map(|of| served.connected(&of)).unwrap_or_default();
                 (up, false, how)
             }
+            None if is_watched(served, at) => (false, false, None),
             None => {
                 (true, false, served.profile().contact_status.clone().filter(|_| matches!(at, Address::Contact(_))))
             }
@@ -328,4 +347,9 @@ pub(super) fn simple(from: &str, to: &str, kind: &str, status: Option<&str>) -> 
         xml.leaf("status", "", status);
     }
     Rendered { from: from.to_owned(), to: to.to_owned(), id: String::new(), xml: xml.finish().into_bytes() }
+}
+
+/// Whether the network tells when this one comes and goes.
+fn is_watched(served: &Served, at: &Address) -> bool {
+    matches!(at, Address::Contact(_)) && served.profile().contacts == Contacts::Watched
 }

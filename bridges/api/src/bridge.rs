@@ -73,6 +73,10 @@ pub enum Mode {
 pub enum Contacts {
     /// Accepted at once.
     AcceptAll,
+    /// Accepted at once, and the network knows who is there: a session that runs is told whom to watch from now on, and whom no more
+    /// ([`Intent::Subscribe`](crate::Intent::Subscribe), [`Intent::Unsubscribe`](crate::Intent::Unsubscribe)); of whom it has said nothing
+    /// ([`Event::Presence`](crate::Event::Presence)) counts as not there.
+    Watched,
     /// The far side is asked ([`Intent::Subscribe`](crate::Intent::Subscribe)).
     Ask,
     /// Refused, with the reason.

@@ -295,7 +295,7 @@ fn commands_and_forms() {
 fn declarations_and_rooms() {
     survive([Mode::Live, Mode::Held]);
     survive([Registration::None, Registration::Required]);
-    survive([Contacts::AcceptAll, Contacts::Ask, Contacts::Refuse(text())]);
+    survive([Contacts::AcceptAll, Contacts::Watched, Contacts::Ask, Contacts::Refuse(text())]);
     survive([Finding::good("g"), Finding::warning("w", "do"), Finding::fault("f", "do")]);
     survive([Scope::Gateway, Scope::Network, Scope::Room, Scope::Contact]);
     survive([Rank::NONE, Rank::OWNER | Rank::AWAY]);

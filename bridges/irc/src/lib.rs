@@ -102,7 +102,7 @@ fn profile(config: &Config) -> Profile {
     let mut profile = Profile::live("irc", config.title.clone());
     profile.rooms = true;
     profile.networks = config.fixed_network.is_none();
-    profile.contacts = Contacts::AcceptAll;
+    profile.contacts = Contacts::Watched;
     profile.max_text = MAX_TEXT;
     profile.typing = true;
     // What a server lacks of these each connection says (`Gateway::able`).
