@@ -106,7 +106,7 @@ impl BridgeHost {
     fn about_people<'e>(&self, core: &Arc<Core>, event: &'e Inbound) -> Result<Option<&'e Inbound>, Full> {
         match &event.event {
             Event::Sent(message) => {
-                self.served.persons().talked(&event.to, &event.from, true, &message.body);
+                self.served.persons().talked(&event.to, &event.from, true, &message.body, None);
                 core.tell_own(&self.served, event.clone()).map(|()| None)
             }
             Event::ContactList(list) => {
@@ -124,12 +124,7 @@ impl BridgeHost {
             }
             Event::Message(_) if event.origin == Origin::Live && matches!(event.from, Address::Contact(_)) => {
                 match self.served.pace.take(&event.to, &event.from, std::time::Instant::now()) {
-                    Ok(()) => {
-                        if let Event::Message(message) = &event.event {
-                            self.served.persons().talked(&event.to, &event.from, false, &message.body);
-                        }
-                        Ok(Some(event))
-                    }
+                    Ok(()) => Ok(Some(event)),
                     Err(over) => {
                         tracing::warn!(bridge = %self.served.instance.name, user = %event.to, limit = over.limit, "a contact writes too fast; a message was dropped");
                         Ok(None)
@@ -250,6 +245,11 @@ impl Gateway for BridgeHost {
                 self.served.counters.sent();
             }
         });
+        if let (Event::Message(message), Origin::Live, Address::Contact(_)) = (&event.event, event.origin, &event.from)
+            && !matches!(result, Err(NotSent::Full))
+        {
+            self.served.persons().talked(&event.to, &event.from, false, &message.body, Some(&id));
+        }
         match result {
             Ok(()) => {
                 if let (Event::Message(_), Some(foreign)) = (&event.event, event.id.clone()) {

@@ -67,7 +67,7 @@ impl Core {
         let deadline = tokio::time::Instant::now() + served.profile().answer_within.min(LONGEST);
         let place = if quiet { NOWHERE } else { served.live().expect(key.clone(), origin, deadline) };
         if let Intent::Send(message) = &event.intent {
-            served.persons().talked(&event.user, &heard.at, true, &message.body);
+            served.persons().talked(&event.user, &heard.at, true, &message.body, heard.stanza.id());
         }
         let ticket = Ticket::new(key.clone(), place, served.live().clone());
         if let Err(back) = served.sessions().push(&of, Work::Deliver(Box::new(Delivery::new(event, ticket)))) {
@@ -129,6 +129,9 @@ impl Core {
             message.reply_to = self.reference(served, &user, id).await;
         }
         let in_words = answers.is_some() && (message.reply_to.is_none() || !served.profile().replies);
+        if let Some(id) = answers.as_deref().filter(|_| in_words && message.quoted.is_none()) {
+            message.quoted = self.words_of(served, &user, &heard.at, id).await;
+        }
         if let Some(id) = &corrects {
             let mut corrected = message.clone();
             if in_words {
@@ -172,7 +175,7 @@ impl Core {
             self.answer_error(served, &heard.stanza, &StanzaError::from(&e));
             return;
         }
-        served.persons().talked(&user, &heard.at, true, &words);
+        served.persons().talked(&user, &heard.at, true, &words, heard.stanza.id());
         served.met(&user, &heard.at).await;
     }
 

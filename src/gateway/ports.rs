@@ -91,7 +91,11 @@ impl Carry for Ports {
 impl Tell for Ports {
     fn tell(&self, about: &Telling<'_>) -> Vec<Rendered> {
         let Some((core, served)) = self.served(&about.sender.bridge) else { return Vec::new() };
-        news::stanzas(about, &served.instance.domain, &|text, lang| core.words(&served, text, lang))
+        let words = news::Words {
+            render: &|text, lang| core.words(&served, text, lang),
+            spoken: &|lang| core.spoken_late(&served, lang),
+        };
+        news::stanzas(about, &served.instance.domain, &words)
     }
 }
 
@@ -125,7 +129,8 @@ impl Core {
             served.met(&event.to, &event.from).await;
             let own = matches!(event.event, Event::Sent(_));
             if let Event::Message(message) | Event::Sent(message) = &event.event {
-                served.persons().talked(&event.to, &event.from, own, &message.body);
+                // The first stanza of a row has the row's id.
+                served.persons().talked(&event.to, &event.from, own, &message.body, Some(row));
             }
         }
         if let Event::Sent(message) = &event.event {

@@ -29,6 +29,9 @@ use crate::xmpp::ns;
 const REACTIONS: &str = "reactions";
 /// Characters of a message by which people know it again.
 const GIST: usize = 40;
+/// Of words that are quoted because the client did not: so many lines, and so many characters of them.
+const QUOTED_LINES: usize = 4;
+const QUOTED: usize = 200;
 
 /// Whose the message is that a user wants to withdraw or to correct.
 #[derive(Debug)]
@@ -111,6 +114,8 @@ impl Core {
                 let line = lines.into_iter().next();
                 found.at = line.as_ref().map(|line| line.at);
                 found.words = line.map(|line| line.body).filter(|body| !body.is_empty());
+            } else if child.is("reply", ns::REPLY) {
+                found.words = self.words_of(served, &user, &heard.at, &id).await;
             }
         }
         Ok(found)
@@ -335,6 +340,21 @@ impl Core {
         if let Err(e) = self.outbox.accept(sender, event).await {
             self.answer_error(served, &heard.stanza, &StanzaError::from(&e));
         }
+    }
+
+    /// What was said in a conversation by the stanza of this id, as an answer quotes it where the client does not: a few lines of it.
+    pub(super) async fn words_of(&self, served: &Served, user: &BareJid, at: &Address, id: &str) -> Option<String> {
+        let words = served.persons().said_by(user, at, id).await;
+        let words =
+            words.inspect_err(|e| warn!(error = %e, "what an answer answers could not be looked up")).ok()??;
+        let mut short: String = words.trim().lines().take(QUOTED_LINES).collect::<Vec<_>>().join("\n");
+        if let Some((end, _)) = short.char_indices().nth(QUOTED) {
+            short.truncate(end);
+        }
+        if short.len() < words.trim().len() {
+            short.push('…');
+        }
+        Some(short)
     }
 
     /// The message that a stanza id of this user's conversation means.

@@ -138,6 +138,8 @@ pub enum History {
         most: usize,
         /// None older than this.
         since: Option<SystemTime>,
+        /// Characters of all their stanzas, at most.
+        chars: Option<usize>,
     },
     /// These.
     Ready(Vec<Line>),

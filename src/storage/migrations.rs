@@ -14,6 +14,7 @@ pub const ALL: &[(i64, &str, &str)] = &[
     (8, "kept_files", include_str!("migrations/0008_kept_files.sql")),
     (9, "rules", include_str!("migrations/0009_rules.sql")),
     (10, "lines", include_str!("migrations/0010_lines.sql")),
+    (11, "said", include_str!("migrations/0011_said.sql")),
 ];
 
 /// Brings the schema up to date. Each step is one transaction; several processes that start at once do it one after the other.

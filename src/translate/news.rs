@@ -9,11 +9,13 @@ use crate::xmpp::errors::{ErrorType, StanzaError};
 use crate::xmpp::escape::unescape;
 use crate::xmpp::{GUEST, ns, xml::Xml};
 
-/// The stanzas that tell it. `domain` is the gateway's, `words` puts texts into the sender's language.
-pub fn stanzas(about: &Telling<'_>, domain: &str, words: &dyn Fn(&Text, &Lang) -> String) -> Vec<Rendered> {
+/// The stanzas that tell it. `domain` is the gateway's, `words` puts texts into the sender's language and gives the one that they are in
+/// (`xml:lang`), where that has to be said: nobody takes words of a user's own language for English.
+pub fn stanzas(about: &Telling<'_>, domain: &str, words: &Words<'_>) -> Vec<Rendered> {
     let lang = about.sender.lang.as_deref().map_or_else(Lang::default, Lang::from);
-    let words = |text: &Text| words(text, &lang);
-    let voice = Voice { about, domain, words: &words };
+    let spoken = (words.spoken)(&lang);
+    let words = |text: &Text| (words.render)(text, &lang);
+    let voice = Voice { about, domain, words: &words, spoken: spoken.as_deref() };
     match about.news {
         News::Failed { leg, error } => voice.failed(leg.as_ref(), error),
         News::MaybeSent { leg } => voice.uncertain(leg.as_ref()),
@@ -31,10 +33,19 @@ pub fn stanzas(about: &Telling<'_>, domain: &str, words: &dyn Fn(&Text, &Lang) -
     }
 }
 
+/// Where words for people come from.
+pub struct Words<'a> {
+    /// A text in a language, or in the nearest that there are words in.
+    pub render: &'a dyn Fn(&Text, &Lang) -> String,
+    /// Which one that is; `None`: English, which unmarked words are in.
+    pub spoken: &'a dyn Fn(&Lang) -> Option<String>,
+}
+
 struct Voice<'a> {
     about: &'a Telling<'a>,
     domain: &'a str,
     words: &'a dyn Fn(&Text) -> String,
+    spoken: Option<&'a str>,
 }
 
 impl Voice<'_> {
@@ -85,7 +96,8 @@ impl Voice<'_> {
         xml.attr("from", &sender.to)
             .attr("to", &sender.from_full)
             .attr("type", "error")
-            .attr_opt("id", sender.stanza_id.as_deref());
+            .attr_opt("id", sender.stanza_id.as_deref())
+            .attr_opt("xml:lang", self.spoken);
         error.write(&mut xml, |text| (self.words)(text));
         self.rendered(&sender.from_full, xml)
     }
@@ -98,6 +110,7 @@ impl Voice<'_> {
         let sender = self.about.sender;
         let to = bare(&sender.from_full);
         let mut xml = self.message(to);
+        xml.attr_opt("xml:lang", self.spoken);
         xml.leaf("body", "", &(self.words)(text));
         if let Some(thread) = &sender.thread {
             xml.leaf("thread", "", thread);
@@ -121,6 +134,7 @@ impl Voice<'_> {
         let mut xml = Xml::stanza("message");
         let from = format!("{}/{}", self.domain, GUEST);
         xml.attr("from", &from).attr("to", to).attr("type", "groupchat").attr("id", self.about.id);
+        xml.attr_opt("xml:lang", self.spoken);
         xml.leaf("body", "", &format!("{nick}: {}: {}", unescape(contact), (self.words)(text)));
         Rendered { from, to: to.to_owned(), id: self.about.id.to_owned(), xml: xml.finish().into_bytes() }
     }
@@ -183,13 +197,22 @@ mod tests {
     use isthmus_bridge::{Address, DeliveryKey, Failure, Intent, Message, Outbound};
 
     fn told(from: &str, age: i64, news: &News) -> String {
+        told_in(None, from, age, news)
+    }
+
+    fn told_in(lang: Option<&str>, from: &str, age: i64, news: &News) -> String {
         let mut sender = Sender::new("mail", from, r"a\40b@gw.example");
         sender.stanza_id = Some("m1".to_owned());
         sender.wants_receipt = true;
+        sender.lang = lang.map(str::to_owned);
         let message = Intent::Send(Box::new(Message::chat("x")));
         let event = Outbound::new(DeliveryKey::from("k1"), "juliet@capulet.lit".into(), Address::Gateway, message);
         let about = Telling { sender: &sender, event: &event, news, accepted: 0, now: age, online: false, id: "n1" };
-        let all = stanzas(&about, "gw.example", &|text, _| text.to_string());
+        let words = Words {
+            render: &|text, _| text.to_string(),
+            spoken: &|lang| (*lang != Lang::default()).then(|| lang.as_str().to_owned()),
+        };
+        let all = stanzas(&about, "gw.example", &words);
         let all: Vec<String> = all.into_iter().map(|r| String::from_utf8(r.xml).expect("UTF-8")).collect();
         all.join("\n")
     }
@@ -216,6 +239,18 @@ mod tests {
         let stanza = told("juliet@capulet.lit/b", 61_000, &failed());
         assert!(stanza.contains("to='juliet@capulet.lit' type='chat'"), "{stanza}");
         assert!(stanza.contains("<store xmlns='urn:xmpp:hints'/>") && stanza.contains("id='m1'"), "{stanza}");
+    }
+
+    #[test]
+    fn words_say_which_language_they_are_in() {
+        for age in [0, 61_000] {
+            let stanza = told_in(Some("fr"), "juliet@capulet.lit/b", age, &failed());
+            assert!(stanza.contains(" xml:lang='fr'>"), "{stanza}");
+            let stanza = told_in(None, "juliet@capulet.lit/b", age, &failed());
+            assert!(!stanza.contains("xml:lang"), "{stanza}");
+        }
+        let receipt = told_in(Some("fr"), "juliet@capulet.lit/b", 0, &News::Delivered { leg: None, all: true });
+        assert!(!receipt.contains("xml:lang"), "it has no words: {receipt}");
     }
 
     #[test]

@@ -284,6 +284,11 @@ async fn who_comes_in_sees_as_much_as_they_ask_for(flavour: Flavour) {
     assert_eq!(words(&asked("<history maxstanzas='1'/>").await), ["line 3"]);
     assert!(asked("<history maxstanzas='0'/>").await.is_empty());
     assert!(asked("<history maxchars='0'/>").await.is_empty());
+    // Characters are those of complete stanzas, of which none is cut: each of these is longer than 300 and shorter than 600.
+    for (chars, lines) in [(20, 0), (600, 1), (1_200, 2), (100_000, 4)] {
+        let shown = words(&asked(&format!("<history maxchars='{chars}'/>")).await);
+        assert_eq!(shown, words(&all)[4 - lines..], "{chars} characters");
+    }
     assert_eq!(words(&asked("<history seconds='1800'/>").await), ["line 2", "line 3"]);
     assert_eq!(words(&asked(&format!("<history since='{}'/>", all[2].1)).await), ["line 2", "line 3"]);
     assert!(asked("<history since='2100-01-01T00:00:00Z'/>").await.is_empty());

@@ -155,6 +155,14 @@ async fn texts(flavour: Flavour) {
     send(&mut alice, CONTACT, "chat", "w1", &format!("<retract xmlns='{RETRACT}' id='m1'/>")).await;
     not_withdrawn(&mut alice).await;
     assert_eq!(sms.kannel.phones().arrived().len(), 3, "a reaction is no text, unless she wants that");
+    // A client that quotes nothing itself: what is answered is remembered, whoever said it.
+    sms.kannel.phones().send(PHONE, super::sms::ALICES, "and honey?").await.unwrap();
+    let id = alice.body("and honey?").await.unwrap().attr("id").unwrap().to_owned();
+    for (id, quoted) in [(id.as_str(), "> and honey?"), ("m1", "> tea at five")] {
+        let answer = format!("<body>yes</body><reply xmlns='{REPLY}' to='{CONTACT}' id='{id}'/>");
+        send(&mut alice, CONTACT, "chat", &format!("a-{id}"), &answer).await;
+        received(&sms, quoted).await;
+    }
 
     sms.kannel.stop_smsbox();
     for (id, words) in [("m2", "bring sugar"), ("m3", "rash words")] {

@@ -126,7 +126,8 @@ async fn a_failure_that_comes_late_finds_who_is_offline(flavour: Flavour) {
     let world = Inside::both(flavour).await;
     let busy = format!("busy%loop@{HELD}");
     let mut romeo = world.online("romeo").await;
-    chat(&mut romeo, &busy, "m1", "<body>hear me</body>").await;
+    let words = format!("<message to='{busy}' type='chat' id='m1' xml:lang='fr'><body>hear me</body></message>");
+    romeo.send(words).await.unwrap();
     waiting(&mut romeo, 1).await;
     romeo.disconnect().await.unwrap();
     // Given up after two days of tries; he hears once before that it is still being tried.
@@ -153,13 +154,14 @@ async fn a_failure_that_comes_late_finds_who_is_offline(flavour: Flavour) {
     // By now an error stanza would have been thrown away by the server: it is a message of the contact's.
     let about = |s: &Element| s.name == "message" && s.get("reply", REPLY).is_some_and(|r| r.attr("id") == Some("m1"));
     // Where the clock went on in the middle of a try nobody knows how that ended.
-    const END: [&str; 2] = ["could not be delivered", "may not have been sent"];
+    const END: [&str; 2] = ["n'a pas pu être remis", "n'a peut-être pas été envoyé"];
     let mut told = Vec::new();
     while !told.iter().any(|words: &String| END.iter().any(|end| words.contains(end))) {
         let note = romeo.find("word of the failure", about).await;
         let note = note.unwrap_or_else(|e| panic!("after {told:?}: {e}"));
         assert_eq!(note.attr("from").and_then(|f| f.split('/').next()), Some(&*busy), "{note}");
         assert_eq!(note.attr("type"), Some("chat"), "{note}");
+        assert_eq!(note.attr("xml:lang"), Some("fr"), "in the language in which he spoke, and marked so: {note}");
         told.push(note.body().unwrap_or_default().to_owned());
         assert!(told.len() < 5, "{told:?}");
     }

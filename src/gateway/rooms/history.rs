@@ -7,6 +7,7 @@ use isthmus_bridge::{Address, Inbound, Message, RoomId, SessionOf, Text};
 use minidom::Element;
 use tracing::warn;
 
+use super::list::past;
 use super::{Rooms, look};
 use crate::access::Tier;
 use crate::archive::query;
@@ -14,8 +15,9 @@ use crate::archive::{Line, Said};
 use crate::gateway::iq::{Answer, with};
 use crate::gateway::receive::Heard;
 use crate::rooms::occupancy::{History, Place, Stay, lock};
+use crate::rooms::show;
 use crate::xmpp::errors::StanzaError;
-use crate::xmpp::link::{Fragment, Lane, NotSent, Rendered};
+use crate::xmpp::link::{Fragment, Lane, NotSent, Rendered, StanzaWriter};
 use crate::xmpp::ns;
 
 /// Settings that the core reads where a bridge declares them: whether what a user hears in a room is kept, and how many lines somebody who
@@ -111,20 +113,44 @@ impl Rooms<'_> {
         // Of several limits the narrowest counts (XEP-0045 section 7.2.14).
         let since = history.and_then(|h| query::parse_time(h.attr("since")?));
         let since = since.max(number("seconds").and_then(|n| self.core.now().checked_sub(Duration::from_secs(n))));
-        if most == 0 { History::None } else { History::Wanted { most, since } }
+        let chars = number("maxchars").map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        if most == 0 { History::None } else { History::Wanted { most, since, chars } }
     }
 
     /// Fetches what a resource wants to see; then its list of occupants can be written.
     pub(super) async fn fetch_history(&self, of: &SessionOf, room: &RoomId, full: &str, before: &str) {
-        let Some((most, since)) = self.history_of(of, room, full, None) else { return };
-        let lines = match self.served.archive().last(room, &of.user, most, since, before).await {
+        let Some((most, since, chars)) = self.history_of(of, room, full, None) else { return };
+        let mut lines = match self.served.archive().last(room, &of.user, most, since, before).await {
             Ok(lines) => lines,
             Err(e) => {
                 warn!(bridge = %self.served.instance.name, error = %e, "the history of a room could not be read");
                 Vec::new()
             }
         };
+        if let Some(chars) = chars {
+            let many = lines.iter().rev().scan(chars, |left, line| {
+                *left = left.checked_sub(self.characters(room, full, line))?;
+                Some(())
+            });
+            let first = lines.len() - many.count();
+            lines.drain(..first);
+        }
         self.history_of(of, room, full, Some(lines));
+    }
+
+    /// Characters of the whole stanza that a line is told with (XEP-0045 section 7.2.14).
+    fn characters(&self, room: &RoomId, full: &str, line: &Line) -> usize {
+        let Some(jid) = self.served.jid(&Address::Room(room.clone())).filter(|_| line.gone.is_none()) else { return 0 };
+        let from = line.nick.as_deref().map(|nick| format!("{jid}/{}", crate::rooms::nick::spell(nick)));
+        let payload = line.payload.as_deref().map(Fragment::read);
+        let mut stanza = Vec::new();
+        let mut writer = StanzaWriter::new(&mut stanza, &self.served.instance.domain, usize::MAX);
+        show::line(&mut writer, &jid, full, &past(line, from.as_deref().unwrap_or(&jid), payload.as_ref()));
+        // What cannot be written is not told either.
+        if writer.finish().is_err() {
+            return 0;
+        }
+        String::from_utf8_lossy(&stanza).chars().count()
     }
 
     /// What a resource wants, or, with lines: what it gets.
@@ -134,13 +160,13 @@ impl Rooms<'_> {
         room: &RoomId,
         full: &str,
         lines: Option<Vec<Line>>,
-    ) -> Option<(usize, Option<SystemTime>)> {
+    ) -> Option<(usize, Option<SystemTime>, Option<usize>)> {
         let stays = self.served.occupancy.of(of)?;
         let mut stays = lock(&stays);
         let (stay, at) = stays.with(room, full)?;
         let Place::Arriving(arrival) = &mut stay.inside[at].place else { return None };
         let wanted = match &arrival.history {
-            History::Wanted { most, since } => Some((*most, *since)),
+            History::Wanted { most, since, chars } => Some((*most, *since, *chars)),
             _ => None,
         };
         if let Some(lines) = lines {

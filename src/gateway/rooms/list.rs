@@ -104,7 +104,7 @@ impl Rooms<'_> {
 }
 
 /// A line of the archive, as it was.
-fn past<'a>(line: &'a Line, from: &'a str, payload: Option<&'a Fragment>) -> show::Line<'a> {
+pub(super) fn past<'a>(line: &'a Line, from: &'a str, payload: Option<&'a Fragment>) -> show::Line<'a> {
     show::Line {
         from,
         id: &line.id,

@@ -34,6 +34,8 @@ struct Line {
     user: String,
     at_key: String,
     talk: Talk,
+    /// The id of its stanza: by it an answer names it (XEP-0461).
+    stanza: Option<String>,
 }
 
 /// Lines that wait.
@@ -47,8 +49,9 @@ impl Talks {
 }
 
 impl Persons {
-    /// Keeps a line, unless the user has switched that off (`record_history`, where the bridge has that setting). Does not wait.
-    pub fn talked(&self, user: &BareJid, at: &Address, own: bool, body: &str) {
+    /// Keeps a line, unless the user has switched that off (`record_history`, where the bridge has that setting). Does not wait. `stanza` is
+    /// the id of the stanza that it was said with.
+    pub fn talked(&self, user: &BareJid, at: &Address, own: bool, body: &str, stanza: Option<&str>) {
         if !matches!(at, Address::Contact(_)) || body.trim().is_empty() || !self.records(user, at) {
             return;
         }
@@ -61,7 +64,7 @@ impl Persons {
             end -= 1;
         }
         let talk = Talk { at: self.store.clock().now(), own, body: body[..end].to_owned() };
-        waiting.push(Line { user: user.to_string(), at_key: key(at), talk });
+        waiting.push(Line { user: user.to_string(), at_key: key(at), talk, stanza: stanza.map(str::to_owned) });
     }
 
     fn records(&self, user: &BareJid, at: &Address) -> bool {
@@ -84,9 +87,9 @@ impl Persons {
                 .write_behind(data, |tx, (bridge, step)| {
                     Box::pin(async move {
                         for line in step {
-                            let sql = "INSERT INTO talks (bridge, person, address, at, own, body) VALUES ($1, $2, $3, $4, $5, $6)";
+                            let sql = "INSERT INTO talks (bridge, person, address, at, own, body, stanza) VALUES ($1, $2, $3, $4, $5, $6, $7)";
                             let own = i64::from(line.talk.own);
-                            let values = args![bridge, &line.user, &line.at_key, line.talk.at, own, &line.talk.body];
+                            let values = args![bridge, &line.user, &line.at_key, line.talk.at, own, &line.talk.body, &line.stanza];
                             tx.execute(sql, values).await?;
                         }
                         Ok(())
@@ -111,6 +114,23 @@ impl Persons {
         let mut all = rows.iter().map(line).collect::<Result<Vec<_>, StoreError>>()?;
         all.reverse();
         Ok(all)
+    }
+
+    /// What was said in a user's conversation with a contact by the stanza of this id, where that is remembered.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn said_by(&self, user: &BareJid, at: &Address, stanza: &str) -> Result<Option<String>, StoreError> {
+        let at_key = key(at);
+        let is_it = |line: &&Line| {
+            line.user == user.as_str() && line.at_key == at_key && line.stanza.as_deref() == Some(stanza)
+        };
+        if let Some(line) = self.talks.lock().iter().rev().find(is_it) {
+            return Ok(Some(line.talk.body.clone()));
+        }
+        let sql = "SELECT body FROM talks WHERE bridge = $1 AND person = $2 AND address = $3 AND stanza = $4 ORDER BY seq DESC LIMIT 1";
+        let rows = self.store.read(sql, args![&*self.name, user.as_str(), at_key, stanza]).await?;
+        rows.first().map(|row| row.text(0)).transpose()
     }
 
     /// A user goes: what waits of theirs is not written any more.

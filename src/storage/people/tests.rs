@@ -331,9 +331,15 @@ async fn what_is_kept_of_whom(url: &str) {
     assert_eq!(of(&romeo()).ends, Some(1_000_000 + 30 * 86_400_000));
     // Recorded lines make room, the oldest first.
     for n in 0..10 {
-        persons.talked(&juliet(), &ann, true, &format!("line {n} with thirty-two bytes...."));
+        persons.talked(&juliet(), &ann, true, &format!("line {n} with thirty-two bytes...."), None);
     }
-    persons.flush_talks().await.unwrap();
+    // An answer names what it answers by the id of its stanza; in another conversation nothing has that id.
+    persons.talked(&romeo(), &ann, true, "words", Some("s1"));
+    for written in [false, true] {
+        assert_eq!(persons.said_by(&romeo(), &ann, "s1").await.unwrap().as_deref(), Some("words"), "{written}");
+        assert_eq!(persons.said_by(&juliet(), &ann, "s1").await.unwrap(), None, "{written}");
+        persons.flush_talks().await.unwrap();
+    }
     assert_eq!(persons.recorded(&juliet()).await.unwrap(), 320);
     persons.make_room(10_000, &all).await.unwrap();
     assert_eq!(persons.recorded(&juliet()).await.unwrap(), 320, "there is room");
@@ -354,8 +360,8 @@ async fn an_export_is_whole_and_comes_in_pages(url: &str) {
     let set = Set::new(url).await;
     let (persons, ann) = (set.persons(), contact("ann@example.net"));
     for n in 0..1203 {
-        persons.talked(&juliet(), &ann, n % 2 == 0, &format!("line {n}"));
-        persons.talked(&romeo(), &ann, true, "not hers");
+        persons.talked(&juliet(), &ann, n % 2 == 0, &format!("line {n}"), None);
+        persons.talked(&romeo(), &ann, true, "not hers", None);
     }
     persons.owns_file(&juliet(), &"picture".into(), 7, false).await.unwrap();
     let rows = [

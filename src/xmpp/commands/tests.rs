@@ -262,7 +262,7 @@ async fn a_table_that_no_stanza_could_hold_is_shown_as_far_as_it_fits() {
     set.persons.register(&juliet, &Values::new()).await.expect("registered");
     let ann = Address::Contact("ann@example.net".into());
     for n in 0..400 {
-        set.persons.talked(&juliet, &ann, true, &format!("line {n} {}", "&<".repeat(400)));
+        set.persons.talked(&juliet, &ann, true, &format!("line {n} {}", "&<".repeat(400)), None);
     }
     let (_, id) = set.good(JULIET, "node='history'", None).await;
     let fields = [("address", "ann@example.net"), ("count", "400")];
