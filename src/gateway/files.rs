@@ -140,6 +140,24 @@ impl Core {
         self.files.shelf.keep(body, media).await.map_err(|e| Refused::Later(e.to_string()))
     }
 
+    /// The same for a file that no event names: it counts for this user.
+    pub(super) async fn keep_for(
+        &self,
+        served: &Served,
+        user: &BareJid,
+        body: Bytes,
+        media: Media,
+    ) -> Result<BlobId, Refused> {
+        let size = body.len();
+        if let Err(error) = self.has_room(served, user, size).await {
+            let text = error.text.unwrap_or_else(|| Text::key("error.storage"));
+            return Err(Refused::Never(DeliveryError::new(Failure::OverQuota, text)));
+        }
+        let id = self.keep(body, media).await?;
+        self.owns(served, user, &id, size as u64, false).await;
+        Ok(id)
+    }
+
     pub(super) async fn blob(&self, id: &BlobId) -> Result<Option<(Bytes, Media)>, StoreError> {
         self.files.shelf.read(id).await.map_err(|e| StoreError::Unavailable(e.to_string()))
     }

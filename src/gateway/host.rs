@@ -420,6 +420,10 @@ impl Gateway for BridgeHost {
         self.core().map_err(later)?.keep(body, media).await
     }
 
+    async fn keep_for(&self, user: &BareJid, body: Bytes, media: Media) -> Result<BlobId, Refused> {
+        self.core().map_err(later)?.keep_for(&self.served, user, body, media).await
+    }
+
     async fn blob(&self, id: &BlobId) -> Result<Option<(Bytes, Media)>, StoreError> {
         self.core()?.blob(id).await
     }

@@ -11,17 +11,19 @@ use isthmus_testkit::xml::Element;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::inside::{Inside, LOOP};
+use super::inside::{HELD, Inside, LOOP};
 use super::irc::{DOMAIN, is_group, join, say};
 use super::irc_flood::{Pace, serve};
 
 const MAM: &str = "urn:xmpp:mam:2";
+const RETRACT: &str = "urn:xmpp:message-retract:1";
 const RSM: &str = "http://jabber.org/protocol/rsm";
 /// What a busy machine may take, and is no fault.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 crate::on_both!(
     old_lines_and_too_many_go_and_the_archive_begins_later,
+    what_messages_are_called_is_forgotten_with_its_time,
     rows_of_a_flood_are_on_disk_after_a_second_or_it_is_told_and_delay_nobodys_message,
 );
 
@@ -88,6 +90,42 @@ async fn old_lines_and_too_many_go_and_the_archive_begins_later(flavour: Flavour
     becomes(&mut romeo, &rooms[0], &["the next day"], &new).await;
     let (bodies, start) = archive(&mut romeo, &rooms[1]).await;
     assert!(bodies.is_empty() && start.is_none(), "{bodies:?} {start:?}");
+    world.finish().await;
+}
+
+async fn what_messages_are_called_is_forgotten_with_its_time(flavour: Flavour) {
+    let world = Inside::both_with(flavour, |_| {}, "[archive]\nremember_for = \"2d\"\n").await;
+    let mut romeo = world.online("romeo").await;
+    let alice = format!("alice%loop@{HELD}");
+    let retract = |id: &str| {
+        let retract = format!("<retract xmlns='{RETRACT}' id='{id}'/>");
+        format!("<message to='{alice}' type='chat' id='w-{id}'>{retract}</message>")
+    };
+    for id in ["m1", "m2"] {
+        let words = format!("<message to='{alice}' type='chat' id='{id}'><body>words {id}</body></message>");
+        romeo.send(words).await.unwrap();
+        romeo.body(&format!("words {id}")).await.unwrap();
+    }
+    world.clock.advance(Duration::from_secs(24 * 3600));
+    romeo.send(retract("m1")).await.unwrap();
+    romeo
+        .find("the withdrawal", |s| s.get("retract", RETRACT).is_some_and(|r| r.attr("id") == Some("m1")))
+        .await
+        .unwrap();
+    // A day and a bit later nobody knows any more what the network called the other one.
+    world.clock.advance(Duration::from_secs(24 * 3600 + 600));
+    let begun = std::time::Instant::now();
+    loop {
+        romeo.send(retract("m2")).await.unwrap();
+        let note = |s: &Element| s.body().is_some_and(|b| b.contains("could not be withdrawn"));
+        let known = |s: &Element| s.get("retract", RETRACT).is_some_and(|r| r.attr("id") == Some("m2"));
+        let told = romeo.find("what became of it", |s| note(s) || known(s)).await.unwrap();
+        if note(&told) {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it is still known: {told}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     world.finish().await;
 }
 

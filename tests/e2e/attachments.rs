@@ -2,6 +2,9 @@
 
 use isthmus_testkit::server::Flavour;
 
+use super::flows::step;
+use super::irc::{DOMAIN, Irc, join, room, say};
+use super::register;
 use crate::world::MailWorld;
 
 const CAROL: &str = "carol\\40outside.test@email.localhost";
@@ -10,6 +13,7 @@ crate::on_both!(
     a_picture_travels_both_ways,
     without_an_upload_service_the_gateway_serves_files_itself,
     a_link_that_nobody_vouches_for_stays_a_link,
+    a_text_behind_a_link_counts_for_who_wrote_it,
 );
 
 async fn a_picture_travels_both_ways(flavour: Flavour) {
@@ -102,4 +106,25 @@ fn encode(bytes: &[u8]) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(bytes);
     text.as_bytes().chunks(76).map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>().join("\r\n")
+}
+
+async fn a_text_behind_a_link_counts_for_who_wrote_it(flavour: Flavour) {
+    let irc = Irc::with_top(flavour, "[access]\nstorage = \"10 KiB\"\n").await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut romeo = irc.world.client("romeo").await;
+    join(&mut romeo, &room("verona"), "romeo").await;
+    register::configure(&mut romeo, &format!("net@{DOMAIN}"), &[("long_texts", "paste")]).await.unwrap();
+    let long = |first: &str| format!("{first}\n{}", vec!["so it goes on and on and on ".repeat(8); 30].join("\n"));
+    say(&mut romeo, &room("verona"), "m1", &long("a first tale")).await;
+    let link = juliet.line("a first tale … http").await.unwrap();
+    let link = link.split(" … ").nth(1).unwrap().trim().to_owned();
+    assert_eq!(http().get(&link).send().await.unwrap().text().await.unwrap(), long("a first tale"));
+    let usage = step(&mut romeo, DOMAIN, "usage", None, "").await.to_string();
+    assert!(usage.contains("of 10 KiB"), "{usage}");
+    // There is no room for another one: it is said line by line.
+    say(&mut romeo, &room("verona"), "m2", &long("a second tale")).await;
+    let line = juliet.line("a second tale").await.unwrap();
+    assert!(!line.contains("http"), "{line}");
+    juliet.line("so it goes on").await.unwrap();
 }

@@ -39,7 +39,13 @@ impl Irc {
     /// With these lines before the tables of the bridge's file.
     async fn with(flavour: Flavour, lines: &str) -> Self {
         let server = Ngircd::start().await.unwrap();
-        Self { world: world(flavour, server.tls().number(), lines).await, server }
+        Self { world: world(flavour, server.tls().number(), lines, "").await, server }
+    }
+
+    /// With these lines in `isthmus.toml`.
+    pub(crate) async fn with_top(flavour: Flavour, top: &str) -> Self {
+        let server = Ngircd::start().await.unwrap();
+        Self { world: world(flavour, server.tls().number(), "", top).await, server }
     }
 
     pub(crate) async fn person(&self, nick: &str) -> Person {
@@ -47,8 +53,8 @@ impl Irc {
     }
 }
 
-/// A gateway with one network, by TLS at this port, and these lines before the tables of the bridge's file.
-async fn world(flavour: Flavour, tls: u16, lines: &str) -> World {
+/// A gateway with one network, by TLS at this port, and these lines before the tables of the bridge's file; those in the main one.
+async fn world(flavour: Flavour, tls: u16, lines: &str, top: &str) -> World {
     let keys = format!(
         "allow_private_networks = true\n{lines}[networks.net]\naddress = \"127.0.0.1\"\ntls_ports = [{tls}]\nports = []\n\
          verify_certificate = false\nthrottle = {{ burst = 1000, per_second = 1000.0 }}\n"
@@ -57,7 +63,7 @@ async fn world(flavour: Flavour, tls: u16, lines: &str) -> World {
     let options = Options { components: vec![DOMAIN.to_owned()], users, ..Options::default() };
     let xmpp = XmppServer::start(flavour, options).await.unwrap();
     let setup = Setup::new(env!("CARGO_BIN_EXE_isthmus"), xmpp.component());
-    let gateway = setup.bridge("irc", "irc", DOMAIN, &keys).start().await.unwrap();
+    let gateway = setup.top(top).bridge("irc", "irc", DOMAIN, &keys).start().await.unwrap();
     World { gateway, server: xmpp }
 }
 
@@ -98,14 +104,14 @@ async fn people_meet_in_a_room(flavour: Flavour) {
 /// InspIRCd has echo-message, server-time and more capabilities of IRCv3, of which ngircd has none.
 async fn people_meet_on_another_server_that_echoes(flavour: Flavour) {
     let server = Inspircd::start().await.unwrap();
-    let world = world(flavour, server.tls().number(), "").await;
+    let world = world(flavour, server.tls().number(), "", "").await;
     meet(&world, Person::enter(server.plain().number(), "Juliet").await.unwrap()).await;
 }
 
 /// What IRCv3's tags carry, from a client to an IRC server and back.
 async fn reactions_answers_and_reflections_are_of_the_message_they_name(flavour: Flavour) {
     let server = Inspircd::start().await.unwrap();
-    let world = world(flavour, server.tls().number(), "").await;
+    let world = world(flavour, server.tls().number(), "", "").await;
     let mut juliet = Person::enter(server.plain().number(), "Juliet").await.unwrap();
     juliet.send("CAP REQ :message-tags echo-message").await.unwrap();
     juliet.line(" ACK ").await.unwrap();

@@ -144,7 +144,11 @@ async fn questions_invitations_and_private_messages(flavour: Flavour) {
     assert_eq!(romeo.ping(&format!("{room}/romeo")).await.unwrap().attr("type"), Some("result"));
     let info = romeo.ask(&room, "get", "<query xmlns='http://jabber.org/protocol/disco#info'/>").await.unwrap();
     let has = |feature: &str| info.walk().any(|e| e.attr("var") == Some(feature));
-    assert!(has("http://jabber.org/protocol/muc") && has(MAM) && !has("muc_membersonly"), "{info}");
+    for feature in ["http://jabber.org/protocol/muc", MAM, "muc_nonanonymous", "muc_open"] {
+        assert!(has(feature), "{feature}: {info}");
+    }
+    assert!(!has("muc_membersonly"), "clients would take it for a private group: {info}");
+    assert!(has("http://jabber.org/protocol/muc#self-ping-optimization"), "{info}");
 
     romeo.message(&format!("{room}/juliet"), "psst").await.unwrap();
     assert!(juliet.line("PRIVMSG juliet :psst").await.is_ok());

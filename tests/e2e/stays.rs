@@ -24,6 +24,7 @@ crate::on_both!(
     invitations_from_one_to_another_go_to_the_network,
     who_comes_in_sees_as_much_as_they_ask_for,
     who_may_not_speak_any_more_is_shown_as_a_visitor,
+    a_room_of_ten_thousand_is_told_whole_and_delays_nobody,
 );
 
 fn room() -> String {
@@ -324,5 +325,26 @@ async fn who_may_not_speak_any_more_is_shown_as_a_visitor(flavour: Flavour) {
     say(&mut romeo, &room, "m1", "silence").await;
     juliet.find("what he says", |s| is_group(s) && s.body() == Some("silence")).await.unwrap();
     assert!(!juliet.drain().iter().any(presence(&he, None)), "his role is no other");
+    world.finish().await;
+}
+
+async fn a_room_of_ten_thousand_is_told_whole_and_delays_nobody(flavour: Flavour) {
+    let world = Inside::both(flavour).await;
+    let crowd = format!("#crowd10000%loop@{LOOP}");
+    let (mut romeo, mut juliet) = (world.online("romeo").await, world.online("juliet").await);
+    let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
+    romeo.send(format!("<presence to='{crowd}/romeo'>{x}</presence>")).await.unwrap();
+    romeo.find("the first of them", |s| s.name == "presence" && s.attr("from") != Some(LOOP)).await.unwrap();
+    // Somebody else comes into a small room and talks while his list is being told.
+    join(&mut juliet, &room(), "juliet").await;
+    say(&mut juliet, &room(), "m1", "so few").await;
+    juliet.find("her words", |s| is_group(s) && s.body() == Some("so few")).await.unwrap();
+    let subject = |s: &Element| is_group(s) && s.child("subject").is_some();
+    assert!(romeo.find_within(Duration::from_secs(180), subject).await.unwrap().is_some(), "the subject ends the list");
+    let told = romeo.drain();
+    let of_it = |s: &&Element| s.name == "presence" && s.attr("from").is_some_and(|f| f.starts_with(&crowd));
+    assert_eq!(told.iter().filter(of_it).count(), 10_000, "the first was taken out before, his own counts");
+    let last = told.iter().rfind(of_it).expect("presences");
+    assert!(codes(last).contains(&"110"), "his own is the last: {last}");
     world.finish().await;
 }

@@ -285,6 +285,13 @@ pub trait Gateway: Send + Sync {
     /// Keeps a file; it is on disk when this returns, so that [`accept`](Self::accept) may name it.
     async fn keep(&self, body: Bytes, media: Media) -> Result<BlobId, Refused>;
 
+    /// The same for a file that no event will name, such as a text behind a link: it counts for this user's storage, and is refused where that is
+    /// full.
+    async fn keep_for(&self, user: &BareJid, body: Bytes, media: Media) -> Result<BlobId, Refused> {
+        let _ = user;
+        self.keep(body, media).await
+    }
+
     /// Reads a kept file.
     async fn blob(&self, id: &BlobId) -> Result<Option<(Bytes, Media)>, StoreError>;
 

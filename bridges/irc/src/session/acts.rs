@@ -86,7 +86,7 @@ impl Session {
         if let Intent::Send(message) = &mut delivery.event.intent
             && self.is_for_paste(message)
         {
-            paste(&self.host.clone(), message).await;
+            paste(&self.host.clone(), &delivery.event.user.clone(), message).await;
         }
     }
 
@@ -304,13 +304,13 @@ impl Session {
 }
 
 /// Puts a text where it can be read, and its beginning and the address in its place. Without such a place it stays as it is.
-async fn paste(host: &Host, message: &mut Message) {
+async fn paste(host: &Host, user: &isthmus_bridge::BareJid, message: &mut Message) {
     let media = isthmus_bridge::Media::new(
         Some("message.txt".to_owned()),
         "text/plain; charset=utf-8",
         Some(message.body.len() as u64),
     );
-    let Ok(kept) = host.keep(message.body.clone().into(), media).await else { return };
+    let Ok(kept) = host.keep_for(user, message.body.clone().into(), media).await else { return };
     if let Ok(Some(url)) = host.link(&kept).await {
         let first = message.body.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
         let first: String = first.chars().take(80).collect();
