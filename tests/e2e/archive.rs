@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 crate::on_both!(
     old_lines_and_too_many_go_and_the_archive_begins_later,
     what_messages_are_called_is_forgotten_with_its_time,
+    each_finds_what_was_said_while_they_were_inside,
     rows_of_a_flood_are_on_disk_after_a_second_or_it_is_told_and_delay_nobodys_message,
 );
 
@@ -90,6 +91,31 @@ async fn old_lines_and_too_many_go_and_the_archive_begins_later(flavour: Flavour
     becomes(&mut romeo, &rooms[0], &["the next day"], &new).await;
     let (bodies, start) = archive(&mut romeo, &rooms[1]).await;
     assert!(bodies.is_empty() && start.is_none(), "{bodies:?} {start:?}");
+    world.finish().await;
+}
+
+async fn each_finds_what_was_said_while_they_were_inside(flavour: Flavour) {
+    let world = Inside::both(flavour).await;
+    let (mut romeo, mut juliet) = (world.online("romeo").await, world.online("juliet").await);
+    let room = format!("#verona%loop@{LOOP}");
+    join(&mut romeo, &room, "romeo").await;
+    said(&mut romeo, &room, "before she came").await;
+    join(&mut juliet, &room, "juliet").await;
+    let first = said(&mut romeo, &room, "to her").await;
+    juliet.find("the line", |s| is_group(s) && s.body() == Some("to her")).await.unwrap();
+    juliet.send(format!("<presence to='{room}/juliet' type='unavailable'/>")).await.unwrap();
+    let gone = |s: &Element| s.name == "presence" && s.attr("type") == Some("unavailable");
+    romeo.find("her end", gone).await.unwrap();
+    said(&mut romeo, &room, "behind her back").await;
+    join(&mut juliet, &room, "juliet").await;
+    said(&mut romeo, &room, "to her again").await;
+    juliet.find("the line", |s| is_group(s) && s.body() == Some("to her again")).await.unwrap();
+    let (his, _) = archive(&mut romeo, &room).await;
+    assert_eq!(his, ["before she came", "to her", "behind her back", "to her again"]);
+    assert_eq!(archive(&mut juliet, &room).await, (vec!["to her".to_owned(), "to her again".to_owned()], Some(first)));
+    // Who was never inside finds nothing.
+    let mut carol = world.online("carol").await;
+    assert_eq!(archive(&mut carol, &room).await, (Vec::new(), None));
     world.finish().await;
 }
 

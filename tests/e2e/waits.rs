@@ -22,6 +22,7 @@ crate::on_both!(
     a_failure_that_comes_late_finds_who_is_offline,
     own_addresses_of_files_end_with_their_time,
     links_are_followed_as_far_as_every_hop_is_allowed,
+    what_is_given_back_for_a_while_comes_again,
 );
 
 /// Somebody who is not to be reached at the first try.
@@ -165,6 +166,46 @@ async fn a_failure_that_comes_late_finds_who_is_offline(flavour: Flavour) {
         told.push(note.body().unwrap_or_default().to_owned());
         assert!(told.len() < 5, "{told:?}");
     }
+    world.finish().await;
+}
+
+/// The errors are a client's here: neither server gives such ones for its own users.
+async fn what_is_given_back_for_a_while_comes_again(flavour: Flavour) {
+    let world = Inside::both(flavour).await;
+    let alice = format!("alice%loop@{HELD}");
+    let mut romeo = world.online("romeo").await;
+    chat(&mut romeo, &alice, "m1", "<body>hello</body>").await;
+    let id = romeo.body("hello").await.unwrap().attr("id").unwrap().to_owned();
+    let back = |kind: &str, condition: &str| {
+        let named = format!("<{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>");
+        format!("<message to='{alice}' type='error' id='{id}'><error type='{kind}'>{named}</error></message>")
+    };
+    let comes_again = async |romeo: &mut SlixClient| {
+        let it = |s: &Element| s.attr("id") == Some(&*id) && s.body() == Some("hello");
+        romeo.find_within(Duration::from_secs(1), it).await.unwrap()
+    };
+    for (kind, condition) in [("wait", "resource-constraint"), ("cancel", "remote-server-timeout")] {
+        romeo.send(back(kind, condition)).await.unwrap();
+        accepted(&mut romeo).await;
+        assert_eq!(comes_again(&mut romeo).await, None, "not at once");
+        let mut again = None;
+        for _ in 0..120 {
+            world.clock.advance(Duration::from_secs(61));
+            again = comes_again(&mut romeo).await;
+            if again.is_some() {
+                break;
+            }
+        }
+        let again = again.unwrap_or_else(|| panic!("{condition}: it does not come again"));
+        assert!(again.has("delay", "urn:xmpp:delay"), "{again}");
+        // The server has taken it by now.
+        accepted(&mut romeo).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    romeo.send(back("cancel", "gone")).await.unwrap();
+    accepted(&mut romeo).await;
+    world.clock.advance(Duration::from_secs(3600));
+    assert_eq!(comes_again(&mut romeo).await, None, "what is for good is not sent again");
     world.finish().await;
 }
 
