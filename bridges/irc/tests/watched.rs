@@ -306,6 +306,12 @@ async fn behind_a_bouncer_own_words_are_ones_own_and_the_missed_ones_have_their_
         let own = ["from my telephone", "from the other one", "from here"].contains(&message.body.as_str());
         assert!(!own, "{event:?}");
     }
+    // A room that the bouncer enters for another program is offered, and is there when one comes.
+    juliet.join("#tomb").await?;
+    phone.send("JOIN #tomb").await?;
+    let invited = net.host.emitted("an invitation", |e| matches!(e.event, Event::Invited { .. })).await;
+    assert!(matches!(&invited.event, Event::Invited { room, .. } if *room == RoomId::from("#tomb%net")));
+    assert_eq!(done(&session, net.address("#tomb%net"), join("romeo")).await, Ok(()));
     session.stop().await?;
     // The bouncer stays, and so does the user.
     juliet.send("NAMES #verona").await?;

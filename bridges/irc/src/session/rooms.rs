@@ -25,6 +25,8 @@ use crate::translate::formatting;
 const ANSWER: Duration = Duration::from_secs(60);
 /// A room that a server put us in is left after this time if nobody enters it.
 const UNASKED: Duration = Duration::from_secs(5 * 60);
+/// A bouncer is in rooms for all of the user's programs: none of them is left because one does not look at it.
+const BOUNCED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// So many at once; a server that does it more often is not believed.
 const MAX_UNASKED: usize = 50;
 /// Names of one listing, at most.
@@ -274,7 +276,8 @@ impl Session {
         else {
             return;
         };
-        self.unasked.push((folded, Some(Instant::now() + UNASKED)));
+        let wait = if self.has_cap(Caps::SELF) { BOUNCED } else { UNASKED };
+        self.unasked.push((folded, Some(Instant::now() + wait)));
         let from = self.network_address();
         self.emit(from, Event::Invited { room: id, reason: None, password: None });
     }

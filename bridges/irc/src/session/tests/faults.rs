@@ -160,6 +160,30 @@ async fn a_room_that_nobody_asked_for_is_left_after_five_minutes() {
     session.stop().await.expect("stops");
 }
 
+/// It is in rooms for all of the user's programs.
+#[tokio::test]
+async fn a_room_in_which_a_bouncer_is_for_the_user_is_not_left_for_them() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "znc.in/self-message", "romeo juliet").await;
+    client.send(":romeo!u@host.test JOIN #elsewhere").await;
+    net.host.emitted("the invitation", |e| matches!(e.event, Event::Invited { .. })).await;
+    later(Duration::from_secs(70)).await;
+    client.send("PING :still there").await;
+    later(Duration::from_secs(70)).await;
+    client.send("PING :still there").await;
+    later(Duration::from_secs(70)).await;
+    client.send("PING :still there").await;
+    later(Duration::from_secs(70)).await;
+    client.send("PING :still there").await;
+    later(Duration::from_secs(70)).await;
+    // Who enters now finds it as it is, without a second join.
+    session.send(net.address("#elsewhere%net"), join("romeo"));
+    client.expect("NAMES #elsewhere").await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("PART") || l.contains("JOIN #elsewhere")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
 #[tokio::test]
 async fn a_server_that_never_lets_us_in_is_given_up() {
     let stage = Stage::open().await;
