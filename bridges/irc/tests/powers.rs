@@ -8,7 +8,10 @@ use anyhow::Result;
 use isthmus_bridge::inbound::Departure;
 use isthmus_bridge::room::Rank;
 use isthmus_bridge::suite::Session;
-use isthmus_bridge::{Event, Failure, Inbound, Intent, LinkState, Message, Query, RoomChange, RoomId, Text, Values};
+use isthmus_bridge::{
+    Address, BareJid, Call, Event, Failure, Inbound, Intent, LinkState, Message, Query, RoomChange, RoomId, Step, Text,
+    Values,
+};
 use isthmus_testkit::atheme::Atheme;
 use isthmus_testkit::hybrid::Hybrid;
 use isthmus_testkit::inspircd::{Inspircd, Options};
@@ -383,4 +386,65 @@ async fn words_arrive_whole_and_as_wished_on_inspircd() -> Result<()> {
 async fn words_arrive_whole_and_as_wished_on_hybrid() -> Result<()> {
     let server = Hybrid::start().await?;
     words(server.plain().number()).await
+}
+
+/// The commands of users and administrators, on each of the servers.
+async fn commands(port: u16) -> Result<()> {
+    let (net, session, mut juliet) = inside(port).await?;
+    let (network, gateway) = (net.address("net"), Address::Gateway);
+    juliet.send("TOPIC #verona :Two houses").await?;
+    juliet.join("#mantua").await?;
+    let form =
+        |keys: &[(&str, &str)]| vec![keys.iter().fold(Values::new(), |all, (key, value)| all.with(*key, *value))];
+    let rows = |step: Result<Step, isthmus_bridge::DeliveryError>| match step {
+        Ok(Step::Done { table: Some(table), .. }) => table.rows,
+        other => panic!("a table, not {other:?}"),
+    };
+    let about = rows(session.command("whois", network.clone(), form(&[("nick", "juliet")])).await);
+    assert!(about.iter().any(|row| row[0] == "nick" && row[1] == "Juliet"), "{about:?}");
+    let listed = rows(session.command("list", network.clone(), form(&[("filter", "houses")])).await);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert!(listed[0][0] == "#verona%net" && listed[0][1] == "2" && listed[0][2].contains("Two houses"), "{listed:?}");
+    // The same by an administrator, for somebody.
+    let admin = BareJid::from("admin@example.org");
+    net.host.add_admin(&admin);
+    let run = async |node: &str, keys: &[(&str, &str)]| {
+        let call = Call::start(node, admin.clone(), gateway.clone());
+        let forms = if keys.is_empty() { Vec::new() } else { form(keys) };
+        isthmus_bridge::suite::run_command(&*net.bridge, &net.host.host(), call, forms).await
+    };
+    let all = rows(run("connections", &[]).await);
+    assert!(
+        all.len() == 1 && all[0][0] == "romeo@example.org" && all[0].contains(&"#verona%net".to_owned()),
+        "{all:?}"
+    );
+    let who = "romeo@example.org net";
+    let about = rows(run("whois-user", &[("session", who), ("nick", "juliet")]).await);
+    assert!(about.iter().any(|row| row[0] == "nick" && row[1] == "Juliet"), "{about:?}");
+    juliet.heard().await?;
+    run("reconnect-user", &[("session", who)]).await?;
+    assert!(juliet.line(":romeo!").await?.contains(" QUIT "));
+    assert!(juliet.line(":romeo!").await?.contains(" JOIN "), "and back");
+    net.host.emitted("the room again", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    session.command("reconnect", network.clone(), Vec::new()).await?;
+    assert!(juliet.line(":romeo!").await?.contains(" QUIT "));
+    assert!(juliet.line(":romeo!").await?.contains(" JOIN "), "and back");
+    net.host.emitted("the room again", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    session.command("disconnect-from-irc-server", network, form(&[("quit-message", "good night")])).await?;
+    let words = juliet.line(":romeo!").await?;
+    assert!(words.contains(" QUIT ") && words.contains("good night"), "{words}");
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn users_and_administrators_command_connections_on_ngircd() -> Result<()> {
+    let server = Ngircd::start().await?;
+    commands(server.plain().number()).await
+}
+
+#[tokio::test]
+async fn users_and_administrators_command_connections_on_inspircd() -> Result<()> {
+    let server = Inspircd::start().await?;
+    commands(server.plain().number()).await
 }
