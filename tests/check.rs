@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use isthmus::admin::control::{
-    Claim, ContactRow, Control, FindingRow, QueueRow, Records, Rotated, SendAnswer, SendRequest, Status, UserRow,
+    ActRequest, Acted, Claim, ContactRow, Control, FindingRow, QueueRow, Records, Rotated, SendAnswer, SendRequest,
+    Status, UserRow,
 };
 use isthmus_testkit::isthmus::{Isthmus, Setup};
 use isthmus_testkit::server::{Flavour, XmppServer};
@@ -123,6 +124,11 @@ impl Control for Running {
     async fn user_add(&self, _: &str, _: &str, _: std::collections::BTreeMap<String, String>) -> Result<(), String> {
         Ok(())
     }
+    async fn user_act(&self, request: ActRequest) -> Result<Acted, String> {
+        let at = request.at.unwrap_or_default();
+        let notes = vec![format!("{} for {} {at} {:?}", request.command, request.user, request.values)];
+        Ok(Acted { notes, columns: vec!["used".into()], rows: vec![vec!["3\u{1b}".into()]] })
+    }
     async fn send(&self, request: SendRequest) -> Result<SendAnswer, String> {
         Ok(SendAnswer { id: Some("7".into()), state: format!("queued for {}: {}", request.to, request.text) })
     }
@@ -168,6 +174,13 @@ async fn a_running_instance_is_asked_and_nothing_attaches_beside_it() {
         "bridge  user              is there    since\n\
          echo    juliet@localhost  juliet\u{FFFD}[2J  1970-01-01 00:00 UTC\n\
          echo    juliet@localhost              1970-01-01 00:00 UTC\n"
+    );
+    let act =
+        ["users", "act", "--bridge", "echo", "--at", "ann", "juliet@localhost", "configure", "nick=a=b", "x=1", "x=2"];
+    let output = gateway.cli(&act).await.expect("it runs");
+    assert_eq!(
+        said(output),
+        "configure for juliet@localhost ann [(\"nick\", \"a=b\"), (\"x\", \"1\"), (\"x\", \"2\")]\nused\n3\u{FFFD}\n"
     );
     let output = gateway.cli(&["users", "remove", "--bridge", "echo", "x@localhost"]).await.expect("it runs");
     assert_eq!(output.status.code(), Some(1));

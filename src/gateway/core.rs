@@ -587,9 +587,9 @@ impl Core {
         Some(self.texts.load().spoken(&served.instance.name, &Lang::from(asked)))
     }
 
-    /// The language of words that are said after the stanza is gone, where they may be in another than English, which is what unmarked words are in.
+    /// The language of words that are said after the stanza is gone, where it asked in one: English too is said where it was asked for.
     pub(super) fn spoken_late(&self, served: &Served, asked: &Lang) -> Option<String> {
-        (*asked != Lang::default()).then(|| self.texts.load().spoken(&served.instance.name, asked))
+        asked.is_said().then(|| self.texts.load().spoken(&served.instance.name, asked))
     }
 
     /// The same answer for a stanza that is gone already.

@@ -9,7 +9,8 @@ use isthmus_bridge::{Address, BareJid, DeliveryKey, Intent, Message, Outbound, R
 use super::core::{Core, Served};
 use crate::access::Tier;
 use crate::admin::control::{
-    BridgeStatus, ContactRow, Control, FindingRow, QueueRow, Records, Rotated, SendAnswer, SendRequest, Status, UserRow,
+    ActRequest, Acted, BridgeStatus, ContactRow, Control, FindingRow, QueueRow, Records, Rotated, SendAnswer,
+    SendRequest, Status, UserRow,
 };
 use crate::admin::records::{CONTACTS, contact};
 use crate::args;
@@ -17,6 +18,7 @@ use crate::outbox::{Sender, Withdrawn};
 use crate::router::{self, Party};
 use crate::storage::fresh_id;
 use crate::storage::people::Audit;
+use crate::xmpp::commands::COMMAND_LINE;
 use crate::xmpp::link::LinkState;
 
 /// A running instance, as the command line sees it.
@@ -40,15 +42,12 @@ impl Desk {
     }
 }
 
-/// Who is at the command line: an administrator of this machine; which one is not known.
-const HERE: &str = "command line";
-
 impl Desk {
     async fn audit(&self, bridge: &str, act: &str, about: Option<&str>) -> Result<(), String> {
         let Some(served) = self.core.bridges().first().cloned() else { return Ok(()) };
         let line = Audit {
             at: 0,
-            actor: HERE.to_owned(),
+            actor: COMMAND_LINE.to_owned(),
             bridge: bridge.to_owned(),
             act: act.to_owned(),
             about: about.map(str::to_owned),
@@ -179,6 +178,16 @@ impl Control for Desk {
         }
         self.core.register_for(&served, &user, filled).await?;
         self.audit(bridge, "users add", Some(user.as_str())).await
+    }
+
+    async fn user_act(&self, request: ActRequest) -> Result<Acted, String> {
+        let served = self.bridge(&request.bridge)?;
+        let user = user(&request.user)?;
+        let (bridge, act) = (request.bridge.clone(), format!("act for: {}", request.command));
+        self.audit(&bridge, &act, Some(user.as_str())).await?;
+        let (acted, effects) = Box::pin(self.core.act_for(&served, user, request)).await?;
+        self.core.carry_out(&served, effects);
+        Ok(acted)
     }
 
     async fn send(&self, request: SendRequest) -> Result<SendAnswer, String> {

@@ -19,7 +19,7 @@ use crate::storage::fresh_id;
 use crate::storage::people::{People, Subscription, reseal};
 use crate::texts::Texts;
 use crate::xmpp::chat::Chat;
-use crate::xmpp::commands::{Adhoc, BridgeRef, Caller, Desk, Effect, Link, Office, Waiting};
+use crate::xmpp::commands::{Adhoc, BridgeRef, Caller, Desk, Effect, Link, Office, Waiting, at_the_command_line};
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::LinkState;
 use crate::xmpp::register::Register;
@@ -31,20 +31,26 @@ pub(super) struct Dialogues {
     chat: Chat,
     register: Register,
     people: People,
+    desk: Desk,
 }
 
 impl Dialogues {
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     pub(super) fn people(&self) -> &People {
         &self.people
     }
 
     pub(super) fn new(people: People, texts: Texts, office: Arc<dyn Office>) -> Self {
         let desk = Desk { people: people.clone(), texts, office };
-        Self { people, adhoc: Adhoc::new(desk.clone()), chat: Chat::new(desk.clone()), register: Register::new(desk) }
+        let (adhoc, chat) = (Adhoc::new(desk.clone()), Chat::new(desk.clone()));
+        Self { people, adhoc, chat, register: Register::new(desk.clone()), desk }
     }
 }
 
-fn reference(served: &Served) -> BridgeRef {
+pub(super) fn reference(served: &Served) -> BridgeRef {
     BridgeRef { instance: served.instance.clone(), host: served.host().clone() }
 }
 
@@ -140,7 +146,8 @@ impl Core {
         if let Some(admin) = served.access().admins.first() {
             caller.by = admin.clone();
         }
-        match Box::pin(served.dialogues().register.handle_for(&bridge, caller, true, &query)).await {
+        let done = served.dialogues().register.handle_for(&bridge, caller, true, &query);
+        match Box::pin(at_the_command_line(done)).await {
             Ok((_, effects)) => {
                 self.carry_out(served, effects);
                 Ok(())

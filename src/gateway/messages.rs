@@ -335,9 +335,9 @@ fn over_quota(over: &Over) -> StanzaError {
     StanzaError::new(ErrorType::Wait, "policy-violation").with(text)
 }
 
-/// The language of a stanza's texts; English where it does not say.
+/// The language of a stanza's texts; [unsaid](Lang::unsaid), which reads as English, where it does not say.
 pub(super) fn lang(stanza: &Stanza) -> Lang {
-    stanza.lang().map_or_else(Lang::default, Lang::from)
+    stanza.lang().map_or_else(Lang::unsaid, Lang::from)
 }
 
 pub(super) fn sender_of(bridge: &str, heard: &Heard, said: Option<&Said>) -> Sender {

@@ -14,7 +14,7 @@
 //! | `faces` | pictures, vCards, nicks |
 //! | `host` | what a bridge asks of the gateway |
 //! | `answers` | our own questions |
-//! | `dialogue` | commands and registration |
+//! | `dialogue`, `acting` | commands and registration; commands run from the command line |
 //! | `references` | stanza ids ↔ messages of the network |
 //! | `rights` | what a change of the access rules means for those who are here |
 //! | `quotas` | whether there is room: sessions, storage |
@@ -22,6 +22,7 @@
 //! | `web` | what stands behind the HTTP listener |
 //! | `desk` | the administrator's side: control socket |
 
+mod acting;
 mod answers;
 mod asides;
 mod core;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use isthmus_bridge::inbound::Departure;
-use isthmus_bridge::room::{Member, Person, Rank, Subject};
+use isthmus_bridge::room::{Hat, Member, Person, Rank, Subject};
 
 use super::nick;
 use super::rank::{self, Item};
@@ -21,6 +21,8 @@ pub struct Stage<'a> {
     pub person: &'a dyn Fn(&str) -> Option<String>,
     /// An occupant's id (XEP-0421), from who they are.
     pub occupant_id: &'a dyn Fn(&str) -> String,
+    /// A hat's name in the language of who sees it.
+    pub hat: &'a dyn Fn(&Hat) -> String,
 }
 
 impl Stage<'_> {
@@ -90,7 +92,7 @@ pub fn present(w: &mut StanzaWriter<'_>, stage: &Stage<'_>, to: &str, member: &M
     if hats.peek().is_some() {
         w.open("hats", Some(HATS));
         for hat in hats {
-            w.open("hat", None).attr("title", hat.title).attr("uri", hat.uri).close();
+            w.open("hat", None).attr("title", &(stage.hat)(hat)).attr("uri", hat.uri).close();
         }
         w.close();
     }

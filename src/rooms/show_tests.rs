@@ -10,6 +10,7 @@ fn render(f: impl FnOnce(&mut StanzaWriter<'_>, &Stage<'_>)) -> String {
         moderated: false,
         person: &|nick| Some(format!("{}%net@gw.example", nick.to_ascii_lowercase())),
         occupant_id: &|who| format!("id of {who}"),
+        hat: &|hat| hat.title.to_owned(),
     };
     let mut out = Vec::new();
     let mut writer = StanzaWriter::new(&mut out, "gw.example", 1 << 16);

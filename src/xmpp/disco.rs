@@ -44,6 +44,10 @@ pub fn info(address: &Address, profile: &Profile, directory: bool, name: &str, c
             }
             if profile.rooms {
                 rooms::network(&mut info, profile, name);
+                if profile.networks {
+                    // Rooms are searched for at the networks; the gateway is none of them.
+                    info.features.retain(|feature| *feature != ns::SEARCH);
+                }
             }
         }
         Address::Contact(_) => {

@@ -117,7 +117,8 @@ def add_a_contact_by_its_foreign_address(p):
     p.say("contacts", "2. Add")
     p.say("add", "Address")
     p.say("carol@mail.localhost", "Address", "Name that is shown (“-”")
-    p.say("Carol", "carol@mail.localhost is among your contacts.")
+    p.say("Carol", "Groups, separated by commas (“-”")
+    p.say("Friends", "carol@mail.localhost is among your contacts.")
     p.shot("contact")
 
 

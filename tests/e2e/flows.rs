@@ -183,6 +183,25 @@ async fn commands_answer_in_the_users_language(flavour: Flavour) {
         form.contains("Pseudonyme") && form.contains("Latin 1 (Europe de"),
         "labels of settings and choices: {form}"
     );
+    // Each request in its own language, whatever was spoken before: English too is said to be it where it was asked for.
+    alice.send(format!("<iq type='set' to='{LOOP}' id='en' xml:lang='en'>{command}</iq>")).await.unwrap();
+    let form = alice.answer("en").await.unwrap();
+    assert_eq!(form.attr("xml:lang"), Some("en"), "{form}");
+    assert!(form.to_string().contains("Latin 1 (Western Europe)"), "{form}");
+    for lang in ["fr", "en"] {
+        let failing = format!(
+            "<message type='chat' to='{}' id='late-{lang}' xml:lang='{lang}'><body>x</body></message>",
+            contact("refuse")
+        );
+        alice.send(failing).await.unwrap();
+        let id = format!("late-{lang}");
+        let error = alice
+            .find("an error of the network's", |s| s.name == "message" && s.attr("id") == Some(&id))
+            .await
+            .unwrap();
+        let text = error.child("error").and_then(|e| e.child("text")).unwrap_or_else(|| panic!("{error}"));
+        assert!(error.attr("xml:lang") == Some(lang) || text.attr("xml:lang") == Some(lang), "{error}");
+    }
     let none = format!("<command xmlns='{COMMANDS}' node='audit'/>");
     alice.send(format!("<iq type='set' to='{LOOP}' id='non' xml:lang='fr-CA'>{none}</iq>")).await.unwrap();
     let refused = alice.answer("non").await.unwrap();
@@ -344,6 +363,31 @@ async fn what_is_done_at_the_command_line_is_in_the_audit_log(flavour: Flavour) 
     let contacts = ["contacts", "--bridge", "email", "--user", "bob@localhost"];
     let running = world.gateway.cli(&contacts).await.unwrap().stdout;
     assert!(String::from_utf8_lossy(&running).contains("carol@outside.test"), "{running:?}");
+    // A command run for a user: what it would ask is said, what is wrong too, and what it did is as if they had done it.
+    let act = async |words: &[&str]| {
+        let all = [&["users", "act", "--bridge", "email", "bob@localhost"], words].concat();
+        let done = world.gateway.cli(&all).await.unwrap();
+        (done.status.success(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
+    };
+    for (words, said) in [
+        (&["nonsense"] as &[&str], "expected one of"),
+        (&["audit"], "expected one of"),
+        (&["contacts", "do=add"], "address=… is needed"),
+        (&["contacts", "do=add", "address=nobody"], "address:"),
+        (&["configure", "colour=red"], "no field \"colour\""),
+    ] {
+        let (good, out) = act(words).await;
+        assert!(!good && out.contains(said), "{words:?}: {out}");
+    }
+    let added = act(&["contacts", "do=add", "address=dora@outside.test", "name=Dora", "groups=Friends, Work"]).await;
+    assert!(added.0 && added.1.contains("dora@outside.test is among your contacts"), "{added:?}");
+    let dora = "dora\\40outside.test@email.localhost";
+    let asked = |s: &Element| s.to_string().contains(dora) && matches!(s.name.as_str(), "presence" | "iq");
+    bob.find("she is asked about, or in the roster", asked).await.unwrap();
+    let listed = act(&["contacts", "do=list"]).await.1;
+    assert!(listed.contains("Dora") && listed.contains("Friends, Work"), "{listed}");
+    assert!(act(&["usage"]).await.1.contains("500"));
+    let running = world.gateway.cli(&contacts).await.unwrap().stdout;
     world.gateway.stop().await.unwrap();
     assert_eq!(world.gateway.cli(&contacts).await.unwrap().stdout, running, "the same where none runs");
     let done = world.gateway.cli(&["db", "rotate-key"]).await.unwrap();
@@ -351,7 +395,14 @@ async fn what_is_done_at_the_command_line_is_in_the_audit_log(flavour: Flavour) 
     world.gateway.launch().await.unwrap();
     let mut alice = world.client("alice").await;
     let audit = run(&mut alice, "email.localhost", "audit", &[]).await.to_string();
-    for act in ["email users add", "email send as", "log-level info", "email users remove", "alice@localhost"] {
+    for act in [
+        "email users add",
+        "email send as",
+        "log-level info",
+        "email users remove",
+        "act for: contacts",
+        "alice@localhost",
+    ] {
         assert!(audit.contains(act), "{act} in {audit}");
     }
     assert_eq!(audit.matches("rotate-key").count(), 2, "{audit}");

@@ -106,6 +106,13 @@ impl Inside {
         }
     }
 
+    /// Whether these words stand in any file of the gateway's data.
+    pub(crate) fn holds(&self, words: &str) -> bool {
+        let files = std::fs::read_dir(self.folder.path().join("data")).unwrap();
+        let texts = files.filter_map(|file| std::fs::read(file.unwrap().path()).ok());
+        texts.into_iter().any(|bytes| bytes.windows(words.len()).any(|window| window == words.as_bytes()))
+    }
+
     /// Adds these tables to `isthmus.toml`, and has it read again.
     pub(crate) fn reload_with(&self, tables: &str) {
         let path = self.folder.path().join("isthmus.toml");

@@ -110,6 +110,12 @@ impl Link {
         Ok(())
     }
 
+    /// Ends it in order.
+    pub(crate) async fn stopped(self) -> Result<()> {
+        self.stop.cancel();
+        self.end().await.map(drop)
+    }
+
     async fn end(self) -> Result<LinkEnd> {
         Ok(tokio::time::timeout(PATIENCE, self.life).await.context("the link does not end")??)
     }

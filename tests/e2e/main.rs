@@ -35,6 +35,7 @@ mod link;
 mod mail;
 mod messages;
 mod muc;
+mod office;
 mod people;
 mod reattach;
 mod register;

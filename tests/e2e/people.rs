@@ -253,9 +253,19 @@ pub(crate) async fn talk(client: &mut SlixClient, lines: &[&str]) -> String {
 async fn a_contact_added_by_command_stands_in_the_roster(flavour: Flavour) {
     let mut world = Inside::start(flavour, "").await;
     let mut alice = world.client("alice", "desk").await;
-    talk(&mut alice, &["contacts add", "dora%loop", "Dora"]).await;
+    let kept = talk(&mut alice, &["contacts add", "dora%loop", "Dora", "Friends, Work"]).await;
+    assert!(kept.contains("dora"), "{kept}");
     let dora = contact("dora");
     taken_up(&mut alice, flavour, &dora, "Dora").await;
+    let roster = alice.ask("alice@localhost", "get", "<query xmlns='jabber:iq:roster'/>").await.unwrap().to_string();
+    if flavour == Flavour::Prosody {
+        assert!(
+            ["Friends", "Work"].iter().all(|group| roster.contains(&format!("<group>{group}</group>"))),
+            "{roster}"
+        );
+    }
+    let listed = talk(&mut alice, &["contacts list"]).await;
+    assert!(listed.contains("Dora") && listed.contains("Friends, Work"), "{listed}");
     talk(&mut alice, &["contacts remove", "dora%loop"]).await;
     let gone = |s: &Element| pushed(&dora, "remove")(s) || presence(&dora, Some("unavailable"))(s);
     alice.find("dora is gone", gone).await.unwrap();
@@ -300,13 +310,19 @@ async fn a_contact_that_is_renamed_or_moved_to_another_group_is_so_in_the_roster
     alice.find("she is there", presence(&ann, None)).await.unwrap();
     alice.message(&contact("roster"), "ann=Ann Jones/Work").await.unwrap();
     alice.find("another name and group", shown("Ann Jones", "Work", "modify")).await.unwrap();
-    talk(&mut alice, &["contacts rename", "ann%loop", "Annie"]).await;
+    let asked = talk(&mut alice, &["contacts rename", "ann%loop"]).await;
+    assert!(asked.contains("Ann Jones"), "what it is called now: {asked}");
+    talk(&mut alice, &["Annie", "ok"]).await;
     alice.find("the user's own name", shown("Annie", "Work", "modify")).await.unwrap();
+    // By form, with other groups.
+    let fields = [("do", "rename"), ("address", "ann%loop"), ("groups", "Family")];
+    crate::flows::run(&mut alice, LOOP, "contacts", &fields).await;
+    alice.find("the user's own group", shown("Annie", "Family", "modify")).await.unwrap();
     world.stop().await;
 }
 
 /// Asks `check` until it says this.
-async fn check_says(gateway: &Isthmus, text: &str) -> String {
+pub(crate) async fn check_says(gateway: &Isthmus, text: &str) -> String {
     let mut said = String::new();
     for _ in 0..120 {
         let output = gateway.cli(&["check"]).await.unwrap();
@@ -406,7 +422,7 @@ async fn whom_a_user_blocks_at_their_server_is_blocked_here_where_it_may_be_read
     let mut world = Inside::start(flavour, "").await;
     let mut alice = world.client("alice", "desk").await;
     let ann = contact("ann");
-    talk(&mut alice, &["contacts add", "ann%loop", "Ann"]).await;
+    talk(&mut alice, &["contacts add", "ann%loop", "Ann", "-"]).await;
     let block = format!("<block xmlns='urn:xmpp:blocking'><item jid='{ann}'/></block>");
     alice.send(format!("<iq type='set' id='block'>{block}</iq>")).await.unwrap();
     alice.answer("block").await.unwrap();

@@ -9,6 +9,19 @@ super::address::id!(
     Lang
 );
 
+impl Lang {
+    /// Nobody has said which: words are in English, and are not marked as such.
+    pub fn unsaid() -> Self {
+        static UNSAID: LazyLock<Lang> = LazyLock::new(|| Lang::new(""));
+        UNSAID.clone()
+    }
+
+    /// Whether somebody has said which language; English may be said too.
+    pub fn is_said(&self) -> bool {
+        !self.as_str().is_empty()
+    }
+}
+
 impl Default for Lang {
     fn default() -> Self {
         static ENGLISH: LazyLock<Lang> = LazyLock::new(|| Lang::new("en"));

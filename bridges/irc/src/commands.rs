@@ -261,6 +261,16 @@ async fn whois(shared: &Shared, call: &Call) -> Result<Step, DeliveryError> {
     }
 }
 
+/// What a fact says to people.
+fn fact(key: &str, all: &[String]) -> String {
+    let words = all.join(" ");
+    match (key, words.parse::<u32>()) {
+        ("signon", Ok(seconds)) => time::utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into())),
+        ("secure", _) => "✓".to_owned(),
+        _ => words,
+    }
+}
+
 /// What the server says of a nick, as a table.
 async fn whois_on(desk: &Desk, nick: &str, network: &NetworkId) -> Result<Step, DeliveryError> {
     let Some(contact) = contact_id(nick.trim(), network) else {
@@ -268,10 +278,10 @@ async fn whois_on(desk: &Desk, nick: &str, network: &NetworkId) -> Result<Step, 
     };
     let parts = ask(desk, Query::About(Address::Contact(ContactId::new(contact.as_str())))).await?;
     let columns = [("what", "column.what"), ("value", "column.value")];
-    let mut table = Table::new(columns.map(|(key, title)| (key.to_owned(), Text::key(title))).to_vec());
+    let mut table = Table::new(columns.map(|(key, title)| (key.to_owned(), Text::key(title))).to_vec()).keyed("what");
     for part in parts {
         if let Part::Facts(facts) = part {
-            table.rows.extend(facts.iter().map(|(key, all)| vec![key.to_owned(), all.join(" ")]));
+            table.rows.extend(facts.iter().map(|(key, all)| vec![format!("whois.{key}"), fact(key, all)]));
         }
     }
     Ok(Step::Done { notes: Vec::new(), table: Some(table) })

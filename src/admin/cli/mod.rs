@@ -152,6 +152,22 @@ enum UsersVerb {
         #[arg(value_name = "KEY=VALUE", value_parser = key_value)]
         values: Vec<(String, String)>,
     },
+    /// Run a command of the bridge for a user (the gateway must run)
+    Act {
+        /// The bridge
+        #[arg(long)]
+        bridge: String,
+        /// The network, room or contact that the command is about; without it, the gateway
+        #[arg(long)]
+        at: Option<String>,
+        /// The user's JID
+        user: String,
+        /// The command: configure, contacts, queue, usage, …
+        command: String,
+        /// Fields of its forms, as KEY=VALUE; several values of one field: the key several times
+        #[arg(value_name = "KEY=VALUE", value_parser = key_value)]
+        values: Vec<(String, String)>,
+    },
     /// Remove a user and all that is kept of them
     Remove {
         /// The bridge

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Exit;
 use crate::admin::control::{
-    AskError, ContactRow, FindingRow, QueueRow, Rotated, SendAnswer, Severity, Status, UserRow,
+    Acted, AskError, ContactRow, FindingRow, QueueRow, Rotated, SendAnswer, Severity, Status, UserRow,
 };
 
 /// Where a verb's answer goes.
@@ -106,6 +106,23 @@ impl Output {
                 Some(id) => format!("{} (id {id})", answer.state),
                 None => answer.state.clone(),
             });
+        }
+        Exit::Good
+    }
+
+    pub(super) fn acted(&mut self, acted: &Acted) -> Exit {
+        if self.json {
+            self.value(acted);
+            return Exit::Good;
+        }
+        for note in &acted.notes {
+            for line in note.lines() {
+                self.line(plain(line));
+            }
+        }
+        if !acted.columns.is_empty() {
+            let head: Vec<&str> = acted.columns.iter().map(String::as_str).collect();
+            self.table(&head, acted.rows.clone());
         }
         Exit::Good
     }

@@ -3,7 +3,7 @@
 use super::output::Output;
 use super::remote::{ask_of, known_bridge};
 use super::{Exit, Place, QueueVerb, UsersVerb};
-use crate::admin::control::{Client, ContactRow, QueueRow, Records, Request, UserRow};
+use crate::admin::control::{ActRequest, Acted, Client, ContactRow, QueueRow, Records, Request, UserRow};
 use crate::admin::records::Stored;
 use crate::config::Config;
 
@@ -31,6 +31,12 @@ async fn do_users(place: &Place, verb: UsersVerb, out: &mut Output) -> Result<Ex
             let values = values.into_iter().collect();
             ask_of::<()>(&config, Request::UserAdd { bridge, user, values }, out).await?;
             Ok(out.done("the user is registered"))
+        }
+        UsersVerb::Act { bridge, at, user, command, values } => {
+            known_bridge(&config, &bridge, out)?;
+            let request = ActRequest { bridge, user, command, at, values };
+            let acted = ask_of::<Acted>(&config, Request::UserAct(request), out).await?;
+            Ok(out.acted(&acted))
         }
         UsersVerb::Remove { bridge, user } => {
             known_bridge(&config, &bridge, out)?;

@@ -54,6 +54,8 @@ pub enum Request {
         /// Whom.
         user: String,
     },
+    /// Runs a command for a user.
+    UserAct(ActRequest),
     /// Contacts of users.
     Contacts {
         /// Of this bridge alone.
@@ -111,6 +113,44 @@ impl std::fmt::Debug for SendRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SendRequest").field("bridge", &self.bridge).field("user", &self.user).finish_non_exhaustive()
     }
+}
+
+/// A command of a bridge, run for a user, with all its forms filled in beforehand.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActRequest {
+    /// The bridge, by name.
+    pub bridge: String,
+    /// For whom.
+    pub user: String,
+    /// The command's name.
+    pub command: String,
+    /// The network, room or contact that it is about, as a person types it; `None`: the gateway.
+    pub at: Option<String>,
+    /// Values of its forms' fields; one that is given several times has several.
+    pub values: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for ActRequest {
+    /// Without the values: there may be a password among them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { bridge, user, command, .. } = self;
+        f.debug_struct("ActRequest")
+            .field("bridge", bridge)
+            .field("user", user)
+            .field("command", command)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a command said at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acted {
+    /// Sentences.
+    pub notes: Vec<String>,
+    /// Titles of its table; empty where it has none.
+    pub columns: Vec<String>,
+    /// Rows of the table.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// What became of a [`SendRequest`].
@@ -296,6 +336,8 @@ pub trait Control: Records + 'static {
     async fn check(&self) -> Result<Vec<FindingRow>, String>;
     /// Registers a user with the values of the bridge's registration form.
     async fn user_add(&self, bridge: &str, user: &str, values: BTreeMap<String, String>) -> Result<(), String>;
+    /// Runs a command for a user.
+    async fn user_act(&self, request: ActRequest) -> Result<Acted, String>;
     /// Sends one message.
     async fn send(&self, request: SendRequest) -> Result<SendAnswer, String>;
     /// Changes what is logged.
@@ -328,6 +370,7 @@ async fn answer(control: &dyn Control, request: Request) -> Result<Value, String
         Request::Users { bridge } => value(control.users(bridge.as_deref()).await?),
         Request::UserAdd { bridge, user, values } => value(control.user_add(&bridge, &user, values).await?),
         Request::UserRemove { bridge, user } => value(control.user_remove(&bridge, &user).await?),
+        Request::UserAct(request) => value(control.user_act(request).await?),
         Request::Contacts { bridge, user } => value(control.contacts(bridge.as_deref(), user.as_deref()).await?),
         Request::Queue { bridge } => value(control.queue(bridge.as_deref()).await?),
         Request::QueueRetry { id } => value(control.queue_retry(&id).await?),

@@ -60,6 +60,11 @@ impl Control for Fake {
     async fn user_add(&self, bridge: &str, user: &str, values: BTreeMap<String, String>) -> Result<(), String> {
         self.note(format!("add {user} to {bridge} with {values:?}"))
     }
+    async fn user_act(&self, request: ActRequest) -> Result<Acted, String> {
+        let at = request.at.unwrap_or_default();
+        let notes = vec![format!("{} for {} {at} {:?}", request.command, request.user, request.values)];
+        Ok(Acted { notes, columns: vec!["used".into()], rows: vec![vec!["3\u{1b}".into()]] })
+    }
     async fn send(&self, request: SendRequest) -> Result<SendAnswer, String> {
         self.note(request.text)?;
         Ok(SendAnswer { id: Some("7".to_owned()), state: "queued".to_owned() })
@@ -126,6 +131,16 @@ async fn every_verb_goes_there_and_back() {
     assert!(!format!("{send:?}").contains("lines"), "the message stands in Debug");
     let sent: SendAnswer = client.ask(&Request::Send(send)).await.expect("send");
     assert_eq!(sent.id.as_deref(), Some("7"));
+    let act = ActRequest {
+        bridge: "email".into(),
+        user: "a@x".into(),
+        command: "configure".into(),
+        at: None,
+        values: vec![("password".into(), "xyzzy".into())],
+    };
+    assert!(!format!("{act:?}").contains("xyzzy"), "a password stands in Debug");
+    let acted: Acted = client.ask(&Request::UserAct(act)).await.expect("act");
+    assert!(acted.notes[0].starts_with("configure for a@x"), "{acted:?}");
     let values = BTreeMap::from([("alias".to_owned(), "juliet".to_owned())]);
     for request in [
         Request::UserAdd { bridge: "email".into(), user: "a@x".into(), values },

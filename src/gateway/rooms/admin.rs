@@ -45,7 +45,7 @@ impl Rooms<'_> {
         if let Some(view) = self.served.known_room(&of, room) {
             let view = look(&view);
             let jid = self.served.jid(&heard.at).unwrap_or_default();
-            self.staged(room, &jid, &view.modes, |stage| {
+            self.staged(&of, room, &jid, &view.modes, |stage| {
                 for (member, item) in admin::listed(&view, &list) {
                     admin::write(&mut xml, stage, member, item);
                 }

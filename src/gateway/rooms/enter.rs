@@ -213,7 +213,7 @@ impl Rooms<'_> {
     ) {
         let Some((stay, at)) = stays.with(room, full) else { return };
         stay.inside.remove(at);
-        self.staged(room, &stay.jid, "", |stage| {
+        self.staged(of, room, &stay.jid, "", |stage| {
             self.tell_one(of, |w| show::absent(w, stage, full, &stay.nick, gone));
         });
         if !stay.inside.is_empty() {

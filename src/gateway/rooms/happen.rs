@@ -185,7 +185,7 @@ impl Rooms<'_> {
 
     fn differences(&self, of: &SessionOf, stay: &mut Stay, modes: &str, found: &[Change]) -> Result<(), Full> {
         let (room, jid, own) = (stay.room.clone(), stay.jid.clone(), stay.nick.clone());
-        self.staged(&room, &jid, modes, |stage| {
+        self.staged(of, &room, &jid, modes, |stage| {
             self.tell(of, stay, Reach::Presence, |w, to| {
                 for change in found {
                     match change {
@@ -226,7 +226,7 @@ impl Rooms<'_> {
         let new = self.served.jid(&Address::Room(to.clone()));
         let gone = Gone { own: true, moved: new.as_deref(), words: why, ..Gone::default() };
         let (jid, nick) = (stay.jid.clone(), stay.nick.clone());
-        let told = self.staged(room, &jid, "", |stage| {
+        let told = self.staged(of, room, &jid, "", |stage| {
             self.tell(of, &mut stay, Reach::Presence, |w, to| show::absent(w, stage, to, &nick, &gone))
         });
         if told.is_err() {
@@ -240,7 +240,7 @@ impl Rooms<'_> {
         let gone = Gone { own: true, service: Some("333"), words: Some(&words), ..Gone::default() };
         let (room, jid, nick) = (stay.room.clone(), stay.jid.clone(), stay.nick.clone());
         // A lane that is full now has room for the few bytes of a farewell: else they find out by themselves (XEP-0410).
-        let told = self.staged(&room, &jid, "", |stage| {
+        let told = self.staged(of, &room, &jid, "", |stage| {
             self.tell(of, stay, Reach::Presence, |w, to| show::absent(w, stage, to, &nick, &gone))
         });
         if told.is_err() {
@@ -269,7 +269,7 @@ impl Rooms<'_> {
         }
         let gone = Gone { how: Some(leaving.how), by: leaving.by, words: leaving.words, own, ..Gone::default() };
         let jid = stay.jid.clone();
-        self.staged(room, &jid, "", |stage| {
+        self.staged(of, room, &jid, "", |stage| {
             self.tell(of, stay, Reach::Presence, |w, to| show::absent(w, stage, to, nick, &gone))
         })?;
         if own {
@@ -329,7 +329,7 @@ impl Rooms<'_> {
         let member = member(view, nick);
         let whose = if stay.is_own(nick) { Whose::OWN } else { Whose::Other };
         let (room, jid) = (stay.room.clone(), stay.jid.clone());
-        self.staged(&room, &jid, &view.modes, |stage| {
+        self.staged(of, &room, &jid, &view.modes, |stage| {
             self.tell(of, stay, Reach::Presence, |w, to| show::present(w, stage, to, &member, whose, by))
         })
     }
@@ -343,7 +343,7 @@ impl Rooms<'_> {
         let unasked = stay.wanted.as_deref() != Some(new);
         let whose = if own { Whose::Own { entering: false, renamed: unasked } } else { Whose::Other };
         let (room, jid) = (stay.room.clone(), stay.jid.clone());
-        self.staged(&room, &jid, &view.modes, |stage| {
+        self.staged(of, &room, &jid, &view.modes, |stage| {
             self.tell(of, stay, Reach::Presence, |w, to| {
                 show::absent(w, stage, to, old, &gone);
                 show::present(w, stage, to, &member, whose, None);
@@ -361,7 +361,7 @@ impl Rooms<'_> {
         let fresh = Subject::new(subject.words.as_str(), subject.by.clone(), None);
         let id = crate::storage::fresh_id();
         let (room, jid) = (stay.room.clone(), stay.jid.clone());
-        self.staged(&room, &jid, modes, |stage| {
+        self.staged(of, &room, &jid, modes, |stage| {
             self.tell(of, stay, Reach::Message, |w, to| show::subject(w, stage, to, &fresh, Some(&id)))
         })
     }

@@ -54,7 +54,7 @@ impl Rooms<'_> {
         let from = arrival.after.as_deref().map_or(0, |key| members.partition_point(|m| m.person.key() <= key));
         let rest = &members[from..];
         let (to, mut count) = (&*resource.jid, 0);
-        let result = self.staged(&stay.room, &stay.jid, &view.modes, |stage| {
+        let result = self.staged(of, &stay.room, &stay.jid, &view.modes, |stage| {
             self.served.link().write(self.served.lane(of), |w| {
                 while count < rest.len() && w.written() < PIECE {
                     if !stay.is_own(rest[count].nick()) {

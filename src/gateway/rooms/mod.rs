@@ -39,7 +39,7 @@ pub(super) use speakers::Speakers;
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use isthmus_bridge::room::{Member, People, Rank, RoomView};
+use isthmus_bridge::room::{Hat, Member, People, Rank, RoomView};
 use isthmus_bridge::{
     Address, Delivery, DeliveryKey, Full, Intent, Lang, Outbound, RoomId, SessionOf, Text, Ticket, Work,
 };
@@ -85,7 +85,7 @@ impl Rooms<'_> {
     }
 
     /// What all stanzas of a room have in common.
-    fn staged<R>(&self, room: &RoomId, jid: &str, modes: &str, f: impl FnOnce(&Stage<'_>) -> R) -> R {
+    fn staged<R>(&self, of: &SessionOf, room: &RoomId, jid: &str, modes: &str, f: impl FnOnce(&Stage<'_>) -> R) -> R {
         let served = self.served;
         let person = |nick: &str| {
             let contact = served.instance.bridge.addressing().person(room, nick)?;
@@ -93,7 +93,12 @@ impl Rooms<'_> {
         };
         let occupant_id = |who: &str| served.occupant_id(room, who);
         let moderated = rank::modes(modes).moderated;
-        f(&Stage { jid, moderated, person: &person, occupant_id: &occupant_id })
+        let hat = |hat: &Hat| {
+            // `urn:isthmus:hats:bot` is called what the texts say under `hat.bot`.
+            let key = format!("hat.{}", hat.uri.rsplit(':').next().unwrap_or_default());
+            self.core.words(served, &Text::key(key), &self.core.languages.of(&of.user))
+        };
+        f(&Stage { jid, moderated, person: &person, occupant_id: &occupant_id, hat: &hat })
     }
 
     /// Writes one stanza for each resource of a stay, all or none.
@@ -193,7 +198,7 @@ impl Rooms<'_> {
             to: "".into(),
             id: None,
             element: "presence",
-            lang: Lang::default(),
+            lang: Lang::unsaid(),
             of: of.clone(),
             aim,
             said: None,

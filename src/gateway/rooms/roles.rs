@@ -28,7 +28,7 @@ impl Rooms<'_> {
             let (room, jid, own) = (stay.room.clone(), stay.jid.clone(), stay.nick.clone());
             // A list that is not begun will be right; in one that is, own presence is still to come, as the last one (XEP-0045 section 7.2.2).
             let (begun, untold) = arriving(stay);
-            self.staged(&room, &jid, &view.modes, |stage| {
+            self.staged(of, &room, &jid, &view.modes, |stage| {
                 self.tell(of, stay, Reach::Presence, |w, to| {
                     for member in piece.iter().filter(|_| !untold.iter().any(|jid| **jid == *to)) {
                         let is_own = own.eq_ignore_ascii_case(member.nick());

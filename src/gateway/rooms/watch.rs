@@ -117,7 +117,7 @@ impl Rooms<'_> {
         let gone = Gone { own: true, service: Some("332"), ..Gone::default() };
         let lane = self.served.lane(of);
         loop {
-            let sent = self.staged(&stay.room, &stay.jid, "", |stage| {
+            let sent = self.staged(of, &stay.room, &stay.jid, "", |stage| {
                 self.served.link().write(lane, |w| {
                     for resource in &stay.inside {
                         show::absent(w, stage, &resource.jid, &stay.nick, &gone);

@@ -37,7 +37,7 @@ pub struct Contact {
     pub sees: Subscription,
     /// Whether the contact sees the user's.
     pub seen: Subscription,
-    /// Groups that the network's contact list puts it into.
+    /// Groups that the user or the network's contact list puts it into.
     pub groups: Vec<String>,
     /// Whether the network's contact list has it.
     pub listed: bool,
@@ -107,13 +107,25 @@ impl Persons {
         self.change_contact(user, at, |_| {}).await
     }
 
-    /// Gives a contact a name, and adds it where it is not known; `None` takes the name away.
+    /// Gives a contact a name and groups, and adds it where it is not known; no name takes the name away, no groups leave them as they are.
     ///
     /// # Errors
     /// The store failed; nothing changed.
-    pub async fn rename(&self, user: &BareJid, at: &Address, name: Option<&str>) -> Result<(), StoreError> {
+    pub async fn name(
+        &self,
+        user: &BareJid,
+        at: &Address,
+        name: Option<&str>,
+        groups: Option<Vec<String>>,
+    ) -> Result<(), StoreError> {
         let name = name.map(str::to_owned);
-        self.change_contact(user, at, move |contact| contact.name.clone_from(&name)).await
+        let change = move |contact: &mut Contact| {
+            contact.name.clone_from(&name);
+            if let Some(groups) = &groups {
+                contact.groups.clone_from(groups);
+            }
+        };
+        self.change_contact(user, at, change).await
     }
 
     /// Records both directions of a subscription; `None` leaves one as it is.

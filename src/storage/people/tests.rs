@@ -167,7 +167,7 @@ async fn contacts_and_blocks(url: &str) {
     let persons = set.persons();
     let (ann, bob) = (contact("ann@example.net"), contact("bob@example.net"));
     persons.met(&juliet(), &bob).await.unwrap();
-    persons.rename(&juliet(), &ann, Some("Ann")).await.unwrap();
+    persons.name(&juliet(), &ann, Some("Ann"), None).await.unwrap();
     persons.subscribe(&juliet(), &ann, Some(Subscription::Yes), None).await.unwrap();
     persons.subscribe(&juliet(), &ann, None, Some(Subscription::Asked)).await.unwrap();
     persons.subscribe(&juliet(), &Address::Gateway, Some(Subscription::Yes), None).await.unwrap();

@@ -198,6 +198,19 @@ pub(super) async fn rotate_key(desk: &Desk, bridge: &BridgeRef, call: &Call) -> 
     Ok(Step::Done { notes, table: None }.into())
 }
 
+/// Who is at the command line: an administrator of this machine; which one is not known.
+pub(crate) const COMMAND_LINE: &str = "command line";
+
+tokio::task_local! {
+    /// Whom the audit log names instead of the caller's JID.
+    static ACTOR: &'static str;
+}
+
+/// Runs what somebody at the command line wants done; the audit log says so.
+pub(crate) async fn at_the_command_line<T>(work: impl Future<Output = T>) -> T {
+    ACTOR.scope(COMMAND_LINE, work).await
+}
+
 /// Writes what an administrator did.
 pub(super) async fn audit_act(
     desk: &Desk,
@@ -208,7 +221,7 @@ pub(super) async fn audit_act(
 ) -> Result<(), StoreError> {
     let line = Audit {
         at: 0,
-        actor: call.by.to_string(),
+        actor: ACTOR.try_with(|actor| (*actor).to_owned()).unwrap_or_else(|_| call.by.to_string()),
         bridge: bridge.name().to_owned(),
         act: act.to_owned(),
         about: about.map(str::to_owned),

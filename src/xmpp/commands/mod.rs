@@ -32,6 +32,7 @@ use crate::storage::people::{People, Persons};
 use crate::texts::Texts;
 pub(in crate::xmpp) use account::remove;
 pub use adhoc::Adhoc;
+pub(crate) use admin::{COMMAND_LINE, at_the_command_line};
 pub use dialogue::{Dialogue, Said, Turn};
 pub use office::{Link, Office, Waiting};
 

@@ -375,6 +375,9 @@ async fn contacts_are_added_blocked_and_listed() {
     assert!(set.persons.blocked(&juliet, &at));
     let (xml, _) = run("list", &[]).await;
     all(&xml, &["<value>Romeo</value>", "⛔"]);
+    let (xml, effects) = run("rename", &[("address", "romeo@example.net")]).await;
+    all(&xml, &["<value>Romeo</value>", "executing"]);
+    assert_eq!(effects, [], "nothing is changed before name and groups are given");
     run("unblock", &[("address", "romeo@example.net")]).await;
     let (_, effects) = run("remove", &[("address", "romeo@example.net")]).await;
     assert_eq!(effects, [Effect::ContactRemoved(juliet, at)]);

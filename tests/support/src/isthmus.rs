@@ -59,6 +59,13 @@ impl Setup {
         self.bridge("echo", "echo", "echo.localhost", "")
     }
 
+    /// With this administrator instead of `alice@localhost`.
+    #[must_use]
+    pub fn admin(mut self, jid: &str) -> Self {
+        self.top = self.top.replace("alice@localhost", jid);
+        self
+    }
+
     /// Further lines or tables of `isthmus.toml`. Top-level keys must come before the first table.
     #[must_use]
     pub fn top(mut self, lines: &str) -> Self {

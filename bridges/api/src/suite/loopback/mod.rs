@@ -5,6 +5,7 @@
 //! | `mode` | `live` (as it is left out) or `held`; held it has no rooms, and persons answer through `accept` |
 //! | `networks` | names of its networks; `["loop"]` |
 //! | `registration` | whether users must register (a number, then a code "texted" to it: see [`texted_code`]) |
+//! | `contacts` | who may see persons' presence: `ask` them (as it is left out), `accept`, `refuse` |
 //! | `listed` | rooms in the directory of each network, beyond those that somebody is in |
 //!
 //! A room called `#crowd<n>` has n persons in it before anybody enters, `#locked` wants the password `open`, `#moved` sends to `#verona`. The raw
@@ -28,6 +29,7 @@
 //! | `early` | reports delivery before the ticket is answered |
 //! | `elsewhere` | says that the user said `elsewhere: …` to it by other means ([`Event::Sent`](crate::Event::Sent)) |
 //! | `roster` | takes the words for the user's contact list: `ann=Ann Smith/Friends,Work; ben` |
+//! | `shy` | lets nobody see its presence |
 //! | `face` | shows a picture; told `none`, none |
 //! | `file` | answers with a file of their own |
 //! | `fetch` | follows the link of a file, and says how that went |
@@ -75,6 +77,11 @@ impl Kind for LoopbackKind {
         let held = table.choice("mode", &["live", "held"]) == Some("held");
         let names = table.strings("networks").unwrap_or_else(|| vec!["loop".to_owned()]);
         let registration = table.bool("registration").unwrap_or(false);
+        let contacts = match table.choice("contacts", &["ask", "accept", "refuse"]) {
+            Some("accept") => Contacts::AcceptAll,
+            Some("refuse") => Contacts::Refuse(Text::key("no-presence")),
+            _ => Contacts::Ask,
+        };
         let listed = table.integer("listed", 0, 1_000_000).unwrap_or(0);
         if names.is_empty() {
             table.fault("networks", "expected at least one name");
@@ -85,7 +92,7 @@ impl Kind for LoopbackKind {
         }
         let networks: Vec<_> = names.into_iter().map(NetworkId::from).collect();
         Ok(Arc::new(Loopback {
-            profile: profile(held, registration),
+            profile: Profile { contacts, ..profile(held, registration) },
             settings: settings(),
             commands: commands(registration),
             people: networks.iter().map(|n| (n.clone(), People::default())).collect(),

@@ -227,7 +227,7 @@ impl Session<'_> {
         match mirror(&event.intent) {
             Some(said) => self.answer(from, said, &id).await?,
             None => match &event.intent {
-                Intent::Subscribe { .. } => self.accept_subscription(from).await,
+                Intent::Subscribe { .. } => self.answer_subscription(from, contact.as_str().starts_with("shy")).await,
                 Intent::Unsubscribe | Intent::Block | Intent::Unblock | Intent::Presence { .. } => {}
                 _ => return Err(unsupported()),
             },
@@ -250,7 +250,11 @@ impl Session<'_> {
         }
     }
 
-    async fn accept_subscription(&self, from: Address) {
+    async fn answer_subscription(&self, from: Address, shy: bool) {
+        if shy {
+            let reason = Some(Text::key("shy"));
+            return self.emit_from(from, Event::SubscribeAnswered { accepted: false, reason }).await;
+        }
         self.emit_from(from.clone(), Event::SubscribeAnswered { accepted: true, reason: None }).await;
         let status = Some(Text::key("status"));
         self.emit_from(from, Event::Presence { available: true, away: false, status, nick: None }).await;

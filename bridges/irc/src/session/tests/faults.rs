@@ -390,7 +390,7 @@ async fn administrators_see_everybodys_connections_and_ask_for_anybody() {
     let asked = run(&admin, "whois-user", &gateway, form(&[("session", &who), ("nick", "juliet")]));
     let (step, ()) = tokio::join!(asked, server(&mut client));
     let isthmus_bridge::Step::Done { table: Some(table), .. } = step else { panic!("a table") };
-    assert!(table.rows.contains(&vec!["host".to_owned(), "capulet.test".to_owned()]), "{:?}", table.rows);
+    assert!(table.rows.contains(&vec!["whois.host".to_owned(), "capulet.test".to_owned()]), "{:?}", table.rows);
     // The same for oneself; and rooms.
     let (me, at) = (isthmus_bridge::BareJid::from(USER), net.address("net"));
     let (step, ()) = tokio::join!(run(&me, "whois", &at, form(&[("nick", "juliet")])), server(&mut client));
