@@ -401,7 +401,7 @@ async fn commands(port: u16) -> Result<()> {
         other => panic!("a table, not {other:?}"),
     };
     let about = rows(session.command("whois", network.clone(), form(&[("nick", "juliet")])).await);
-    assert!(about.iter().any(|row| row[0] == "nick" && row[1] == "Juliet"), "{about:?}");
+    assert!(about.iter().any(|row| row[0] == "whois.nick" && row[1] == "Juliet"), "{about:?}");
     let listed = rows(session.command("list", network.clone(), form(&[("filter", "houses")])).await);
     assert_eq!(listed.len(), 1, "{listed:?}");
     assert!(listed[0][0] == "#verona%net" && listed[0][1] == "2" && listed[0][2].contains("Two houses"), "{listed:?}");
@@ -420,7 +420,7 @@ async fn commands(port: u16) -> Result<()> {
     );
     let who = "romeo@example.org net";
     let about = rows(run("whois-user", &[("session", who), ("nick", "juliet")]).await);
-    assert!(about.iter().any(|row| row[0] == "nick" && row[1] == "Juliet"), "{about:?}");
+    assert!(about.iter().any(|row| row[0] == "whois.nick" && row[1] == "Juliet"), "{about:?}");
     juliet.heard().await?;
     run("reconnect-user", &[("session", who)]).await?;
     assert!(juliet.line(":romeo!").await?.contains(" QUIT "));
