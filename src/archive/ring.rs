@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use isthmus_bridge::BareJid;
+use smallvec::SmallVec;
 
 use crate::hash::{self, Map};
 
@@ -16,13 +17,20 @@ const LINES: usize = 5_000;
 /// A room's recent lines, and how far each session has heard them.
 #[derive(Debug, Default)]
 pub struct Ring {
+    /// Nothing where one session hears, and the network has no ids: most rooms are so.
+    said: Option<Box<Said>>,
+    /// The number of the line that each session hears next, in order of users: most rooms have one, and a table would cost five times as much.
+    next: SmallVec<[(BareJid, u64); 1]>,
+}
+
+/// The recent lines.
+#[derive(Debug, Default)]
+struct Said {
     lines: VecDeque<Recent>,
     /// The number of the first line in `lines`.
     first: u64,
     /// Numbers of lines by the hash of the network's id.
     named: Map<u64, u64>,
-    /// The number of the line that each session hears next, in order of users: most rooms have one, and a table would cost five times as much.
-    next: Vec<(BareJid, u64)>,
 }
 
 #[derive(Debug)]
@@ -51,9 +59,6 @@ impl Ring {
         match self.place(user) {
             Ok(_) => false,
             Err(at) => {
-                if self.next.len() < 4 {
-                    self.next.reserve_exact(1);
-                }
                 self.next.insert(at, (user.clone(), end));
                 true
             }
@@ -94,11 +99,34 @@ impl Ring {
         now: Instant,
         fresh: impl FnOnce() -> String,
     ) -> Heard {
-        self.forget(now);
         let Ok(place) = self.place(user) else { return Heard::First(fresh()) };
-        let print = hash::one((nick, words));
+        // With one session there is nobody to hear it again.
+        if self.said.is_none() && self.next.len() == 1 && foreign.is_none() {
+            return Heard::First(fresh());
+        }
+        let alone = self.next.len() == 1;
+        let next = &mut self.next[place].1;
+        self.said.get_or_insert_default().hears(next, foreign, (alone, hash::one((nick, words))), now, fresh)
+    }
+
+    fn end(&self) -> u64 {
+        self.said.as_ref().map_or(0, |said| said.end())
+    }
+}
+
+impl Said {
+    /// A session hears a line, `alone` or not, with this print; `next` is the number that it hears next.
+    fn hears(
+        &mut self,
+        next: &mut u64,
+        foreign: Option<&str>,
+        (alone, print): (bool, u64),
+        now: Instant,
+        fresh: impl FnOnce() -> String,
+    ) -> Heard {
+        self.forget(now);
         let foreign = foreign.map(hash::one);
-        let from = self.next[place].1.max(self.first);
+        let from = (*next).max(self.first);
         let behind = usize::try_from(from - self.first).unwrap_or(usize::MAX);
         // By the network's id anywhere; else the next one of the same words.
         let found = match foreign {
@@ -114,19 +142,17 @@ impl Ring {
         };
         if let Some(at) = found {
             let heard = self.first + at as u64 + 1;
-            let next = &mut self.next[place].1;
             *next = (*next).max(heard);
             return Heard::Before(self.lines[at].id.clone());
         }
         let id = fresh();
-        // With one session there is nobody to hear it again.
-        if self.next.len() > 1 || foreign.is_some() {
+        if !alone || foreign.is_some() {
             if let Some(foreign) = foreign {
                 self.named.insert(foreign, self.end());
             }
             self.lines.push_back(Recent { id: id.clone(), print, foreign, at: now });
         }
-        self.next[place].1 = self.end();
+        *next = self.end();
         Heard::First(id)
     }
 
@@ -197,7 +223,8 @@ mod tests {
             let id = format!("f{number}");
             assert!(hear(&mut ring, "a", Some(&id), "words", &format!("{number}")).0);
         }
-        assert!(ring.named.len() <= LINES + 1 && ring.named.len() == ring.lines.len());
+        let said = ring.said.as_ref().expect("lines");
+        assert!(said.named.len() <= LINES + 1 && said.named.len() == said.lines.len());
         assert_eq!(hear(&mut ring, "b", Some("f5000"), "words", "x"), (false, "5000".to_owned()));
         assert!(hear(&mut ring, "b", Some("f1"), "words", "y").0, "long ago");
     }

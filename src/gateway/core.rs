@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use isthmus_bridge::room::{RoomView, Standing};
 use isthmus_bridge::{
     Abilities, Address, BareJid, BridgeError, ConfigError, Host, Lang, LinkState, NetworkId, Profile, RoomId,
     SessionOf, Text,
@@ -26,6 +25,7 @@ use super::ports::Ports;
 use super::presence::{Languages, Online};
 use super::privileges::Privileges;
 use super::rooms::{Listings, Speakers};
+use super::seats::{Room, Seats, State};
 use crate::access::{Limiter, Pace, Policy, Quotas, Rule, Tier};
 use crate::admin::outside::Outside;
 use crate::archive::{Archive, Retention};
@@ -93,14 +93,13 @@ pub(super) struct Served {
     parts: OnceLock<Parts>,
     /// `kind = "…"` of the configuration.
     pub(super) kind: String,
-    /// How connections stand; `None`: up, as nearly all of them are.
-    states: Mutex<Map<SessionOf, Option<Box<LinkState>>>>,
+    /// What is known of the sessions from outside.
+    seats: Seats,
     pub(super) public_url: Option<Url>,
     pub(super) seal: Arc<Seal>,
     /// Makes occupants' ids.
     occupants: MacMaker,
     persons: Arc<Persons>,
-    rooms: Mutex<Map<(SessionOf, RoomId), Room>>,
     /// Which resources are inside which room.
     pub(super) occupancy: Occupancy,
     /// What happens to messages after they were said.
@@ -111,8 +110,6 @@ pub(super) struct Served {
     /// Since when the link is down; `None` while it is up, and before it was up first.
     down_since: Mutex<Option<Instant>>,
     shown: Mutex<Map<(BareJid, Address), Shown>>,
-    /// What connections carry, where that is less than the profile says.
-    abilities: Mutex<Map<SessionOf, Abilities>>,
     /// What the servers let us do for their users.
     pub(super) privileges: Privileges,
     /// Who fills rosters has this, so that nothing is put there twice.
@@ -129,9 +126,6 @@ pub(super) struct Served {
     /// Rooms of an XMPP server that the gateway is in.
     guests: Vec<Arc<Guest>>,
 }
-
-/// A room as one session sees it.
-type Room = Arc<Mutex<RoomView>>;
 
 /// What can only be made once the bridge has its place in the gateway.
 pub(super) struct Parts {
@@ -215,19 +209,17 @@ impl Served {
             limiter: ArcSwap::from_pointee(limiter),
             counters: Counters::default(),
             parts: OnceLock::new(),
-            states: Mutex::default(),
+            seats: Seats::default(),
             public_url: core.public_url.clone(),
             seal: core.seal.clone(),
             kind,
             persons,
-            rooms: Mutex::default(),
             occupancy: Occupancy::default(),
             asides: Asides::default(),
             listings: Listings::default(),
             speakers: Speakers::default(),
             down_since: Mutex::new(None),
             shown: Mutex::default(),
-            abilities: Mutex::default(),
             privileges: Privileges::default(),
             roster_turn: tokio::sync::Mutex::default(),
             own_turns: Arc::new(tokio::sync::Semaphore::new(OWN)),
@@ -325,28 +317,26 @@ impl Served {
 
     /// Whether a user is connected to a network, and if not, how it stands where that is known.
     pub(super) fn connected(&self, of: &SessionOf) -> (bool, Option<Text>) {
-        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        match states.get(of) {
-            Some(None) => (true, None),
-            state => (false, state.and_then(Option::as_deref).map(state_text)),
+        match self.seats.state(of) {
+            State::Up => (true, None),
+            State::Other(state) => (false, Some(state_text(&state))),
+            State::Unknown => (false, None),
         }
     }
 
     /// A connection stands so from now on; gives whether it stood otherwise before.
     pub(super) fn stands(&self, of: &SessionOf, state: &LinkState) -> bool {
-        let state = (*state != LinkState::Up).then(|| Box::new(state.clone()));
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.insert(of.clone(), state.clone()) != Some(state)
+        self.seats.stands(of, state)
     }
 
     /// The sessions whose connections have been reported, for administrators.
     pub(super) fn session_states(&self) -> Vec<(SessionOf, Text)> {
-        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = states
-            .iter()
-            .filter(|(of, state)| self.counts(of, state.is_some()))
-            .map(|(of, state)| (of.clone(), state_text(state.as_deref().unwrap_or(&LinkState::Up))))
-            .collect();
+        let text = |state| match state {
+            State::Other(state) => state_text(&state),
+            _ => state_text(&LinkState::Up),
+        };
+        let states = self.seats.states().into_iter().filter(|(of, state)| self.counts(of, state));
+        let mut all: Vec<_> = states.map(|(of, state)| (of, text(state))).collect();
         all.sort_by(|a, b| (&a.0.user, &a.0.network).cmp(&(&b.0.user, &b.0.network)));
         all
     }
@@ -406,59 +396,48 @@ impl Served {
 
     /// A room as one session sees it; made when first asked for.
     pub(super) fn room(&self, of: &SessionOf, room: &RoomId) -> Room {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.entry((of.clone(), room.clone())).or_default().clone()
+        self.seats.room(of, room)
     }
 
     /// The same, if it was ever asked for.
     pub(super) fn known_room(&self, of: &SessionOf, room: &RoomId) -> Option<Room> {
-        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.get(&(of.clone(), room.clone())).cloned()
+        self.seats.known_room(of, room)
     }
 
     /// The rooms that a session has a view of.
     pub(super) fn rooms_of(&self, of: &SessionOf) -> Vec<RoomId> {
-        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.keys().filter(|(session, _)| session == of).map(|(_, room)| room.clone()).collect()
+        self.seats.rooms_of(of)
     }
 
     /// A session says what its connection carries.
     pub(super) fn is_able(&self, of: &SessionOf, now: Abilities) {
-        self.abilities.lock().unwrap_or_else(PoisonError::into_inner).insert(of.clone(), now);
+        self.seats.is_able(of, now);
     }
 
     /// What a session carries.
     pub(super) fn abilities(&self, of: &SessionOf) -> Abilities {
         let all = Abilities::of(self.profile());
-        let said = self.abilities.lock().unwrap_or_else(PoisonError::into_inner).get(of).copied();
-        said.map_or(all, |said| said.and(all))
+        self.seats.able(of).map_or(all, |said| said.and(all))
     }
 
     /// Drops the states of connections whose sessions have ended: they are up no more.
     pub(super) fn forget_states(&self) {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.retain(|of, state| self.counts(of, state.is_some()));
+        self.seats.forget_states(|of, state| self.counts(of, state));
     }
 
     /// Whether the state of a connection is worth showing: it is down, or its session is there.
-    fn counts(&self, of: &SessionOf, down: bool) -> bool {
-        self.may_run(of) && (down || self.sessions().has(of) || self.guest(&of.user).is_some())
+    fn counts(&self, of: &SessionOf, state: &State) -> bool {
+        self.may_run(of) && (*state != State::Up || self.sessions().has(of) || self.guest(&of.user).is_some())
     }
 
     /// A session has ended: what its views say is of no use any more.
     pub(super) fn outside(&self, of: &SessionOf) {
-        self.abilities.lock().unwrap_or_else(PoisonError::into_inner).remove(of);
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).retain(|(session, _), _| session != of);
+        self.seats.outside(of);
     }
 
     /// Drops the views of rooms that the session is outside of and does not hold.
     pub(super) fn forget_rooms(&self) {
-        let outside = |view: &Room| {
-            let view = view.lock().unwrap_or_else(PoisonError::into_inner);
-            view.standing == Standing::Outside
-        };
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.retain(|_, view| Arc::strong_count(view) > 1 || !outside(view));
+        self.seats.forget_rooms();
     }
 
     /// An occupant's id (XEP-0421): the same for the same person in the same room, and nobody else can make it.

@@ -25,7 +25,7 @@ pub(super) struct Origin {
     /// To whom, as written.
     pub(super) to: Arc<str>,
     /// The stanza's id.
-    pub(super) id: Option<Box<str>>,
+    pub(super) id: Option<Arc<str>>,
     /// The element: `message`, `presence`.
     pub(super) element: &'static str,
     /// The sender's language.
@@ -206,6 +206,10 @@ impl TicketSink for Live {
         Ok(()) // live events are not stored, so there is nothing to commit
     }
 
+    fn commits(&self) -> bool {
+        false
+    }
+
     fn settle(&self, key: DeliveryKey, place: u32, outcome: Outcome) {
         let Some(origin) = self.forget(place, &key) else { return };
         if let (Outcome::Legs(legs), Some((at, words))) = (&outcome, &origin.said) {
@@ -226,6 +230,10 @@ struct Once(Mutex<Option<oneshot::Sender<Outcome>>>);
 impl TicketSink for Once {
     async fn starting(&self, _key: &DeliveryKey, _attempt: u32) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn commits(&self) -> bool {
+        false
     }
 
     fn settle(&self, _key: DeliveryKey, _attempt: u32, outcome: Outcome) {

@@ -48,6 +48,7 @@ mod rooms;
 mod rosters;
 mod running;
 mod search;
+mod seats;
 mod web;
 
 use std::sync::{Arc, Mutex};

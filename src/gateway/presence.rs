@@ -7,12 +7,14 @@ use std::time::Instant;
 use isthmus_bridge::{
     Address, BareJid, Contacts, DeliveryKey, Intent, Lang, Outbound, Registration, SessionOf, Text, Ticket, Work,
 };
+use smallvec::SmallVec;
 use tracing::warn;
 
 use super::core::{Core, Served};
 use super::messages::lang;
 use super::receive::Heard;
 use crate::access::Tier;
+use crate::hash::Map;
 use crate::inbox::Rendered;
 use crate::router::{self, Party};
 use crate::storage::fresh_id;
@@ -24,13 +26,22 @@ use crate::xmpp::{disco, ns, pep};
 /// Full JIDs known to be available, over all bridges, with what is known of them. A resource that vanished without a word stays until its server
 /// says so; that only makes a late failure an error stanza instead of a message.
 #[derive(Debug, Default)]
-pub(super) struct Online(Mutex<HashMap<BareJid, HashMap<String, Device>>>);
+pub(super) struct Online(Mutex<Map<BareJid, SmallVec<[Device; 1]>>>);
 
-/// A resource that is available.
-#[derive(Debug, Default)]
+/// A resource that is available. Most users have one: it stands in the table itself.
+#[derive(Debug)]
 struct Device {
+    /// Its full JID.
+    full: Arc<str>,
     /// Its capabilities, as its presence names them (XEP-0115).
-    caps: Option<String>,
+    caps: Option<Box<str>>,
+    /// What is known of it beyond its being there.
+    more: Option<Box<More>>,
+}
+
+/// What is known of some resources.
+#[derive(Debug, Default)]
+struct More {
     /// Its features, once it was asked.
     features: Option<Arc<HashSet<String>>>,
     /// What it has been told once.
@@ -41,7 +52,7 @@ struct Device {
 const TOLD: usize = 1_000;
 
 impl Online {
-    fn lock(&self) -> MutexGuard<'_, HashMap<BareJid, HashMap<String, Device>>> {
+    fn lock(&self) -> MutexGuard<'_, Map<BareJid, SmallVec<[Device; 1]>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -51,16 +62,24 @@ impl Online {
         let mut online = self.lock();
         if !available {
             if let Some(devices) = online.get_mut(&user) {
-                devices.remove(full);
+                devices.retain(|device| *device.full != *full);
                 if devices.is_empty() {
                     online.remove(&user);
                 }
             }
             return;
         }
-        let device = online.entry(user).or_default().entry(full.to_owned()).or_default();
+        let devices = online.entry(user).or_default();
+        let at = devices.iter().position(|device| *device.full == *full).unwrap_or_else(|| {
+            devices.push(Device { full: from.shared(), caps: None, more: None });
+            devices.len() - 1
+        });
+        let device = &mut devices[at];
         if caps.is_some() && device.caps.as_deref() != caps {
-            (device.caps, device.features) = (caps.map(str::to_owned), None);
+            device.caps = caps.map(Into::into);
+            if let Some(more) = &mut device.more {
+                more.features = None;
+            }
         }
     }
 
@@ -70,27 +89,32 @@ impl Online {
 
     /// The user's resources, in order.
     pub(super) fn of(&self, user: &BareJid) -> Vec<String> {
-        let mut all: Vec<String> = self.lock().get(user).map(|d| d.keys().cloned().collect()).unwrap_or_default();
+        let online = self.lock();
+        let mut all: Vec<String> = online.get(user).into_iter().flatten().map(|d| d.full.to_string()).collect();
         all.sort();
         all
     }
 
     pub(super) fn features(&self, full: &str) -> Option<Arc<HashSet<String>>> {
-        self.device(full, |device| device.features.clone()).flatten()
+        self.device(full, |device| device.more.as_ref().and_then(|more| more.features.clone())).flatten()
     }
 
     pub(super) fn knows(&self, full: &str, features: Arc<HashSet<String>>) {
-        self.device(full, |device| device.features = Some(features));
+        self.device(full, |device| device.more.get_or_insert_default().features = Some(features));
     }
 
     /// Whether the resource has not been told this before; from now on it has.
     pub(super) fn first_of(&self, full: &str, what: &str) -> bool {
-        self.device(full, |device| device.told.len() < TOLD && device.told.insert(what.to_owned())).unwrap_or(false)
+        let tell = |device: &mut Device| {
+            let told = &mut device.more.get_or_insert_default().told;
+            told.len() < TOLD && told.insert(what.to_owned())
+        };
+        self.device(full, tell).unwrap_or(false)
     }
 
     fn device<T>(&self, full: &str, with: impl FnOnce(&mut Device) -> T) -> Option<T> {
         let user = BareJid::new(full.split('/').next().unwrap_or(full));
-        self.lock().get_mut(&user)?.get_mut(full).map(with)
+        self.lock().get_mut(&user)?.iter_mut().find(|device| *device.full == *full).map(with)
     }
 }
 

@@ -70,11 +70,23 @@ struct Running {
     inbox: InboxSender,
     /// Ends this session alone.
     end: CancellationToken,
+    /// What most sessions never have.
+    trouble: Option<Box<Trouble>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Trouble {
     /// How often it failed in a row, and when it may start again.
     failures: u32,
     not_before: Option<Instant>,
     /// It is not to be started again for what it leaves.
     dismissed: bool,
+}
+
+impl Running {
+    fn trouble(&self) -> Trouble {
+        self.trouble.as_deref().copied().unwrap_or_default()
+    }
 }
 
 impl std::fmt::Debug for Sessions {
@@ -97,10 +109,10 @@ impl Sessions {
         let mut running = self.shared.lock();
         match running.get(of) {
             Some(session) if !session.inbox.is_closed() => return session.inbox.push(work),
-            Some(session) if session.not_before.is_some_and(|at| Instant::now() < at) => return Err(work),
+            Some(session) if session.trouble().not_before.is_some_and(|at| Instant::now() < at) => return Err(work),
             _ => {}
         }
-        let failures = running.get(of).map_or(0, |r| r.failures);
+        let failures = running.get(of).map_or(0, |r| r.trouble().failures);
         let mut left = running.get(of).map(|r| r.inbox.take_back()).unwrap_or_default();
         left.push(work);
         let sender = self.shared.start(&mut running, of.clone(), failures);
@@ -127,7 +139,7 @@ impl Sessions {
         if session.inbox.is_closed() {
             running.remove(of); // it failed, and waits to be started again
         } else {
-            session.dismissed = true;
+            session.trouble.get_or_insert_default().dismissed = true;
             session.end.cancel();
         }
     }
@@ -182,10 +194,8 @@ impl Shared {
     fn start(self: &Arc<Self>, running: &mut Table, of: SessionOf, failures: u32) -> InboxSender {
         let end = self.stop.child_token();
         let (sender, inbox) = inbox(end.clone());
-        running.insert(
-            &of,
-            Running { inbox: sender.clone(), end: end.clone(), failures, not_before: None, dismissed: false },
-        );
+        let trouble = (failures > 0).then(|| Box::new(Trouble { failures, ..Trouble::default() }));
+        running.insert(&of, Running { inbox: sender.clone(), end: end.clone(), trouble });
         let shared = self.clone();
         let began = Instant::now();
         self.tasks.spawn(async move {
@@ -219,16 +229,17 @@ impl Shared {
         let mut running = self.lock();
         let Some(session) = running.get_mut(&of) else { return };
         let left = session.inbox.take_back();
-        if session.dismissed || !failed && left.is_empty() {
+        if session.trouble().dismissed || !failed && left.is_empty() {
             running.remove(&of);
             drop(running); // and then what is left, which answers it
             debug!(bridge = %self.instance.name, user = %of.user, network = %of.network, "a session ended");
             return;
         }
-        session.failures = if failed && lasted < BACKOFF.1 { session.failures + 1 } else { u32::from(failed) };
-        let failures = session.failures;
+        let before = session.trouble().failures;
+        let failures = if failed && lasted < BACKOFF.1 { before + 1 } else { u32::from(failed) };
         let wait = if failed { backoff(failures) } else { Duration::ZERO };
-        session.not_before = Some(Instant::now() + wait);
+        let not_before = Some(Instant::now() + wait);
+        session.trouble = Some(Box::new(Trouble { failures, not_before, dismissed: false }));
         drop(running);
         if left.is_empty() || self.stop.is_cancelled() {
             return; // what is left is answered as unknown, outside of the lock

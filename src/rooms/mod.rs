@@ -74,13 +74,17 @@ pub fn stanza_id(number: u128) -> String {
 
 fn spell_id(all: u128) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let mut id = String::with_capacity(26);
+    let mut id = [0; 26];
+    let mut at = 0;
     // In pieces of 64 bits: shifting 128 for each letter costs several times as much.
     for (shift, letters) in [(120, 2), (60, 12), (0, 12)] {
         let piece = (all >> shift) as u64;
-        id.extend((0..letters).rev().map(|i| char::from(ALPHABET[(piece >> (5 * i) & 31) as usize])));
+        for i in (0..letters).rev() {
+            id[at] = ALPHABET[(piece >> (5 * i) & 31) as usize];
+            at += 1;
+        }
     }
-    id
+    std::str::from_utf8(&id).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

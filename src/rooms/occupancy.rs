@@ -54,6 +54,12 @@ pub struct Stay {
     pub reshown: Option<Box<str>>,
     /// The id of a line that could not be written yet: it is told again, and is the same line.
     pub stamped: Option<String>,
+    /// What a resource has said here; nothing in a room where nobody did.
+    talk: Option<Box<Talk>>,
+}
+
+#[derive(Debug, Default)]
+struct Talk {
     /// The message whose parts come back now, and the id of its first.
     head: Option<(DeliveryKey, Box<str>)>,
     sent: VecDeque<Sent>,
@@ -163,7 +169,7 @@ pub struct Arrival {
 #[derive(Debug)]
 struct Sent {
     key: DeliveryKey,
-    id: Option<Box<str>>,
+    id: Option<Arc<str>>,
     kept: Option<Fragment>,
 }
 
@@ -270,8 +276,7 @@ impl Stay {
             moderated: false,
             reshown: None,
             stamped: None,
-            head: None,
-            sent: VecDeque::new(),
+            talk: None,
         }
     }
 
@@ -339,41 +344,45 @@ impl Stay {
     }
 
     /// A resource has sent a message into the room under this id.
-    pub fn sends(&mut self, key: DeliveryKey, id: Option<&str>, kept: Option<Fragment>) {
+    pub fn sends(&mut self, key: DeliveryKey, id: Option<Arc<str>>, kept: Option<Fragment>) {
         if id.is_none() && kept.is_none() {
             return;
         }
-        if self.sent.len() >= REFLECTIONS {
-            self.sent.pop_front();
+        let sent = &mut self.talk.get_or_insert_default().sent;
+        if sent.len() >= REFLECTIONS {
+            sent.pop_front();
         }
-        self.sent.push_back(Sent { key, id: id.map(Into::into), kept });
+        sent.push_back(Sent { key, id, kept });
     }
 
     /// The client's id of a message, and what is kept of its stanza; given once, for the first part of the reflection.
-    pub fn reflects(&self, key: &DeliveryKey) -> Option<(Option<&str>, Option<&Fragment>)> {
-        self.sent.iter().find(|s| s.key == *key).map(|s| (s.id.as_deref(), s.kept.as_ref()))
+    pub fn reflects(&self, key: &DeliveryKey) -> Option<(Option<&Arc<str>>, Option<&Fragment>)> {
+        let sent = &self.talk.as_ref()?.sent;
+        sent.iter().find(|s| s.key == *key).map(|s| (s.id.as_ref(), s.kept.as_ref()))
     }
 
     /// The reflection was sent, or will never come.
     pub fn reflected(&mut self, key: &DeliveryKey) {
-        if let Some(at) = self.sent.iter().position(|s| s.key == *key) {
-            self.sent.remove(at);
+        let Some(sent) = self.talk.as_mut().map(|talk| &mut talk.sent) else { return };
+        if let Some(at) = sent.iter().position(|s| s.key == *key) {
+            sent.remove(at);
         }
-        if self.sent.is_empty() {
-            self.sent = VecDeque::new();
+        if sent.is_empty() {
+            *sent = VecDeque::new();
         }
     }
 
     /// The id of the first part of a message of which this is a part: of one's own, where the network has split it.
     pub fn head(&mut self, echo: Option<&(DeliveryKey, u16)>, id: &str) -> String {
         let Some((key, part)) = echo else { return id.to_owned() };
+        let first = &mut self.talk.get_or_insert_default().head;
         if *part > 0
-            && let Some((known, head)) = &self.head
+            && let Some((known, head)) = first
             && known == key
         {
             return head.to_string();
         }
-        self.head = Some((key.clone(), id.into()));
+        *first = Some((key.clone(), id.into()));
         id.to_owned()
     }
 
@@ -455,16 +464,16 @@ mod tests {
     #[test]
     fn a_reflection_finds_the_id_of_its_client() {
         let mut stay = stay();
-        stay.sends("k1".into(), Some("m1"), None);
+        stay.sends("k1".into(), Some("m1".into()), None);
         stay.sends("k2".into(), None, None);
-        assert_eq!(stay.reflects(&"k1".into()).and_then(|(id, _)| id), Some("m1"));
+        assert_eq!(stay.reflects(&"k1".into()).and_then(|(id, _)| id.map(|id| &**id)), Some("m1"));
         assert!(stay.reflects(&"k2".into()).is_none());
         stay.reflected(&"k1".into());
         assert!(stay.reflects(&"k1".into()).is_none());
         for n in 0..2 * REFLECTIONS {
-            stay.sends(format!("k{n}").into(), Some("m"), None);
+            stay.sends(format!("k{n}").into(), Some("m".into()), None);
         }
-        assert_eq!(stay.sent.len(), REFLECTIONS);
+        assert_eq!(stay.talk.expect("words").sent.len(), REFLECTIONS);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) use bells::Queue;
 pub use clock::Clock;
 pub(crate) use clock::millis;
 pub use engine::{Arg, Row, Tx};
-pub use isthmus_bridge::StoreError;
+pub use isthmus_bridge::{DeliveryKey, StoreError};
 pub use look::Look;
 pub use open::{Open, OpenError};
 pub use seal::{MacMaker, Seal};
@@ -184,16 +184,25 @@ impl Store {
 
 /// A fresh unguessable name of `[a-z0-9]` (130 bits): keys, row ids, lease owners.
 pub fn fresh_id() -> String {
+    fresh(str::to_owned)
+}
+
+/// The same as the key of an event that is on its way.
+pub fn fresh_key() -> DeliveryKey {
+    fresh(|id| DeliveryKey::new(id))
+}
+
+fn fresh<T>(take: impl FnOnce(&str) -> T) -> T {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let (mut bits, last): (u128, u8) = rand::random();
-    let mut id = String::with_capacity(26);
-    for _ in 0..25 {
-        id.push(char::from(ALPHABET[(bits & 31) as usize]));
+    let mut id = [0; 26];
+    for letter in &mut id[..25] {
+        *letter = ALPHABET[(bits & 31) as usize];
         bits >>= 5;
     }
     // 125 bits are spent; the last letter has five of its own.
-    id.push(char::from(ALPHABET[usize::from(last & 31)]));
-    id
+    id[25] = ALPHABET[usize::from(last & 31)];
+    take(std::str::from_utf8(&id).unwrap_or_default())
 }
 
 #[cfg(test)]

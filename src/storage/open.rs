@@ -113,7 +113,7 @@ async fn open_sqlite(how: &Open) -> Result<(Pools, Option<File>), OpenError> {
         .busy_timeout(Duration::from_secs(5))
         .foreign_keys(true)
         .pragma("wal_autocheckpoint", "4000") // pages: a checkpoint syncs twice, in the way of a commit
-        .pragma("cache_size", "-16000")
+        .pragma("cache_size", "-2000") // KiB for each connection; the system keeps the rest of the file
         .statement_cache_capacity(200);
     let file_error = |error: sqlx::Error| OpenError::File(path.clone(), error.to_string());
     let pool = |max| SqlitePoolOptions::new().max_connections(max).acquire_timeout(Duration::from_secs(5));

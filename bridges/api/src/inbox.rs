@@ -2,9 +2,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::address::Address;
 use crate::outbound::{Delivery, Intent};
@@ -93,6 +96,8 @@ mod wakeup {
 pub struct Inbox {
     shared: Arc<Shared>,
     stop: CancellationToken,
+    /// Made when it is first waited for, and kept: to be told anew for each turn costs more than the turn.
+    stopped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 /// The writing end, owned by the core.
@@ -107,7 +112,7 @@ pub fn inbox(stop: CancellationToken) -> (InboxSender, Inbox) {
         queue: Mutex::new(Queue { items: VecDeque::new(), bytes: 0, closed: false }),
         wake: wakeup::Notify::default(),
     });
-    (InboxSender { shared: shared.clone() }, Inbox { shared, stop })
+    (InboxSender { shared: shared.clone() }, Inbox { shared, stop, stopped: None })
 }
 
 impl Shared {
@@ -162,12 +167,29 @@ impl InboxSender {
 impl Inbox {
     /// The next work; `None` when the session is to stop and nothing is queued any more.
     pub async fn recv(&mut self) -> Option<Work> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// The same for sessions that wait for several things at once without a future for each.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Work>> {
         loop {
             if let Some(work) = self.try_recv() {
-                return Some(work);
+                return Poll::Ready(Some(work));
             }
-            self.woken().await?;
+            if self.shared.wake.poll(cx).is_pending() {
+                // What came between the two looks has fired the wake-up, or is older than the stop.
+                return self.poll_stopped(cx).map(|()| self.try_recv());
+            }
         }
+    }
+
+    /// Ready when the session is to end ([`stop`](Self::stop)).
+    pub fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stop.is_cancelled() {
+            return Poll::Ready(());
+        }
+        let stop = &self.stop;
+        self.stopped.get_or_insert_with(|| Box::pin(stop.clone().cancelled_owned())).as_mut().poll(cx)
     }
 
     /// The next work if there is any.
@@ -184,22 +206,6 @@ impl Inbox {
     /// Fires when the session is to end: finish what is in hand, leave the network politely, return.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
-    }
-
-    /// `Some` when there may be work, `None` when stopped and empty.
-    async fn woken(&self) -> Option<()> {
-        let mut stopped = std::pin::pin!(self.stop.cancelled());
-        std::future::poll_fn(|cx| {
-            if self.shared.wake.poll(cx).is_ready() {
-                return std::task::Poll::Ready(Some(()));
-            }
-            if stopped.as_mut().poll(cx).is_ready() {
-                let more = !self.shared.lock().items.is_empty();
-                return std::task::Poll::Ready(more.then_some(()));
-            }
-            std::task::Poll::Pending
-        })
-        .await
     }
 }
 

@@ -49,6 +49,10 @@ pub enum Outcome {
 pub trait TicketSink: Send + Sync + 'static {
     /// Commits that the first byte is about to leave. An error means that the lease was lost or the store is away: do not send.
     async fn starting(&self, key: &DeliveryKey, attempt: u32) -> Result<(), StoreError>;
+    /// Whether [`starting`](Self::starting) has something to commit; where it has not, it is not called.
+    fn commits(&self) -> bool {
+        true
+    }
     /// Takes the outcome; never waits. A settlement with an old attempt number is ignored (fencing).
     fn settle(&self, key: DeliveryKey, attempt: u32, outcome: Outcome);
 }
@@ -78,9 +82,14 @@ impl Ticket {
     /// Commits that sending begins. Until this returns `Ok`, nothing may leave; on an error drop the ticket and send nothing.
     pub async fn starting(&self) -> Result<(), StoreError> {
         match &self.sink {
-            Some(sink) => sink.starting(&self.key, self.attempt).await,
-            None => Ok(()),
+            Some(sink) if sink.commits() => sink.starting(&self.key, self.attempt).await,
+            _ => Ok(()),
         }
+    }
+
+    /// Whether [`starting`](Self::starting) has nothing to wait for, as with live events: it need not be called then.
+    pub fn starts_at_once(&self) -> bool {
+        self.sink.as_ref().is_none_or(|sink| !sink.commits())
     }
 
     /// One outcome per recipient.

@@ -34,6 +34,8 @@ pub(crate) struct IrcAddressing {
     prefixes: Box<str>,
     /// Resource → nick, for nicks that no resource can spell.
     spellings: Mutex<HashMap<String, String>>,
+    /// The network that was asked for last: it is asked for several times for every message.
+    last: Mutex<Option<NetworkId>>,
 }
 
 impl IrcAddressing {
@@ -44,6 +46,16 @@ impl IrcAddressing {
             fixed: fixed.is_some(),
             prefixes: prefixes.into(),
             spellings: Mutex::default(),
+            last: Mutex::default(),
+        }
+    }
+
+    /// The id of a network; mostly the one of before.
+    fn known(&self, name: &str) -> NetworkId {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(network) if network.as_str() == name => network.clone(),
+            _ => last.insert(NetworkId::new(name)).clone(),
         }
     }
 
@@ -154,7 +166,7 @@ impl Addressing for IrcAddressing {
             Address::Room(room) | Address::Occupant { room, .. } => room.as_str(),
             _ => return self.fallback.clone(),
         };
-        if self.fixed { self.fallback.clone() } else { NetworkId::new(split(id).1) }
+        if self.fixed { self.fallback.clone() } else { self.known(split(id).1) }
     }
 }
 

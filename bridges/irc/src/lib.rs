@@ -30,6 +30,7 @@ mod settings;
 mod tls;
 mod translate;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,8 +129,18 @@ impl Bridge for IrcBridge {
         &self.0.addressing
     }
 
-    async fn session(&self, of: SessionOf, inbox: Inbox, host: Host) -> Result<(), BridgeError> {
-        session::run(self.0.clone(), of, inbox, host).await
+    // Written out: an `async fn` would hold what it is given twice, in every session.
+    fn session<'a, 'async_trait>(
+        &'a self,
+        of: SessionOf,
+        inbox: Inbox,
+        host: Host,
+    ) -> Pin<Box<dyn Future<Output = Result<(), BridgeError>> + Send + 'async_trait>>
+    where
+        'a: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(session::run(self.0.clone(), of, inbox, host))
     }
 
     async fn serve(&self, _host: Host, stop: CancellationToken) -> Result<(), BridgeError> {

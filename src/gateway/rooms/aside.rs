@@ -63,8 +63,10 @@ impl Rooms<'_> {
             _ => return Err(outside()),
         }
         let kept = kept(heard, &stay.jid);
-        let key = self.wish(of, heard.at.clone(), intent, origin(heard, of.clone(), aim))?;
-        stay.sends(key, heard.stanza.id(), kept);
+        let origin = origin(heard, of.clone(), aim);
+        let id = origin.id.clone();
+        let key = self.wish(of, heard.at.clone(), intent, origin)?;
+        stay.sends(key, id, kept);
         Ok(())
     }
 
@@ -193,7 +195,7 @@ impl Rooms<'_> {
         let Some(stay) = stays.get(room).filter(|stay| stay.is_known()) else { return Ok(()) };
         let reflection = event.echo_of.as_ref().map(|(key, _)| key);
         let client = reflection.and_then(|key| stay.reflects(key));
-        let (id, kept) = client.map_or((None, None), |(id, kept)| (id.map(str::to_owned), kept.cloned()));
+        let (id, kept) = client.map_or((None, None), |(id, kept)| (id.cloned(), kept.cloned()));
         let jid = stay.jid.clone();
         let from = nick.map(|nick| format!("{jid}/{}", crate::rooms::nick::spell(nick)));
         let line = Line {

@@ -51,7 +51,7 @@ use super::receive::Heard;
 use crate::rooms::occupancy::{Knock, Place, Stay};
 use crate::rooms::rank;
 use crate::rooms::show::Stage;
-use crate::storage::fresh_id;
+use crate::storage::fresh_key;
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::{NotSent, Rendered, StanzaWriter};
 use crate::xmpp::{ns, xml::Xml};
@@ -169,7 +169,7 @@ impl Rooms<'_> {
         intent: Intent,
         origin: Origin,
     ) -> Result<DeliveryKey, StanzaError> {
-        let key = DeliveryKey::new(fresh_id());
+        let key = fresh_key();
         let mut event = Outbound::new(key.clone(), of.user.clone(), to, intent);
         event.lang = origin.lang.clone();
         event.at = self.core.now_millis();

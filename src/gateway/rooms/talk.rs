@@ -76,8 +76,10 @@ impl Rooms<'_> {
                 self.core.withdraw_first(self.served, heard, &of, before);
                 let kept = kept(heard, &stay.jid);
                 let intent = Intent::Send(Box::new(message));
-                let key = self.wish(&of, heard.at.clone(), intent, origin(heard, of.clone(), Aim::Say))?;
-                stay.sends(key, heard.stanza.id(), kept);
+                let origin = origin(heard, of.clone(), Aim::Say);
+                let id = origin.id.clone();
+                let key = self.wish(&of, heard.at.clone(), intent, origin)?;
+                stay.sends(key, id, kept);
                 Ok(())
             }
             outbound::Heard::Typing(on) => {
@@ -277,7 +279,7 @@ impl Rooms<'_> {
         let stanza_id = stanza_id.unwrap_or_else(|| fresh_stanza_id(now));
         let reflection = event.echo_of.as_ref().filter(|(_, part)| *part == 0).map(|(key, _)| key);
         let client = reflection.and_then(|key| stay.reflects(key));
-        let (id, kept) = client.map_or((None, None), |(id, kept)| (id.map(str::to_owned), kept.cloned()));
+        let (id, kept) = client.map_or((None, None), |(id, kept)| (id.cloned(), kept.cloned()));
         let jid = stay.jid.clone();
         let line = Line {
             from: occupant.as_deref().unwrap_or(&jid),
@@ -310,7 +312,7 @@ impl Rooms<'_> {
                 head,
                 foreign: event.id.clone(),
                 writer: event.echo_of.as_ref().map(|_| of.user.clone()),
-                client: id,
+                client: id.as_deref().map(str::to_owned),
                 nick: nick.map(str::to_owned),
                 words: event.echo_of.as_ref().map(|_| message.body.as_str().into()),
                 at: Some(event.at),

@@ -28,7 +28,8 @@ pub(crate) fn line(command: &str, params: &[&str]) -> Vec<u8> {
 
 /// The same, the last parameter always with its colon: some servers want it for texts.
 pub(crate) fn text(command: &str, words: &[&str], text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(MAX);
+    let size = command.len() + words.iter().map(|word| 1 + word.len()).sum::<usize>() + text.len() + 4;
+    let mut out = Vec::with_capacity(size);
     out.extend_from_slice(command.as_bytes());
     for word in words {
         out.push(b' ');

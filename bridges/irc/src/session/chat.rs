@@ -88,10 +88,13 @@ impl Session {
         let now = Instant::now();
         let Some(link) = &mut self.link else { return };
         // It is worth no token that words could use.
-        if !link.takes_tag("typing") || !link.queue.is_empty() || (on && now < link.typed_at) {
+        if !link.takes_tag("typing")
+            || !link.queue.is_empty()
+            || (on && link.again.as_ref().and_then(|a| a.typing).is_some_and(|at| now < at))
+        {
             return;
         }
-        link.typed_at = now + TYPING;
+        link.again.get_or_insert_default().typing = Some(now + TYPING);
         link.later(write::tags(&[("+typing", if on { "active" } else { "done" })], target));
     }
 
@@ -219,8 +222,8 @@ impl Session {
         let Some(link) = &mut self.link else { return };
         // Not more than one in a moment: a flood of questions is not to become a flood of answers.
         let now = Instant::now();
-        if link.ctcp_at <= now {
-            link.ctcp_at = now + CTCP;
+        if link.again.as_ref().and_then(|a| a.ctcp).is_none_or(|at| at <= now) {
+            link.again.get_or_insert_default().ctcp = Some(now + CTCP);
             link.later(write::text("NOTICE", &[nick], ctcp::make(&name, &answer).as_bytes()));
         }
     }

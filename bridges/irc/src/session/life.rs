@@ -11,6 +11,7 @@ use rand::Rng;
 use tokio::time::{Instant, timeout};
 
 use super::Session;
+use super::few::Few;
 use super::link::{self, Link, Phase};
 use crate::certificate::Certificate;
 use crate::connect::{Connected, NoConnection, Target, dial};
@@ -290,11 +291,11 @@ impl Session {
             }
         }
         self.nobody_is_seen();
-        self.talks.clear();
+        self.talks = Few::default();
         if let Some(rare) = &mut self.rare {
             rare.aways.clear();
         }
-        self.unasked.clear();
+        self.unasked = Few::default();
     }
 
     /// Says QUIT, and lets the server close; what was on its way is answered.

@@ -128,13 +128,18 @@ pub(crate) struct Link {
     pub(crate) fallback: u8,
     /// Why the server said it closes.
     pub(crate) error: Option<Box<str>>,
-    /// When CTCP may be answered again.
-    pub(crate) ctcp_at: Instant,
-    /// When typing may be told again.
-    pub(crate) typed_at: Instant,
+    /// When CTCP may be answered, and typing told again; nothing where neither ever was.
+    pub(crate) again: Option<Box<Again>>,
     /// Who asks by the ident protocol is answered while this lives.
     pub(crate) ident: Option<Box<Known>>,
     pub(crate) _place: Place,
+}
+
+/// When something may be done again that is done now and then at most.
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    pub(crate) ctcp: Option<Instant>,
+    pub(crate) typing: Option<Instant>,
 }
 
 /// What became of a look at the connection.
@@ -180,8 +185,7 @@ impl Link {
             tls,
             fallback: 0,
             error: None,
-            ctcp_at: now,
-            typed_at: now,
+            again: None,
             ident: connected.known,
             _place: place,
         }

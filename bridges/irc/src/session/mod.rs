@@ -14,6 +14,7 @@
 //! | `marks` | how far the user has read |
 //! | `batch` | lines that belong together |
 //! | `history` | what was said while the connection was broken |
+//! | `few` | lists that are mostly empty |
 //! | `idle` | connections that nobody needs for too long |
 //! | `orders` | what the user wants of rooms and people |
 //! | `answers` | what waits for the server's answer; numerics |
@@ -25,6 +26,7 @@ mod answers;
 mod batch;
 mod chat;
 mod dispatch;
+mod few;
 mod history;
 mod idle;
 mod life;
@@ -41,8 +43,9 @@ mod watch;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::{People, RoomView};
@@ -50,10 +53,11 @@ use isthmus_bridge::{
     Address, Ask, BridgeError, Change, Delivery, DeliveryError, Event, Failure, ForeignMessageId, Host, Inbound, Inbox,
     LinkState, Resolved, RoomId, SessionOf, Text, Work,
 };
-use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::answers::Pending;
+use self::few::Few;
 use self::life::{Attempt, Dialing};
 use self::link::{Link, Looked, Phase};
 use self::rooms::Room;
@@ -80,9 +84,14 @@ const MAX_QUEUE: usize = 2_000;
 
 /// Where commands reach a running session.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
-    orders: Mutex<Vec<Order>>,
-    wake: Notify,
+pub(crate) struct Desk(Mutex<Orders>);
+
+#[derive(Debug, Default)]
+struct Orders {
+    #[allow(clippy::box_collection, reason = "8 bytes instead of 24 in every session")]
+    waiting: Option<Box<Vec<Order>>>,
+    /// The session, where it waits.
+    session: Option<Waker>,
 }
 
 /// What a command wants of a session.
@@ -113,12 +122,35 @@ pub(crate) struct Status {
 impl Desk {
     /// Hands an order to the session.
     pub(crate) fn order(&self, order: Order) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
-        self.wake.notify_one();
+        let session = {
+            let mut orders = self.lock();
+            orders.waiting.get_or_insert_default().push(order);
+            orders.session.take()
+        };
+        if let Some(session) = session {
+            session.wake();
+        }
+    }
+
+    /// Ready when there are orders.
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut orders = self.lock();
+        if orders.waiting.is_some() {
+            return Poll::Ready(());
+        }
+        match &mut orders.session {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 
     fn take(&self) -> Vec<Order> {
-        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+        self.lock().waiting.take().map(|orders| *orders).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Orders> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -126,14 +158,14 @@ impl Desk {
 pub(crate) fn run(
     shared: Arc<Shared>,
     of: SessionOf,
-    inbox: Inbox,
+    mut inbox: Inbox,
     host: Host,
-) -> impl Future<Output = Result<(), BridgeError>> {
+) -> impl Future<Output = Result<(), BridgeError>> + Send + 'static {
     let mut session = Box::new(Session::new(shared, of, host));
     async move {
         session.shared.networks.open(&session.of, session.desk.clone());
         Box::pin(session.restore()).await;
-        session.serve(inbox).await;
+        session.serve(&mut inbox).await;
         session.shared.networks.close(&session.of, &session.desk);
         Ok(())
     }
@@ -163,17 +195,17 @@ pub(crate) struct Session {
     /// By folded name.
     rooms: Table<Box<Room>>,
     /// Rooms that a server put us in without being asked: folded name, and when they are left; `None`: they are being left already.
-    unasked: Vec<(Box<str>, Option<Instant>)>,
+    unasked: Few<(Box<str>, Option<Instant>)>,
     /// What waits for the connection.
     waiting: Vec<(Waiting, Instant)>,
     pending: Vec<Pending>,
     /// Private conversations that began in a room: folded nick → room.
-    talks: Vec<(Box<str>, RoomId)>,
+    talks: Few<(Box<str>, RoomId)>,
     /// Words for the server while the user is away.
     away: Option<Box<str>>,
     events: VecDeque<Inbound>,
-    reports: Vec<LinkState>,
-    changes: Vec<Change>,
+    reports: Few<LinkState>,
+    changes: Few<Change>,
     /// When the connection was last needed by somebody.
     used: Instant,
     /// The user has been told of the break.
@@ -230,15 +262,24 @@ impl Waiting {
     }
 }
 
+/// What is still to be done of what has happened.
 enum Woke {
-    Lines,
-    Dialed(Result<Connected, NoConnection>),
-    Over(std::io::Result<()>),
-    Work(Option<Work>),
+    /// Nothing but to look after what is due.
+    Done,
+    Dialed(Box<Result<Connected, NoConnection>>),
+    /// Something has to be looked up or committed first.
+    Later(Box<Delivery>),
     Order,
-    Ready,
-    Time,
     Stop,
+}
+
+/// What a session waits with, beside its connection and its inbox.
+struct Waits {
+    timer: Pin<Box<Sleep>>,
+    /// For the core to have room again, where it had none.
+    room: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// The connection is looked at before the inbox.
+    lines_first: bool,
 }
 
 impl Session {
@@ -261,14 +302,14 @@ impl Session {
             failures: 0,
             wish: String::new(),
             rooms: Table::default(),
-            unasked: Vec::new(),
+            unasked: Few::default(),
             waiting: Vec::new(),
             pending: Vec::new(),
-            talks: Vec::new(),
+            talks: Few::default(),
             away: None,
             events: VecDeque::new(),
-            reports: Vec::new(),
-            changes: Vec::new(),
+            reports: Few::default(),
+            changes: Few::default(),
             used: Instant::now(),
             told_break: false,
             watch: false,
@@ -280,9 +321,8 @@ impl Session {
         }
     }
 
-    async fn serve(&mut self, mut inbox: Inbox) {
-        let (host, desk, stop) = (self.host.clone(), self.desk.clone(), inbox.stop().clone());
-        let mut timer = Box::pin(sleep_until(Instant::now() + LINGER));
+    async fn serve(&mut self, inbox: &mut Inbox) {
+        let mut waits = Waits { timer: Box::pin(sleep_until(Instant::now() + LINGER)), room: None, lines_first: false };
         loop {
             let now = Instant::now();
             self.look_after(now);
@@ -299,35 +339,66 @@ impl Session {
                 return;
             }
             let deadline = self.deadline(now);
-            if deadline < timer.deadline() || timer.is_elapsed() {
-                timer.as_mut().reset(deadline);
+            if deadline < waits.timer.deadline() || waits.timer.is_elapsed() {
+                waits.timer.as_mut().reset(deadline);
             }
-            let (takes, blocked) = (self.takes_work(), !self.events.is_empty());
-            let woke = tokio::select! {
-                woke = self.connection() => woke,
-                work = inbox.recv(), if takes => Woke::Work(work),
-                // Made only when they are polled: `select!` makes the futures of all its branches.
-                () = async { Box::pin(stop.cancelled()).await }, if !takes => Woke::Stop,
-                () = desk.wake.notified() => Woke::Order,
-                () = async { host.ready().await }, if blocked => Woke::Ready,
-                () = &mut timer => Woke::Time,
-            };
-            match woke {
-                Woke::Lines | Woke::Time => {}
-                Woke::Dialed(result) => Box::pin(self.on_dialed(result)).await,
-                Woke::Over(result) => self.on_over(result),
-                Woke::Work(Some(work)) => self.on_works(work, &mut inbox).await,
-                Woke::Work(None) | Woke::Stop => break,
+            match poll_fn(|cx| self.poll_wakes(cx, &mut waits, inbox)).await {
+                Woke::Done => {}
+                Woke::Dialed(result) => Box::pin(self.on_dialed(*result)).await,
+                Woke::Later(delivery) => Box::pin(self.on_later(delivery)).await,
                 Woke::Order => Box::pin(self.on_orders()).await,
-                Woke::Ready => self.on_ready(),
+                Woke::Stop => break,
             }
         }
         Box::pin(self.leave()).await;
     }
 
-    /// What happens on the connection. Lines are handled in the same turn in which they are read, so that they need not be copied.
-    async fn connection(&mut self) -> Woke {
-        poll_fn(|cx| self.poll_connection(cx)).await
+    /// Whatever happens first. What needs no waiting is done here: a future for each source, made anew for each turn as `select!` does, costs
+    /// more than the turn, and stands in every idle session's task.
+    fn poll_wakes(&mut self, cx: &mut Context<'_>, waits: &mut Waits, inbox: &mut Inbox) -> Poll<Woke> {
+        // In turn: neither a flood of lines nor one of work has the session for itself.
+        waits.lines_first = !waits.lines_first;
+        for lines in [waits.lines_first, !waits.lines_first] {
+            let woke = if lines { self.poll_connection(cx) } else { self.poll_work(cx, inbox) };
+            if woke.is_ready() {
+                return woke;
+            }
+        }
+        if self.desk.poll(cx).is_ready() {
+            return Poll::Ready(Woke::Order);
+        }
+        if self.events.is_empty() {
+            waits.room = None;
+        } else {
+            let host = &self.host;
+            let room = waits.room.get_or_insert_with(|| {
+                let host = host.clone();
+                Box::pin(async move { host.ready().await })
+            });
+            if room.as_mut().poll(cx).is_ready() {
+                waits.room = None;
+                self.on_ready();
+                return Poll::Ready(Woke::Done);
+            }
+        }
+        waits.timer.as_mut().poll(cx).map(|()| Woke::Done)
+    }
+
+    /// Work, a bounded part of it in one go.
+    fn poll_work(&mut self, cx: &mut Context<'_>, inbox: &mut Inbox) -> Poll<Woke> {
+        if !self.takes_work() {
+            return inbox.poll_stopped(cx).map(|()| Woke::Stop);
+        }
+        let Some(work) = ready!(inbox.poll_recv(cx)) else { return Poll::Ready(Woke::Stop) };
+        let mut later = self.on_work(work);
+        for _ in 1..64 {
+            if later.is_some() || !self.takes_work() {
+                break;
+            }
+            let Some(work) = inbox.try_recv() else { break };
+            later = self.on_work(work);
+        }
+        Poll::Ready(later.map_or(Woke::Done, Woke::Later))
     }
 
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Woke> {
@@ -335,7 +406,7 @@ impl Session {
             return match dialing.as_mut().poll(cx) {
                 Poll::Ready(result) => {
                     self.dialing = None;
-                    Poll::Ready(Woke::Dialed(result))
+                    Poll::Ready(Woke::Dialed(Box::new(result)))
                 }
                 Poll::Pending => Poll::Pending,
             };
@@ -351,9 +422,12 @@ impl Session {
                 if let Some(link) = &mut self.link {
                     link.reader = reader;
                 }
-                Poll::Ready(Woke::Lines)
+                Poll::Ready(Woke::Done)
             }
-            Poll::Ready(Looked::Over(result)) => Poll::Ready(Woke::Over(result)),
+            Poll::Ready(Looked::Over(result)) => {
+                self.on_over(result);
+                Poll::Ready(Woke::Done)
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -371,36 +445,38 @@ impl Session {
         self.events.len() < MAX_EVENTS && self.link.as_ref().is_none_or(|l| l.queue.len() < MAX_QUEUE)
     }
 
-    async fn on_works(&mut self, work: Work, inbox: &mut Inbox) {
-        self.on_work(work).await;
-        for _ in 0..64 {
-            if !self.takes_work() {
-                return;
-            }
-            let Some(work) = inbox.try_recv() else { return };
-            self.on_work(work).await;
-        }
-    }
-
-    async fn on_work(&mut self, work: Work) {
+    /// One piece of work; gives it back if something has to be looked up or committed first.
+    fn on_work(&mut self, work: Work) -> Option<Box<Delivery>> {
         self.used = Instant::now();
         match work {
-            Work::Deliver(mut delivery) => {
-                if delivery.ticket.starting().await.is_err() {
-                    return; // another attempt owns it
+            Work::Deliver(delivery) => {
+                if !delivery.ticket.starts_at_once() || self.needs_looking_up(&delivery.event.intent) {
+                    return Some(delivery);
                 }
-                self.is_heard();
-                if self.needs_looking_up(&delivery.event.intent) {
-                    Box::pin(self.look_up(&mut delivery)).await;
-                }
-                self.on_delivery(delivery);
-                if let Some(rare) = &mut self.rare {
-                    rare.about.clear();
-                }
+                self.deliver(delivery);
             }
             Work::Ask(ask) => self.on_question(ask),
             Work::SettingsChanged(at) => self.on_settings(&at),
             _ => {}
+        }
+        None
+    }
+
+    async fn on_later(&mut self, mut delivery: Box<Delivery>) {
+        if delivery.ticket.starting().await.is_err() {
+            return; // another attempt owns it
+        }
+        if self.needs_looking_up(&delivery.event.intent) {
+            self.look_up(&mut delivery).await;
+        }
+        self.deliver(delivery);
+    }
+
+    fn deliver(&mut self, delivery: Box<Delivery>) {
+        self.is_heard();
+        self.on_delivery(delivery);
+        if let Some(rare) = &mut self.rare {
+            rare.about.clear();
         }
     }
 
@@ -492,12 +568,12 @@ impl Session {
 
     /// What can only be told with an `.await`: states of the connection, small state that is kept.
     async fn tell(&mut self) {
-        for state in std::mem::take(&mut self.reports) {
+        for state in self.reports.take() {
             self.host.report(&self.of, state).await;
         }
         self.tell_withdrawn().await;
         if !self.changes.is_empty() {
-            let changes = std::mem::take(&mut self.changes);
+            let changes = self.changes.take();
             if let Err(error) = self.host.store(changes).await {
                 tracing::warn!(user = %self.of.user, network = %self.of.network, %error, "what a session keeps could not be stored");
             }

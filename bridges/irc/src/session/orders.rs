@@ -69,7 +69,8 @@ impl Session {
             if self.room(split(room.as_str()).0).is_some() {
                 self.talks.retain(|(known, _)| *known != folded);
                 if self.talks.len() >= MAX_TALKS {
-                    self.talks.remove(0);
+                    let oldest = self.talks[0].0.clone();
+                    self.talks.retain(|(known, _)| *known != oldest);
                 }
                 self.talks.push((folded, room.clone()));
             }

@@ -11,6 +11,7 @@ use isthmus_bridge::{
 use tokio::time::Instant;
 
 use super::answers::What;
+use super::few::Few;
 use super::history::Gap;
 use super::marks::Marks;
 use super::{Session, view};
@@ -58,12 +59,12 @@ pub(super) struct Room {
     pub(super) stage: Stage,
     pub(super) key: Option<Box<str>>,
     /// Whose answer is the end of the join.
-    pub(super) tickets: Vec<Ticket>,
+    pub(super) tickets: Few<Ticket>,
     pub(super) settings: Arc<Resolved>,
     /// No client of the user is inside: the room is persistent.
     pub(super) unattended: bool,
     /// What was told of the room before the user was inside: shown once they are.
-    pub(super) notes: Vec<Text>,
+    pub(super) notes: Few<Text>,
     /// Names that the listing has brought so far.
     pub(super) listed: u32,
     /// The user was inside, and the connection broke.
@@ -135,10 +136,10 @@ impl Session {
             view: room,
             stage: Stage::Wanted,
             key: key.or(settings.get(settings::KEY)).map(Into::into),
-            tickets: ticket.into_iter().collect(),
+            tickets: ticket.into(),
             settings,
             unattended: false,
-            notes: Vec::new(),
+            notes: Few::default(),
             listed: 0,
             coming_back: false,
             heard: None,
@@ -179,9 +180,9 @@ impl Session {
         let mut room = self.new_room(id, password, Some(ticket));
         let own = self.link.as_ref().map_or(nick, |l| &l.nick);
         view(&room.view).entering(own);
-        if let Some(at) = self.unasked.iter().position(|(unasked, until)| *unasked == folded && until.is_some()) {
+        if self.unasked.iter().any(|(unasked, until)| *unasked == folded && until.is_some()) {
             // The server has put us in already; what is missing is the list.
-            self.unasked.remove(at);
+            self.unasked.retain(|(unasked, until)| *unasked != folded || until.is_none());
             room.stage = Stage::Listing;
             self.send(write::line("TOPIC", &[&name]));
             self.send(write::line("NAMES", &[&name]));
@@ -267,8 +268,8 @@ impl Session {
             return;
         }
         let folded = self.fold(name);
-        if let Some(at) = self.unasked.iter().position(|(unasked, until)| *unasked == folded && until.is_none()) {
-            self.unasked.remove(at);
+        if self.unasked.iter().any(|(unasked, until)| *unasked == folded && until.is_none()) {
+            self.unasked.retain(|(unasked, until)| *unasked != folded || until.is_some());
             return; // no invitation: it is being left
         }
         let Some(id) =
@@ -315,8 +316,8 @@ impl Session {
                 view.enter(people.intern(&own), Rank::NONE);
             }
         }
-        let (from, name, notes) = (room.address(), room.name.clone(), std::mem::take(&mut room.notes));
-        room.tickets.drain(..).for_each(|t| t.sent(None));
+        let (from, name, notes) = (room.address(), room.name.clone(), room.notes.take());
+        room.tickets.take().into_iter().for_each(|t| t.sent(None));
         self.emit(from.clone(), Event::Room(RoomChange::Joined));
         for note in notes {
             self.notice_from(from.clone(), note);
@@ -340,7 +341,7 @@ impl Session {
         if room.tickets.is_empty() || room.coming_back || redirect.is_some() {
             self.emit(room.address(), Event::Room(RoomChange::Refused { error: error.clone(), redirect }));
         }
-        room.tickets.drain(..).for_each(|ticket| ticket.failed(error.clone()));
+        room.tickets.take().into_iter().for_each(|ticket| ticket.failed(error.clone()));
         self.save_rooms();
         self.close_if_unused();
         true
@@ -378,7 +379,7 @@ impl Session {
         }
         let folded = self.fold(old);
         let Some(mut room) = self.rooms.remove(&folded) else { return };
-        room.tickets.drain(..).for_each(|t| t.sent(None));
+        room.tickets.take().into_iter().for_each(|t| t.sent(None));
         view(&room.view).left(None);
         self.talks.retain(|(_, id)| *id != room.id);
         let reason = self.words(line.param(2));
@@ -401,7 +402,7 @@ impl Session {
     /// All joins that somebody waits for fail; a room that is to come back stays wanted.
     pub(super) fn refuse_joins(&mut self, error: &DeliveryError) {
         for room in self.rooms.values_mut() {
-            for ticket in room.tickets.drain(..) {
+            for ticket in room.tickets.take() {
                 ticket.failed(error.clone());
             }
             if room.coming_back {
@@ -472,7 +473,7 @@ impl Session {
                 }
                 if let Some(mut room) = self.rooms.remove(&folded) {
                     view(&room.view).left(None);
-                    room.tickets.drain(..).for_each(|t| t.sent(None));
+                    room.tickets.take().into_iter().for_each(|t| t.sent(None));
                 }
                 ticket.sent(None);
                 self.save_rooms();
@@ -487,7 +488,7 @@ impl Session {
         self.unasked.retain(|(unasked, _)| *unasked != folded);
         let own = self.own_nick().to_owned();
         let Some(mut room) = self.rooms.remove(&folded) else { return };
-        room.tickets.drain(..).for_each(|t| t.sent(None));
+        room.tickets.take().into_iter().for_each(|t| t.sent(None));
         view(&room.view).left(None);
         self.talks.retain(|(_, id)| *id != room.id);
         self.settle(|what| matches!(what, What::Part { room } if *room == folded));

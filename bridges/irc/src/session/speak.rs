@@ -62,7 +62,7 @@ impl Session {
         if all.is_empty() {
             return ticket.failed(DeliveryError::new(Failure::Rejected, Text::key("nothing-to-say")));
         }
-        let words = Words {
+        let mut words = Words {
             folded: self.fold(&to.name),
             to,
             encoding: self.encoding_out(&settings),
@@ -88,7 +88,10 @@ impl Session {
             let (sent, line) = words.line(text);
             let line = link::label(label, if part == 0 { words.replying(link, line) } else { line });
             let ticket = if part == last { ticket.take() } else { None };
-            let said = words.said(sent, u16::try_from(part).unwrap_or(u16::MAX), label, ticket, link.began);
+            // The last line takes what the others share.
+            let folded = if part == last { std::mem::take(&mut words.folded) } else { words.folded.clone() };
+            let part = u16::try_from(part).unwrap_or(u16::MAX);
+            let said = words.said((folded, sent), part, label, ticket, link.began);
             link.enqueue(Queued { line, said: Some(Box::new(said)), quiet: false, more: 0 });
         }
     }
@@ -130,7 +133,7 @@ impl Session {
             }
         }
         all.extend(write::line("BATCH", &[&format!("-{reference}")]));
-        let mut said = words.said(whole, 0, label, Some(ticket), link.began);
+        let mut said = words.said((words.folded.clone(), whole), 0, label, Some(ticket), link.began);
         said.batch = true;
         link.enqueue(Queued { line: all, said: Some(Box::new(said)), quiet: false, more });
     }
@@ -162,10 +165,11 @@ impl Session {
         for mut said in wrote {
             said.until = now + if echoes { ECHO } else { GRACE };
             if !echoes {
+                // Only an echo is compared with them.
+                let text = std::mem::take(&mut said.text).into_string();
                 if said.room.is_some() {
-                    self.reflect(&said, None, None);
+                    self.reflect(&said, None, text);
                 }
-                said.text = Box::default(); // only an echo is compared with it
             }
             let Some(link) = &mut self.link else { continue };
             link.said.push_back(said);
@@ -176,13 +180,14 @@ impl Session {
     }
 
     /// Shows the user's own words in the room, as they were sent.
-    fn reflect(&mut self, said: &Said, line: Option<&Line<'_>>, heard: Option<&str>) {
+    fn reflect(&mut self, said: &Said, line: Option<&Line<'_>>, text: String) {
         let Some(room) = said.room.as_ref().and_then(|id| self.room(split(id.as_str()).0)) else { return };
-        let own = view(&room.view).nick().to_owned();
-        let from = room.occupant(&own);
-        let text = heard.unwrap_or(&said.text);
-        let text = ctcp::parse(text).filter(|_| said.action).map_or(text, |(_, words)| words);
-        let (words, looks) = shown_beside(&room.settings, text);
+        let from = room.occupant(view(&room.view).nick());
+        let (words, looks) = match ctcp::parse(&text).filter(|_| said.action) {
+            Some((_, words)) => shown_beside(&room.settings, words),
+            None if formatting::is_plain(&text) => (text, None),
+            None => shown_beside(&room.settings, &text),
+        };
         let mut message = Message::group(words);
         (message.action, message.looks) = (said.action, looks);
         let mut inbound = Inbound::new(self.of.user.clone(), from, Event::Message(Box::new(message)));
@@ -239,7 +244,7 @@ impl Session {
         {
             next.ids.append(&mut said.ids);
         }
-        self.reflect(&said, Some(line), Some(text));
+        self.reflect(&said, Some(line), text.to_owned());
         if let Some(ticket) = said.ticket.take() {
             ticket.done(vec![Leg::sent(None, std::mem::take(&mut said.ids))]);
         }
@@ -330,9 +335,16 @@ impl Words {
     }
 
     /// `until` is set when it is written.
-    fn said(&self, sent: String, part: u16, label: u32, ticket: Option<Ticket>, until: Instant) -> Said {
+    fn said(
+        &self,
+        (target, sent): (Box<str>, String),
+        part: u16,
+        label: u32,
+        ticket: Option<Ticket>,
+        until: Instant,
+    ) -> Said {
         Said {
-            target: self.folded.clone(),
+            target,
             room: self.to.room.clone(),
             text: sent.into(),
             action: self.action,

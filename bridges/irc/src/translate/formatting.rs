@@ -16,6 +16,11 @@ const STYLED: u8 = BOLD | ITALIC | STRIKE | MONO;
 const MARKS: [char; 4] = ['*', '_', '~', '`'];
 const STYLES: [(u8, char); 4] = [(BOLD, '*'), (ITALIC, '_'), (STRIKE, '~'), (MONO, '`')];
 
+/// Whether there is nothing in it that [`from_irc`] would change.
+pub(crate) fn is_plain(text: &str) -> bool {
+    !text.bytes().fold(false, |found, b| found | !(0x20..0x7f).contains(&b))
+}
+
 /// Text from IRC, with styling or without, and without what XML cannot hold.
 pub(crate) fn from_irc(text: &str, styling: bool) -> Cow<'_, str> {
     if !text.bytes().fold(false, |found, b| found | (b < 0x20) | (b == 0x7f)) {
