@@ -91,7 +91,7 @@ pub struct Said<'a> {
     /// Who said it.
     pub nick: Option<&'a str>,
     /// Their id.
-    pub occupant: Option<&'a str>,
+    pub occupant: Option<&'a Arc<str>>,
     /// The words.
     pub body: &'a str,
     /// Conversation.
@@ -133,7 +133,7 @@ enum Change {
     /// What a message is called.
     Name {
         place: names::Place,
-        name: names::Name,
+        name: Arc<names::Name>,
     },
     /// The words of a line are withdrawn.
     Gone {
@@ -170,6 +170,8 @@ struct Inner {
     waiting: Mutex<VecDeque<(Instant, Arc<Change>)>>,
     delays: delay::Delays,
     wake: Notify,
+    /// As many rows wait as one commit takes.
+    full: Notify,
     ids: Ids,
     recent: names::Recent,
     /// One flush at a time: rows reach the store in their order.
@@ -211,6 +213,7 @@ impl Archive {
             waiting: Mutex::default(),
             delays: delay::Delays::default(),
             wake: Notify::new(),
+            full: Notify::new(),
             ids: Ids::default(),
             recent: names::Recent::default(),
             flushing: tokio::sync::Mutex::default(),
@@ -229,8 +232,13 @@ impl Archive {
         }
         loop {
             tokio::select! {
-                () = self.inner.wake.notified() => tokio::time::sleep(GATHER).await,
+                () = self.inner.wake.notified() => {}
                 () = stop.cancelled() => break,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(GATHER) => {}
+                // A commit's worth of rows gains nothing by waiting, and what lies in memory for long costs more than its writing.
+                () = self.inner.full.notified() => {}
             }
             if let Err(e) = self.flush().await {
                 warn!(bridge = %self.inner.bridge, error = %e, "what was said in rooms is not on disk yet; trying again");
@@ -314,20 +322,23 @@ impl Archive {
         self.later(Change::Gone { room: room.clone(), id: id.to_owned(), at: self.now() });
     }
 
-    /// Writes all that waits.
+    /// Writes all that waits now.
     ///
     /// # Errors
     /// The store is away; what is not written waits on.
     pub async fn flush(&self) -> Result<(), StoreError> {
         let _one = self.inner.flushing.lock().await;
+        // What comes meanwhile is gathered again: else a steady flow would be written in small commits.
+        let mut left = self.waiting().len();
         loop {
             let (oldest, step): (Option<Instant>, Vec<Arc<Change>>) = {
                 let waiting = self.waiting();
-                let step = waiting.iter().take(STEP).map(|(_, change)| change.clone()).collect();
+                let step = waiting.iter().take(STEP.min(left)).map(|(_, change)| change.clone()).collect();
                 (waiting.front().map(|(since, _)| *since), step)
             };
-            let Some(oldest) = oldest else { return Ok(()) };
+            let Some(oldest) = oldest.filter(|_| left > 0) else { return Ok(()) };
             let written = step.len();
+            left -= written;
             let numbers = self.numbers(&step).await?;
             rows::write(&self.inner.store, &self.inner.bridge, step, numbers).await?;
             self.inner.delays.committed(&self.inner.bridge, oldest.elapsed(), Instant::now());
@@ -484,8 +495,12 @@ impl Archive {
             drop(waiting.remove(line.unwrap_or_default()));
         }
         waiting.push_back((Instant::now(), Arc::new(change)));
+        let full = waiting.len() >= STEP;
         drop(waiting);
         self.inner.wake.notify_one();
+        if full {
+            self.inner.full.notify_one();
+        }
     }
 
     fn numbered(&self) -> MutexGuard<'_, Numbered> {
@@ -509,7 +524,7 @@ impl Said<'_> {
             id: id.into(),
             at: self.at,
             nick: shared(self.nick),
-            occupant: shared(self.occupant),
+            occupant: self.occupant.cloned(),
             body: storable(self.body),
             thread: shared(self.thread),
             foreign: shared(self.foreign),

@@ -128,7 +128,7 @@ impl Archive {
         let name = Arc::new(name);
         self.inner.recent.put(place, &name);
         if name.foreign.is_some() {
-            self.later(Change::Name { place: place.clone(), name: (*name).clone() });
+            self.later(Change::Name { place: place.clone(), name });
         }
     }
 

@@ -11,8 +11,20 @@ async fn open(place: &Place) -> (Archive, Clock) {
     (Archive::new(store, "rooms"), clock)
 }
 
+static OCCUPANT: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "o".into());
+
 fn said<'a>(room: &'a RoomId, nick: &'a str, body: &'a str, at: SystemTime) -> Said<'a> {
-    Said { room, nick: Some(nick), occupant: Some("o"), body, thread: None, payload: None, id: None, foreign: None, at }
+    Said {
+        room,
+        nick: Some(nick),
+        occupant: Some(&OCCUPANT),
+        body,
+        thread: None,
+        payload: None,
+        id: None,
+        foreign: None,
+        at,
+    }
 }
 
 async fn seen(archive: &Archive, user: &str, question: Question) -> Vec<String> {

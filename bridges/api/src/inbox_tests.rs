@@ -181,7 +181,7 @@ async fn no_wake_up_is_lost_between_threads() {
 fn hot_types_are_small() {
     let sizes = [
         ("Work", size_of::<Work>(), 48),
-        ("Inbox", size_of::<Inbox>(), 16),
+        ("Inbox", size_of::<Inbox>(), 24),
         ("InboxSender", size_of::<InboxSender>(), 8),
         ("Shared", size_of::<Shared>(), 128),
         ("Address", size_of::<Address>(), 40),

@@ -113,7 +113,7 @@ impl Rooms<'_> {
             let said = Said {
                 room,
                 nick,
-                occupant: occupant.as_deref(),
+                occupant: occupant.as_ref(),
                 body: "",
                 thread: None,
                 payload: Some(&payload),

@@ -1,5 +1,6 @@
 //! The archive of rooms as users meet it: XEP-0313, and the last lines for who comes in (XEP-0045 section 7.2.13).
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::Standing;
@@ -76,7 +77,7 @@ impl Rooms<'_> {
         of: &SessionOf,
         room: &RoomId,
         nick: &str,
-        occupant: &str,
+        occupant: &Arc<str>,
         event: &Inbound,
         (message, words): (&Message, &Words<'_>),
     ) -> Option<String> {

@@ -270,7 +270,7 @@ impl Rooms<'_> {
         let place = Place::Room(stay.room.clone());
         let known = event.id.as_ref().and_then(|id| self.served.archive().named_lately(&place, id));
         let kept_id = stay.stamped.take().or_else(|| {
-            let (nick, occupant) = (nick?, occupant_id.as_deref()?);
+            let (nick, occupant) = (nick?, occupant_id.as_ref()?);
             let id = known.as_ref().map(|name| name.id.as_str());
             let words = Words { body: &body, payload: for_archive.as_ref(), id };
             self.keep_line(of, &stay.room, nick, occupant, event, (message, &words))
