@@ -8,7 +8,7 @@ use isthmus::admin::control::{
     Status, UserRow,
 };
 use isthmus_testkit::isthmus::{Isthmus, Setup};
-use isthmus_testkit::server::{Flavour, XmppServer};
+use isthmus_testkit::server::{Flavour, Options, XmppServer};
 use tokio_util::sync::CancellationToken;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_isthmus");
@@ -79,6 +79,39 @@ async fn check_looks_at_prosody() {
 #[tokio::test]
 async fn check_looks_at_ejabberd() {
     looks_at(Flavour::Ejabberd).await;
+}
+
+async fn asks_for_a_slot(flavour: Flavour) {
+    for served in [true, false] {
+        let options = Options { upload_for_components: served, ..Options::default() };
+        let server = XmppServer::start(flavour, options).await.expect("it starts");
+        let keys =
+            "mail_domain = \"gw.test\"\n[smtp]\nhost = \"127.0.0.1\"\nport = 1\n[listen]\nlmtp = \"127.0.0.1:0\"\n";
+        let gateway = Setup::new(BINARY, server.component());
+        let gateway = gateway.bridge("email", "email", "email.localhost", keys).write().expect("written");
+        let (_, json) = check(&gateway).await;
+        let all = json["findings"].as_array().expect("a list");
+        let about = |f: &&serde_json::Value| f["what"].as_str().is_some_and(|what| what.contains("upload slot"));
+        let found = all.iter().find(about).unwrap_or_else(|| panic!("nothing of uploads: {json:#}"));
+        let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+        if served {
+            assert_eq!(text("what"), "upload.localhost gives upload slots");
+        } else {
+            assert!(text("what").starts_with("upload.localhost gives no upload slot ("), "{found}");
+            assert!(text("remedy").contains("http_file_share_access = { \"email.localhost\" }"), "{found}");
+            assert!(text("remedy").contains("an acl with server: \"email.localhost\""), "{found}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn check_asks_prosody_for_a_slot_and_names_the_missing_line() {
+    asks_for_a_slot(Flavour::Prosody).await;
+}
+
+#[tokio::test]
+async fn check_asks_ejabberd_for_a_slot_and_names_the_missing_line() {
+    asks_for_a_slot(Flavour::Ejabberd).await;
 }
 
 /// A running instance that has found one thing.

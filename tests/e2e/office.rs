@@ -26,6 +26,8 @@ crate::on_both!(
     pictures_are_told_only_to_who_asks_for_them,
     secrets_are_sealed_on_disk,
     a_quota_of_all_users_together_is_told_with_its_time,
+    messages_of_a_day_have_a_limit_and_its_time_is_told,
+    storage_of_all_together_is_told_with_its_time,
     grants_that_end_with_another_connection_are_missed_at_the_next_use,
 );
 
@@ -363,6 +365,50 @@ async fn a_quota_of_all_users_together_is_told_with_its_time(flavour: Flavour) {
     assert_eq!(refused.error().as_deref(), Some("wait/policy-violation"), "{refused}");
     assert!(refused.to_string().contains(" seconds"), "the time is named: {refused}");
     world.stop().await;
+}
+
+async fn messages_of_a_day_have_a_limit_and_its_time_is_told(flavour: Flavour) {
+    let mut world = Inside::with(flavour, "", "[access]\nmessages_per_day = 2\n", |_| {}).await;
+    let (mut alice, mut bob) = (world.client("alice", "desk").await, world.client("bob", "desk").await);
+    for words in ["first", "second"] {
+        alice.message(&contact("ann"), words).await.unwrap();
+        alice.body(words).await.unwrap();
+    }
+    let id = alice.message(&contact("ann"), "one too many").await.unwrap();
+    let refused = alice.find("a refusal", |s| s.name == "message" && s.attr("id") == Some(&id)).await.unwrap();
+    assert_eq!(refused.error().as_deref(), Some("wait/policy-violation"), "{refused}");
+    let text = refused.to_string();
+    let seconds = text.split(" seconds").next().and_then(|t| t.rsplit(' ').next()).and_then(|n| n.parse::<u64>().ok());
+    assert!(seconds.is_some_and(|n| n > 3_600 && n <= 24 * 3_600), "the time is named: {refused}");
+    // It is alice's own.
+    bob.message(&contact("ann"), "from bob").await.unwrap();
+    bob.body("from bob").await.unwrap();
+    world.stop().await;
+}
+
+async fn storage_of_all_together_is_told_with_its_time(flavour: Flavour) {
+    let lmtp = Port::take().unwrap();
+    // Nothing answers at that port: all mail waits.
+    let keys = format!(
+        "mail_domain = \"gw.test\"\n[smtp]\nhost = \"127.0.0.1\"\nport = 1\n[listen]\nlmtp = \"{}\"\n",
+        lmtp.address()
+    );
+    let access = "[access]\ntotal_storage = \"16 KiB\"\n";
+    let setup = |setup: Setup| setup.top(access).bridge("email", "email", "email.localhost", &keys);
+    let mut world = World::with(flavour, setup).await;
+    let (mut alice, mut bob) = (world.client("alice").await, world.client("bob").await);
+    register(&mut alice, "email.localhost", "alice").await.unwrap();
+    register(&mut bob, "email.localhost", "bob").await.unwrap();
+    let nurse = "nurse\\40outside.test@email.localhost";
+    let long = "Tell me more. ".repeat(800);
+    let first = alice.message(nurse, &long).await.unwrap();
+    let error = |s: &Element| s.attr("id") == Some(&first) && s.name == "message";
+    assert!(alice.find_within(Duration::from_secs(1), error).await.unwrap().is_none(), "the first is taken");
+    let id = bob.message(nurse, &long).await.unwrap();
+    let refused = bob.find("a refusal", |s| s.name == "message" && s.attr("id") == Some(&id)).await.unwrap();
+    assert_eq!(refused.error().as_deref(), Some("wait/resource-constraint"), "{refused}");
+    assert!(refused.to_string().contains("at 20"), "the time is named: {refused}");
+    world.gateway.stop().await.unwrap();
 }
 
 /// On ejabberd the end of any connection of a component takes the grants from all of them; nobody is told.

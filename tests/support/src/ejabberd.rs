@@ -57,10 +57,12 @@ listen:
         text,
         "acl:
   gateways: {{ server: [{servers}] }}
+  hosts: {{ server: [{hosts}] }}
 access_rules:
   c2s: {{ allow: all }}
   local: {{ allow: all }}
   gateways: {{ allow: gateways }}
+  hosts: {{ allow: hosts }}
 api_permissions:
   open: {{ who: {{ access: {{ allow: {{ ip: 127.0.0.1/8 }} }} }}, what: \"*\" }}
 shaper_rules:
@@ -99,9 +101,10 @@ modules:
         host: upload.{host}
         put_url: \"http://127.0.0.1:{http}/upload\"
         docroot: \"{path}/upload\"
-        access: all
+        access: {access}
         max_size: 16777216",
-            host = options.hosts[0]
+            host = options.hosts[0],
+            access = if options.upload_for_components { "all" } else { "hosts" }
         )?;
     }
     folder.write("ejabberd.yml", text)?;

@@ -74,8 +74,8 @@ component_conflict_resolve = "{conflict}"
         }
     }
     if options.upload {
-        let access: Vec<String> =
-            options.components.iter().chain(&options.hosts).map(|one| format!("\"{one}\"")).collect();
+        let components = if options.upload_for_components { &options.components[..] } else { &[] };
+        let access: Vec<String> = components.iter().chain(&options.hosts).map(|one| format!("\"{one}\"")).collect();
         writeln!(
             text,
             r#"Component "upload.{host}" "http_file_share"

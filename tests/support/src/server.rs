@@ -48,6 +48,8 @@ pub struct Options {
     pub privileged: bool,
     /// Whether there is an upload service (XEP-0363), at `upload.` and the first host.
     pub upload: bool,
+    /// Whether the upload service serves components too: by default neither server's does.
+    pub upload_for_components: bool,
     /// Whether there is a service of rooms (XEP-0045) of the server's own, with archives and so with ids (XEP-0359), at `conference.` and the first host.
     pub rooms: bool,
     /// Whether messages to users who are offline are kept (Prosody; ejabberd always does).
@@ -66,6 +68,7 @@ impl Default for Options {
             conflict: Conflict::default(),
             privileged: true,
             upload: true,
+            upload_for_components: true,
             rooms: false,
             offline: true,
             archive: true,
