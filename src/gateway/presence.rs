@@ -143,10 +143,9 @@ impl Languages {
 }
 
 impl Core {
-    /// One presence stanza.
-    pub(super) async fn presence(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) {
-        let kind = heard.stanza.type_();
-        match kind {
+    /// One presence stanza, as far as nothing has to be waited for; false: [`presence`](Self::presence) does the rest.
+    pub(super) fn presence_at_once(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) -> bool {
+        match heard.stanza.type_() {
             None if heard.from.is_full() => {
                 let caps = heard.stanza.child("c", ns::CAPS).and_then(|c| c.attr("ver"));
                 self.online.set(&heard.from, true, caps.as_deref());
@@ -155,11 +154,13 @@ impl Core {
             Some("unavailable" | "error") => self.online.set(&heard.from, false, None),
             _ => {}
         }
-        if self.guest_presence(served, heard) || served.profile().rooms && self.rooms(served).presence(heard) {
-            return;
-        }
+        self.guest_presence(served, heard) || served.profile().rooms && self.rooms(served).presence(heard)
+    }
+
+    /// What is left of a presence stanza: subscriptions, probes.
+    pub(super) async fn presence(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) {
         let user = heard.from.bare();
-        let done = match kind {
+        let done = match heard.stanza.type_() {
             Some("subscribe") => self.subscribe(served, heard, &user).await,
             Some("unsubscribe") => self.unsubscribe(served, heard, &user).await,
             Some("subscribed") => served.persons().subscribe(&user, &heard.at, None, Some(Subscription::Yes)).await,

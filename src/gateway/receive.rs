@@ -63,6 +63,13 @@ impl Queues {
     }
 }
 
+impl Receiver {
+    /// Words for somebody or a room of a live network, which need nothing looked up.
+    fn is_live(&self, heard: &Heard) -> bool {
+        self.served.profile().mode == Mode::Live && heard.at != Address::Gateway && !outbound::refers(&heard.stanza)
+    }
+}
+
 impl Receive for Receiver {
     fn on_stanza(&self, stanza: Stanza, permit: Permit) {
         self.served.counters.stanzas_in();
@@ -89,24 +96,23 @@ impl Receive for Receiver {
         if self.core.comes_back(&self.served, &heard) {
             return;
         }
-        {
-            let mut queues = self.queues.lock();
-            if let Some(waiting) = queues.get_mut(&sender) {
-                waiting.push_back(heard);
-                return;
-            }
-            if !(heard.stanza.kind() == Kind::Message
-                && self.served.profile().mode == Mode::Live
-                && heard.at != Address::Gateway
-                && !outbound::refers(&heard.stanza))
-            {
-                queues.insert(sender.clone(), VecDeque::from([heard]));
-                let (core, served, queues) = (self.core.clone(), self.served.clone(), self.queues.clone());
-                self.core.tasks.spawn(worker(core, served, queues, sender));
-                return;
-            }
+        if let Some(waiting) = self.queues.lock().get_mut(&sender) {
+            waiting.push_back(heard);
+            return;
         }
-        self.core.live_message(&self.served, &heard, &Found::default());
+        // What needs no waiting needs no task. Nobody else adds to the queues, so nothing of this sender's comes in between.
+        let begun = heard.stanza.kind() == Kind::Presence;
+        match heard.stanza.kind() {
+            Kind::Message if self.is_live(&heard) => {
+                self.core.live_message(&self.served, &heard, &Found::default());
+                return;
+            }
+            Kind::Presence if self.core.presence_at_once(&self.served, &heard) => return,
+            _ => {}
+        }
+        self.queues.lock().insert(sender.clone(), VecDeque::from([heard]));
+        let (core, served, queues) = (self.core.clone(), self.served.clone(), self.queues.clone());
+        self.core.tasks.spawn(worker(core, served, queues, sender, begun));
     }
 
     fn on_malformed(&self, stanza: BadStanza) {
@@ -135,8 +141,10 @@ impl Receive for Receiver {
     }
 }
 
-/// Works through one sender's stanzas, and ends when there are none.
-async fn worker(core: Arc<Core>, served: Arc<Served>, queues: Arc<Queues>, sender: BareJid) {
+/// Works through one sender's stanzas, and ends when there are none. What each kind of stanza needs stands in a box of its own: in the task
+/// it would take as much as the greediest of them, 20 KiB, for each.
+/// `begun`: of the first, a presence, the part is done that needs no waiting.
+async fn worker(core: Arc<Core>, served: Arc<Served>, queues: Arc<Queues>, sender: BareJid, mut begun: bool) {
     let mut commits: FuturesOrdered<Pin<Box<dyn Future<Output = ()> + Send>>> = FuturesOrdered::new();
     loop {
         let next = queues.lock().get_mut(&sender).and_then(VecDeque::pop_front);
@@ -165,14 +173,18 @@ async fn worker(core: Arc<Core>, served: Arc<Served>, queues: Arc<Queues>, sende
         while commits.next().await.is_some() {}
         match heard.stanza.kind() {
             Kind::Message if heard.at == Address::Gateway => {
-                if let Some(heard) = core.guest_message(&served, heard).await {
-                    core.gateway_message(&served, &heard).await;
+                if let Some(heard) = Box::pin(core.guest_message(&served, heard)).await {
+                    Box::pin(core.gateway_message(&served, &heard)).await;
                 }
             }
-            Kind::Message if outbound::refers(&heard.stanza) => core.referring(&served, &heard).await,
+            Kind::Message if outbound::refers(&heard.stanza) => Box::pin(core.referring(&served, &heard)).await,
             Kind::Message => core.live_message(&served, &heard, &Found::default()),
-            Kind::Presence => core.presence(&served, &heard).await,
-            Kind::Iq => core.iq(&served, heard).await,
+            Kind::Presence => {
+                if std::mem::take(&mut begun) || !core.presence_at_once(&served, &heard) {
+                    Box::pin(core.presence(&served, &heard)).await;
+                }
+            }
+            Kind::Iq => Box::pin(core.iq(&served, heard)).await,
         }
     }
 }

@@ -147,12 +147,18 @@ async fn secure(target: &Target, stream: TcpStream) -> Result<Connected, NoConne
     // Servers ask as soon as they have accepted, before TLS.
     let known = target.ident.as_ref().map(|(idents, name)| Box::new(idents.learn(local, peer, name.clone())));
     let Some(check) = &target.tls else { return Ok(Connected { wire: Box::new(stream), local, peer, known }) };
+    // In a box: a handshake takes several times as much room as all the rest of an attempt, and many need none.
+    let wire = Box::pin(encrypted(target, check, stream)).await?;
+    Ok(Connected { wire, local, peer, known })
+}
+
+async fn encrypted(target: &Target, check: &Check, stream: TcpStream) -> Result<Box<dyn Io>, NoConnection> {
     let config = tls::client(check, target.certificate.as_deref()).await.map_err(NoConnection::Tls)?;
     let name = ServerName::try_from(target.host.trim_matches(['[', ']']).to_owned())
         .map_err(|_| NoConnection::Tls("the host's name cannot stand in a certificate".to_owned()))?;
     let connector = tokio_rustls::TlsConnector::from(config);
     match timeout(PATIENCE, connector.connect(name, stream)).await {
-        Ok(Ok(stream)) => Ok(Connected { wire: Box::new(stream), local, peer, known }),
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(e)) => Err(NoConnection::Tls(describe(&e))),
         Err(_) => Err(NoConnection::TimedOut),
     }

@@ -571,7 +571,9 @@ impl Session {
         for state in self.reports.take() {
             self.host.report(&self.of, state).await;
         }
-        self.tell_withdrawn().await;
+        if self.rare.as_ref().is_some_and(|r| !r.withdrawn.is_empty()) {
+            Box::pin(self.tell_withdrawn()).await;
+        }
         if !self.changes.is_empty() {
             let changes = self.changes.take();
             if let Err(error) = self.host.store(changes).await {
