@@ -52,8 +52,6 @@ pub struct Stay {
     pub moderated: bool,
     /// Those whose role is another since are being shown anew, up to the occupant of this key.
     pub reshown: Option<Box<str>>,
-    /// The id of a line that could not be written yet: it is told again, and is the same line.
-    pub stamped: Option<String>,
     /// What a resource has said here; nothing in a room where nobody did.
     talk: Option<Box<Talk>>,
 }
@@ -63,6 +61,8 @@ struct Talk {
     /// The message whose parts come back now, and the id of its first.
     head: Option<(DeliveryKey, Box<str>)>,
     sent: VecDeque<Sent>,
+    /// The id of a line that could not be written yet: it is told again, and is the same line.
+    stamped: Option<String>,
 }
 
 /// Where the occupant behind some resources is.
@@ -93,7 +93,7 @@ pub struct Held {
 #[derive(Debug)]
 pub struct Resource {
     /// Its full JID.
-    pub jid: Box<str>,
+    pub jid: Arc<str>,
     /// How far it has come.
     pub place: Place,
     /// When it last said something here; `None`: to be asked whether it is there.
@@ -275,7 +275,6 @@ impl Stay {
             wanted: None,
             moderated: false,
             reshown: None,
-            stamped: None,
             talk: None,
         }
     }
@@ -296,7 +295,7 @@ impl Stay {
     }
 
     /// A resource takes this place, in place of an earlier one of it.
-    pub fn admit(&mut self, full: &str, place: Place, now: Instant) -> usize {
+    pub fn admit(&mut self, full: &Arc<str>, place: Place, now: Instant) -> usize {
         match self.position(full) {
             Some(at) => {
                 let resource = &mut self.inside[at];
@@ -311,7 +310,7 @@ impl Stay {
                 at
             }
             None => {
-                let jid = full.into();
+                let jid = full.clone();
                 self.inside.push(Resource { jid, place, heard: Some(now), silences: 0, asked: false, away: false });
                 self.inside.len() - 1
             }
@@ -319,7 +318,7 @@ impl Stay {
     }
 
     /// The joins that wait, taken out with their resources.
-    pub fn turn_away(&mut self) -> Vec<(Box<str>, Knock)> {
+    pub fn turn_away(&mut self) -> Vec<(Arc<str>, Knock)> {
         let mut away = Vec::new();
         for resource in std::mem::take(&mut self.inside) {
             match resource.place {
@@ -370,6 +369,16 @@ impl Stay {
         if sent.is_empty() {
             *sent = VecDeque::new();
         }
+    }
+
+    /// A line with this id could not be written yet: it comes again.
+    pub fn stamp(&mut self, id: String) {
+        self.talk.get_or_insert_default().stamped = Some(id);
+    }
+
+    /// The id of the line that comes again.
+    pub fn take_stamp(&mut self) -> Option<String> {
+        self.talk.as_mut()?.stamped.take()
     }
 
     /// The id of the first part of a message of which this is a part: of one's own, where the network has split it.
@@ -439,8 +448,8 @@ mod tests {
         let mut stay = stay();
         let before = Instant::now();
         let (down, after) = (before + Duration::from_secs(1), before + Duration::from_secs(2));
-        stay.admit(BALCONY, waiting("a"), before);
-        stay.admit(CHAMBER, waiting("a"), after);
+        stay.admit(&BALCONY.into(), waiting("a"), before);
+        stay.admit(&CHAMBER.into(), waiting("a"), after);
         stay.doubt_since(down);
         assert_eq!(stay.inside.iter().map(|resource| resource.heard).collect::<Vec<_>>(), [None, Some(after)]);
     }
@@ -448,12 +457,12 @@ mod tests {
     #[test]
     fn resources_wait_are_let_in_or_turned_away() {
         let mut stay = stay();
-        stay.admit(BALCONY, waiting("a"), Instant::now());
-        stay.admit(CHAMBER, waiting("b"), Instant::now());
-        stay.admit(BALCONY, waiting("c"), Instant::now());
+        stay.admit(&BALCONY.into(), waiting("a"), Instant::now());
+        stay.admit(&CHAMBER.into(), waiting("b"), Instant::now());
+        stay.admit(&BALCONY.into(), waiting("c"), Instant::now());
         assert_eq!(stay.inside.len(), 2, "a resource is inside once");
         let mut second = self::stay();
-        second.admit(BALCONY, waiting("c"), Instant::now());
+        second.admit(&BALCONY.into(), waiting("c"), Instant::now());
         assert!(stay.let_in() && !stay.let_in());
         assert!(matches!(&stay.inside[0].place, Place::Arriving(a) if a.nick == "c"));
         assert!(stay.turn_away().is_empty());
@@ -498,8 +507,8 @@ mod tests {
         let mut stays = Stays::default();
         assert_eq!(stays.all_away(), None);
         let mut one = stay();
-        one.admit(BALCONY, Place::Inside, Instant::now());
-        one.admit(CHAMBER, Place::Inside, Instant::now());
+        one.admit(&BALCONY.into(), Place::Inside, Instant::now());
+        one.admit(&CHAMBER.into(), Place::Inside, Instant::now());
         stays.list.push(one);
         stays.list[0].inside[0].away = true;
         assert_eq!(stays.all_away(), Some(false));

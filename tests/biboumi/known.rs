@@ -234,7 +234,6 @@ pub(crate) const KNOWN: &[Known] = &[
     theirs("archive-form", "^<iq*<feature-not-implemented *</iq>$", &["history"]),
     ours("archive-form", "^<iq*<query xmlns='urn:xmpp:mam:2'>*</iq>$", &["history"]),
     // Commands.
-    ours("command-lang", " xml:lang='en'", &["*", "commands"]),
     ours("command-actions", " execute='complete'", &["*", "commands"]),
     other("command-words", "<note type='info'>*</note>", "<note type='info'>*</note>", &["*", "commands"]),
     theirs("command-error", "<command xmlns='http://jabber.org/protocol/commands' node='*'>", &["commands"])

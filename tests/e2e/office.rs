@@ -429,6 +429,18 @@ async fn grants_that_end_with_another_connection_are_missed_at_the_next_use(flav
         Flavour::Ejabberd => {
             other.attached().await.unwrap();
             other.stopped().await.unwrap();
+            // For a moment the server may still give stanzas to the connection that is gone.
+            let mut there = false;
+            for number in 0..20 {
+                let ping = format!("<iq type='get' id='there{number}' to='{ECHO}'><ping xmlns='urn:xmpp:ping'/></iq>");
+                alice.send(ping).await.unwrap();
+                let answer = |s: &Element| s.attr("id") == Some(&format!("there{number}"));
+                there = alice.find_within(Duration::from_secs(3), answer).await.unwrap().is_some();
+                if there {
+                    break;
+                }
+            }
+            assert!(there, "the gateway is not reached any more");
         }
     }
     let add = "<command xmlns='http://jabber.org/protocol/commands' node='contacts'/>";

@@ -62,7 +62,7 @@ impl Rooms<'_> {
         let nick = nick.ok_or_else(|| StanzaError::jid_malformed().with(Text::key("error.room-nick-needed")))?;
         self.may_enter(heard)?;
         let jid = self.served.jid(&Address::Room(room.clone())).ok_or_else(StanzaError::jid_malformed)?;
-        let (full, now) = (heard.from.full(), self.core.instant());
+        let (full, now) = (heard.from.shared(), self.core.instant());
         let stays = self.served.occupancy.open(of);
         let mut stays = lock(&stays);
         let view = self.served.known_room(of, room);
@@ -89,11 +89,11 @@ impl Rooms<'_> {
         let Some(stay) = stays.get(room) else { return Ok(()) };
         match stay.phase {
             Phase::Inside | Phase::Held(_) => {
-                stay.admit(full, arriving(), now);
+                stay.admit(&full, arriving(), now);
                 self.list_from(of, stay, view.as_deref());
             }
             Phase::Entering => {
-                stay.admit(full, waiting(), now);
+                stay.admit(&full, waiting(), now);
             }
             Phase::Leaving => {
                 let asked = self.ask_in(heard, of, room, nick, password);
@@ -103,7 +103,7 @@ impl Rooms<'_> {
                 }
                 stay.phase = Phase::Entering;
                 stay.nick = nick.into();
-                stay.admit(full, waiting(), now);
+                stay.admit(&full, waiting(), now);
             }
         }
         Ok(())

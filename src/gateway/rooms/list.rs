@@ -119,7 +119,7 @@ pub(super) fn past<'a>(line: &'a Line, from: &'a str, payload: Option<&'a Fragme
 }
 
 /// What was said before, then the pieces that are not written yet.
-async fn rest(core: Arc<Core>, served: Arc<Served>, of: SessionOf, room: RoomId, full: Box<str>, before: String) {
+async fn rest(core: Arc<Core>, served: Arc<Served>, of: SessionOf, room: RoomId, full: Arc<str>, before: String) {
     core.rooms(&served).fetch_history(&of, &room, &full, &before).await;
     loop {
         match next(&core, &served, &of, &room, &full) {

@@ -207,7 +207,7 @@ impl Rooms<'_> {
     }
 
     /// Answers joins that failed, each at its own resource.
-    fn refuse(&self, knocks: Vec<(Box<str>, Knock)>, error: &StanzaError) {
+    fn refuse(&self, knocks: Vec<(Arc<str>, Knock)>, error: &StanzaError) {
         for (full, knock) in knocks {
             let lang = error.text.as_ref().and_then(|_| self.core.spoken_late(self.served, &knock.lang));
             let words = |text: &Text| self.core.words(self.served, text, &knock.lang);

@@ -1,5 +1,7 @@
 //! Requests that go through a room: declined invitations (XEP-0045 section 7.8.2) and voice (sections 7.13 and 8.6).
 
+use std::sync::Arc;
+
 use isthmus_bridge::{Address, Intent, Message, RoomId, SessionOf, Text, Values};
 use minidom::Element;
 
@@ -98,7 +100,7 @@ impl Rooms<'_> {
     }
 
     /// Our users who moderate a room, with their resources in it.
-    fn moderators(&self, asking: &SessionOf, room: &RoomId) -> Vec<(SessionOf, Vec<Box<str>>)> {
+    fn moderators(&self, asking: &SessionOf, room: &RoomId) -> Vec<(SessionOf, Vec<Arc<str>>)> {
         let mut all = Vec::new();
         for (of, stays) in self.served.occupancy.all() {
             if of.network != asking.network || of == *asking {

@@ -1,5 +1,7 @@
 //! Roles that change with the room and not with the occupant: it becomes moderated, or is no more, or is known to be only after the join.
 
+use std::sync::Arc;
+
 use isthmus_bridge::room::{Member, Rank, RoomView};
 use isthmus_bridge::{Full, SessionOf};
 
@@ -47,13 +49,13 @@ impl Rooms<'_> {
 }
 
 /// The resources whose list of occupants is being written, and those whose list is not begun.
-fn arriving(stay: &Stay) -> (Vec<Box<str>>, Vec<Box<str>>) {
+fn arriving(stay: &Stay) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
     let all = stay.inside.iter().filter_map(|resource| match &resource.place {
         Place::Arriving(arrival) => Some((arrival.after.is_some(), resource.jid.clone())),
         _ => None,
     });
     let (begun, untold): (Vec<_>, Vec<_>) = all.partition(|(begun, _)| *begun);
-    let jids = |all: Vec<(bool, Box<str>)>| all.into_iter().map(|(_, jid)| jid).collect();
+    let jids = |all: Vec<(bool, Arc<str>)>| all.into_iter().map(|(_, jid)| jid).collect();
     (jids(begun), jids(untold))
 }
 

@@ -269,7 +269,7 @@ impl Rooms<'_> {
         // A line that has an id by the network is one line for all who hear it, whether it is kept for them or not.
         let place = Place::Room(stay.room.clone());
         let known = event.id.as_ref().and_then(|id| self.served.archive().named_lately(&place, id));
-        let kept_id = stay.stamped.take().or_else(|| {
+        let kept_id = stay.take_stamp().or_else(|| {
             let (nick, occupant) = (nick?, occupant_id.as_ref()?);
             let id = known.as_ref().map(|name| name.id.as_str());
             let words = Words { body: &body, payload: for_archive.as_ref(), id };
@@ -294,7 +294,7 @@ impl Rooms<'_> {
         };
         let told = self.tell(of, stay, Reach::Message, |w, to| show::line(w, &jid, to, &line));
         if let Err(full) = told {
-            stay.stamped = Some(stanza_id);
+            stay.stamp(stanza_id);
             return Err(full);
         }
         if let Some(key) = reflection {

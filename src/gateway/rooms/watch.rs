@@ -32,7 +32,7 @@ struct Doubt {
     of: SessionOf,
     room: RoomId,
     jid: Arc<str>,
-    full: Box<str>,
+    full: Arc<str>,
 }
 
 impl Rooms<'_> {
