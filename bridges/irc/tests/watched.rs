@@ -79,9 +79,12 @@ async fn contacts_who_are_there_are_found_on_ngircd() -> Result<()> {
     Ok(())
 }
 
-/// Somebody has the nick: another one does until it is free, in a room where nobody sees them go.
-async fn regained(port: u16) -> Result<()> {
+/// Somebody has the nick: another one does until it is free. `seen`: they are in the same room, and take another; else nobody sees them go.
+async fn regained(port: u16, seen: bool) -> Result<()> {
     let mut thief = Person::enter(port, "romeo").await?;
+    if seen {
+        thief.join("#verona").await?;
+    }
     let net = Net::at(port, false);
     net.host.set_default("fallback_nicks", "montague");
     let (room, id) = (net.address("#verona%net"), RoomId::from("#verona%net"));
@@ -90,7 +93,7 @@ async fn regained(port: u16) -> Result<()> {
     net.host.emitted("the room", |e| e.event == Event::Room(RoomChange::Joined)).await;
     let view = net.host.host().room(session.of(), &id);
     assert_eq!(view.lock().expect("nobody panicked").nick(), "montague");
-    thief.send("QUIT :thy drugs are quick").await?;
+    thief.send(if seen { "NICK tybalt" } else { "QUIT :thy drugs are quick" }).await?;
     let own = Event::Room(RoomChange::Renamed { nick: "romeo".to_owned() });
     net.host.emitted("the wished nick", |e| e.event == own).await;
     assert_eq!(view.lock().expect("nobody panicked").nick(), "romeo");
@@ -101,13 +104,20 @@ async fn regained(port: u16) -> Result<()> {
 #[tokio::test]
 async fn a_nick_is_regained_by_monitor_on_inspircd() -> Result<()> {
     let server = Inspircd::start().await?;
-    regained(server.plain().number()).await
+    regained(server.plain().number(), false).await
 }
 
 #[tokio::test]
 async fn a_nick_is_regained_by_monitor_on_hybrid() -> Result<()> {
     let server = Hybrid::start().await?;
-    regained(server.plain().number()).await
+    regained(server.plain().number(), false).await
+}
+
+/// It has no MONITOR.
+#[tokio::test]
+async fn a_nick_is_regained_when_its_holder_is_seen_to_take_another_on_ngircd() -> Result<()> {
+    let server = Ngircd::start().await?;
+    regained(server.plain().number(), true).await
 }
 
 /// The server asks our machine whose the connection is, and shows what it was told. Tests have addresses of their own on loopback, since
