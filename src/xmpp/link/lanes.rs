@@ -86,6 +86,13 @@ impl Output {
         self.refill();
     }
 
+    /// Gives memory back that a burst has needed and that nothing waits in.
+    pub(super) fn give_back(&mut self) {
+        if self.next.is_empty() && self.turns.is_empty() {
+            self.clear();
+        }
+    }
+
     /// Throws everything away: the stream is over.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -163,6 +170,22 @@ mod tests {
         }
         assert_eq!(all, expected);
         assert_eq!(output.waiting(Lane(7)), 0);
+    }
+
+    #[test]
+    fn what_a_burst_needed_is_given_back_when_nothing_waits() {
+        let mut output = Output::default();
+        write(&mut output, 1, &[b'a'; 3 * NEXT]);
+        write(&mut output, 2, b"behind");
+        output.give_back();
+        let mut sent = Vec::new();
+        output.take(&mut sent);
+        assert_eq!(sent.len(), 3 * NEXT, "what waits stays");
+        output.give_back();
+        output.take(&mut sent);
+        assert_eq!(sent, b"behind", "what waits in a lane, too");
+        output.give_back();
+        assert_eq!((output.next.capacity(), output.lanes.capacity(), output.turns.capacity()), (0, 0, 0));
     }
 
     #[test]

@@ -33,6 +33,10 @@ const REASON: Duration = Duration::from_secs(1);
 const LONGEST_TRIAL: Duration = Duration::from_secs(30);
 /// A write buffer that grew beyond this is given back.
 const KEEP: usize = 256 << 10;
+/// Write buffers that grew beyond this are given back when nothing was written for [`QUIET`].
+const KEEP_QUIET: usize = 16 << 10;
+/// How long a quiet link keeps what a burst needed.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Runs the link until it is stopped or cannot start.
 pub(super) async fn run(
@@ -248,6 +252,7 @@ impl Life {
     /// Writes what is there, in one go, each time that there is something.
     async fn write<W: AsyncWrite + Unpin>(&self, mut to: W, closing: &Closing) -> LinkError {
         let mut buffer = Vec::new();
+        let mut grown = false;
         loop {
             if !self.shared.take(&mut buffer) {
                 if let Some(goodbye) = closing.words() {
@@ -258,6 +263,12 @@ impl Life {
                 tokio::select! {
                     () = self.shared.flush.notified() => {}
                     () = closing.token.cancelled() => continue,
+                    () = tokio::time::sleep(QUIET), if grown => {
+                        buffer = Vec::new();
+                        self.shared.lock().output.give_back();
+                        grown = false;
+                        continue;
+                    }
                 }
                 // Let those who are about to write do so first: one write for all of them.
                 tokio::task::yield_now().await;
@@ -270,6 +281,7 @@ impl Life {
             if let Err(error) = written {
                 return LinkError::broken(&error);
             }
+            grown |= buffer.capacity() > KEEP_QUIET;
             if buffer.capacity() > KEEP {
                 buffer = Vec::new();
             }
