@@ -143,6 +143,10 @@ impl Session {
         }
     }
 
+    pub(super) fn waits_for_part(&self, folded: &str) -> bool {
+        self.pending.iter().any(|p| matches!(&p.what, What::Part { room } if **room == *folded))
+    }
+
     /// Whether the line with this label asked for another nick.
     pub(super) fn waits_for_nick(&self, label: u32) -> bool {
         self.pending.iter().any(|p| p.label == label && matches!(p.what, What::Nick))
@@ -224,7 +228,6 @@ impl Session {
                 pending => pending.fail(&error),
             }
         }
-        self.close_if_unused();
     }
 
     // Numerics.
@@ -296,6 +299,7 @@ impl Session {
             422 => return self.on_ready_to_go(),
             451 => return, // a line before the registration was over
             470 => return self.on_forward(line),
+            403 | 442 if self.part_refused(line.param(1)) => return,
             _ => {}
         }
         let error = refusal(number, line.last(), line.command);

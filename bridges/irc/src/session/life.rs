@@ -295,7 +295,7 @@ impl Session {
         if let Some(rare) = &mut self.rare {
             rare.aways.clear();
         }
-        self.unasked = Few::default();
+        self.forget_partings();
     }
 
     /// Says QUIT, and lets the server close; what was on its way is answered.
@@ -315,6 +315,7 @@ impl Session {
         self.attempt = None;
         self.dialing = None;
         self.failures = 0;
+        self.unneeded = false;
         self.reports.push(LinkState::Down { reason: Text::key("left-network"), retry_at: None });
     }
 

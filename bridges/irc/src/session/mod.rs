@@ -6,7 +6,8 @@
 //! | `life` | connecting, loss, trying again |
 //! | `register` | registration, login, the welcome |
 //! | `dispatch` | a line from the server → who handles it |
-//! | `rooms` | joins and partings, in any stage |
+//! | `rooms` | joins, in any stage |
+//! | `leaving` | the ways out of a room, and rooms that nobody wants |
 //! | `members` | who is inside, modes, subjects |
 //! | `chat` | words in both directions |
 //! | `speak` | the user's own words, on their way and back |
@@ -29,6 +30,7 @@ mod dispatch;
 mod few;
 mod history;
 mod idle;
+mod leaving;
 mod life;
 mod link;
 mod marks;
@@ -58,6 +60,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::answers::Pending;
 use self::few::Few;
+use self::leaving::Unwanted;
 use self::life::{Attempt, Dialing};
 use self::link::{Link, Looked, Phase};
 use self::rooms::Room;
@@ -194,8 +197,8 @@ pub(crate) struct Session {
     wish: String,
     /// By folded name.
     rooms: Table<Box<Room>>,
-    /// Rooms that a server put us in without being asked: folded name, and when they are left; `None`: they are being left already.
-    unasked: Few<(Box<str>, Option<Instant>)>,
+    /// Rooms that we are in, or were, without anybody wanting it: folded name, and why. One entry for each PART that is not answered.
+    unasked: Few<(Box<str>, Unwanted)>,
     /// What waits for the connection.
     waiting: Vec<(Waiting, Instant)>,
     pending: Vec<Pending>,
@@ -217,6 +220,8 @@ pub(crate) struct Session {
     /// Of the line that is being handled: the label that it answers (0: none), and whether it was said before.
     label: u32,
     backlog: bool,
+    /// The last room is left, and nothing else has asked for the connection since.
+    unneeded: bool,
     /// It is one of very many: the rooms that it concerns are counted and told together.
     folds: bool,
     /// What most sessions never need.
@@ -316,6 +321,7 @@ impl Session {
             saved: false,
             label: 0,
             backlog: false,
+            unneeded: false,
             folds: false,
             rare: None,
         }
@@ -601,7 +607,7 @@ impl Session {
         at(self.retry_at);
         at(self.waiting.iter().map(|(_, until)| *until).min());
         at(self.pending.iter().map(|p| p.until).min());
-        at(self.unasked.iter().filter_map(|(_, until)| *until).min());
+        at(self.unasked.iter().map(|(_, why)| why.until()).min());
         at(self.rooms.values().filter_map(|room| room.deadline()).min());
         match &self.link {
             Some(link) => {
@@ -635,6 +641,7 @@ impl Session {
         self.waiting = still;
         let error = DeliveryError::new(Failure::TimedOut, Text::key("no-answer"));
         late.into_iter().for_each(|(waiting, _)| waiting.fail(&error));
+        self.close_if_unneeded();
     }
 
     /// A line of bytes from the server. While the core has no room, lines are kept, and only PING is answered.

@@ -10,9 +10,9 @@ use isthmus_bridge::{
 };
 use tokio::time::Instant;
 
-use super::answers::What;
 use super::few::Few;
 use super::history::Gap;
+use super::leaving::{UNASKED, Unwanted};
 use super::marks::Marks;
 use super::{Session, view};
 use crate::address::split;
@@ -24,8 +24,6 @@ use crate::translate::formatting;
 
 /// A server answers a JOIN within this time.
 const ANSWER: Duration = Duration::from_secs(60);
-/// A room that a server put us in is left after this time if nobody enters it.
-const UNASKED: Duration = Duration::from_secs(5 * 60);
 /// A bouncer is in rooms for all of the user's programs: none of them is left because one does not look at it.
 const BOUNCED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// So many at once; a server that does it more often is not believed.
@@ -63,6 +61,8 @@ pub(super) struct Room {
     pub(super) settings: Arc<Resolved>,
     /// No client of the user is inside: the room is persistent.
     pub(super) unattended: bool,
+    /// PARTs that the server has not answered yet.
+    pub(super) leaving: u8,
     /// What was told of the room before the user was inside: shown once they are.
     pub(super) notes: Few<Text>,
     /// Names that the listing has brought so far.
@@ -106,13 +106,18 @@ pub(crate) async fn kept(host: &Host) -> Result<Vec<SessionOf>, StoreError> {
 }
 
 impl Session {
-    /// The room of this name, where the user is in it or on the way.
+    /// The room of this name, where the user is in it or on the way. Until the server has answered an earlier PART, what it says is of the old stay.
     pub(super) fn room(&self, name: &str) -> Option<&Room> {
-        self.rooms.get(&self.people.folded(name)).map(|room| &**room)
+        let folded = self.people.folded(name);
+        self.rooms.get(&folded).filter(|_| !self.is_parting(&folded)).map(|room| &**room)
     }
 
     pub(super) fn room_mut(&mut self, name: &str) -> Option<&mut Room> {
-        self.rooms.get_mut(&self.people.folded(name)).map(|room| &mut **room)
+        let folded = self.people.folded(name);
+        if self.is_parting(&folded) {
+            return None;
+        }
+        self.rooms.get_mut(&folded).map(|room| &mut **room)
     }
 
     pub(super) fn fold(&self, name: &str) -> Box<str> {
@@ -139,6 +144,7 @@ impl Session {
             tickets: ticket.into(),
             settings,
             unattended: false,
+            leaving: 0,
             notes: Few::default(),
             listed: 0,
             coming_back: false,
@@ -158,6 +164,7 @@ impl Session {
         if self.wish.is_empty() || unused {
             nick.clone_into(&mut self.wish);
         }
+        self.stay_or_come_back(&folded);
         if let Some(room) = self.rooms.get_mut(&folded) {
             if let Some(password) = password {
                 room.key = Some(password.into());
@@ -180,9 +187,8 @@ impl Session {
         let mut room = self.new_room(id, password, Some(ticket));
         let own = self.link.as_ref().map_or(nick, |l| &l.nick);
         view(&room.view).entering(own);
-        if self.unasked.iter().any(|(unasked, until)| *unasked == folded && until.is_some()) {
-            // The server has put us in already; what is missing is the list.
-            self.unasked.retain(|(unasked, until)| *unasked != folded || until.is_none());
+        if self.was_put_in(&folded) {
+            // What is missing is the list.
             room.stage = Stage::Listing;
             self.send(write::line("TOPIC", &[&name]));
             self.send(write::line("NAMES", &[&name]));
@@ -259,6 +265,10 @@ impl Session {
 
     fn on_own_join(&mut self, name: &str) {
         let own = self.own_nick().to_owned();
+        let folded = self.fold(name);
+        if self.is_parting(&folded) {
+            return; // no invitation: it is being left
+        }
         if let Some(room) = self.room_mut(name) {
             room.stage = Stage::Listing;
             room.listed = 0;
@@ -267,18 +277,13 @@ impl Session {
             view.entering(own);
             return;
         }
-        let folded = self.fold(name);
-        if self.unasked.iter().any(|(unasked, until)| *unasked == folded && until.is_none()) {
-            self.unasked.retain(|(unasked, until)| *unasked != folded || until.is_some());
-            return; // no invitation: it is being left
-        }
         let Some(id) =
             self.shared.addressing.room_id(name, &self.of.network).filter(|_| self.unasked.len() < MAX_UNASKED)
         else {
             return;
         };
         let wait = if self.has_cap(Caps::SELF) { BOUNCED } else { UNASKED };
-        self.unasked.push((folded, Some(Instant::now() + wait)));
+        self.unasked.push((folded, Unwanted::Invited(Instant::now() + wait)));
         let from = self.network_address();
         self.emit(from, Event::Invited { room: id, reason: None, password: None });
     }
@@ -286,7 +291,11 @@ impl Session {
     /// 353: some of the names.
     pub(super) fn on_names(&mut self, line: &Line<'_>) {
         let Some(link) = &self.link else { return };
-        let Some(room) = self.rooms.get_mut(&self.people.folded(line.param(2))) else { return };
+        let folded = self.people.folded(line.param(2));
+        if self.is_parting(&folded) {
+            return;
+        }
+        let Some(room) = self.rooms.get_mut(&folded) else { return };
         if room.stage != Stage::Listing {
             return self.server_text(&line.words(2));
         }
@@ -332,18 +341,23 @@ impl Session {
     /// A join was refused: its tickets say why; where nobody waits any more, the room does.
     pub(super) fn join_refused(&mut self, name: &str, error: &DeliveryError, redirect: Option<RoomId>) -> bool {
         let folded = self.fold(name);
+        // While an earlier PART is under way, what is refused is a JOIN before it.
+        !self.is_parting(&folded) && self.give_up_join(&folded, error, redirect)
+    }
+
+    pub(super) fn give_up_join(&mut self, folded: &str, error: &DeliveryError, redirect: Option<RoomId>) -> bool {
         let asked = |r: &Room| matches!(r.stage, Stage::Asked(_));
-        if !self.rooms.get(&folded).is_some_and(|room| asked(room)) {
+        if !self.rooms.get(folded).is_some_and(|room| asked(room)) {
             return false;
         }
-        let Some(mut room) = self.rooms.remove(&folded) else { return false };
+        let Some(mut room) = self.rooms.remove(folded) else { return false };
         view(&room.view).left(Some(error.text.clone()));
         if room.tickets.is_empty() || room.coming_back || redirect.is_some() {
             self.emit(room.address(), Event::Room(RoomChange::Refused { error: error.clone(), redirect }));
         }
         room.tickets.take().into_iter().for_each(|ticket| ticket.failed(error.clone()));
         self.save_rooms();
-        self.close_if_unused();
+        self.is_out();
         true
     }
 
@@ -354,10 +368,10 @@ impl Session {
         let error = DeliveryError::new(Failure::Rejected, text).with_code("470");
         let redirect = self.shared.addressing.room_id(&to, &self.of.network);
         self.join_refused(&from, &error, redirect);
-        if self.room(&to).is_none() {
+        let folded = self.fold(&to);
+        if self.rooms.get(&folded).is_none() {
             self.send(write::line("PART", &[&to]));
-            let folded = self.fold(&to);
-            self.unasked.push((folded, None));
+            self.parts(&folded);
         }
     }
 
@@ -394,7 +408,7 @@ impl Session {
             self.send(write::line("TOPIC", &[new]));
             self.send(write::line("NAMES", &[new]));
         } else if self.unasked.len() < MAX_UNASKED {
-            self.unasked.push((folded, Some(Instant::now() + UNASKED)));
+            self.unasked.push((folded, Unwanted::Invited(Instant::now() + UNASKED)));
         }
         self.save_rooms();
     }
@@ -446,81 +460,6 @@ impl Session {
     pub(super) fn refold_rooms(&mut self) {
         let people = self.people.clone();
         self.rooms = self.rooms.drain().map(|(_, room)| (people.fold(&room.name).into(), room)).collect();
-    }
-
-    // Leaving.
-
-    pub(super) fn part(&mut self, id: &RoomId, status: Option<&str>, ticket: Ticket) {
-        let folded = self.fold(split(id.as_str()).0);
-        let Some(room) = self.rooms.get_mut(&folded) else { return ticket.sent(None) };
-        if room.settings.bool(settings::PERSISTENT) && (room.is_inside() || room.coming_back) {
-            room.unattended = true;
-            ticket.sent(None); // the user's clients are out, the nick stays
-            return self.note_attendance();
-        }
-        let name = room.name.clone();
-        match room.stage {
-            Stage::Inside | Stage::Listing => {
-                let line = match status {
-                    Some(words) if !words.is_empty() => write::text("PART", &[&name], words.as_bytes()),
-                    _ => write::line("PART", &[&name]),
-                };
-                self.send_for(line, What::Part { room: folded }, ticket);
-            }
-            stage => {
-                if matches!(stage, Stage::Asked(_)) {
-                    self.send(write::line("PART", &[&name]));
-                }
-                if let Some(mut room) = self.rooms.remove(&folded) {
-                    view(&room.view).left(None);
-                    room.tickets.take().into_iter().for_each(|t| t.sent(None));
-                }
-                ticket.sent(None);
-                self.save_rooms();
-                self.close_if_unused();
-            }
-        }
-    }
-
-    /// The user is out, by whatever way.
-    pub(super) fn out(&mut self, name: &str, change: RoomChange) {
-        let folded = self.fold(name);
-        self.unasked.retain(|(unasked, _)| *unasked != folded);
-        let own = self.own_nick().to_owned();
-        let Some(mut room) = self.rooms.remove(&folded) else { return };
-        room.tickets.take().into_iter().for_each(|t| t.sent(None));
-        view(&room.view).left(None);
-        self.talks.retain(|(_, id)| *id != room.id);
-        self.settle(|what| matches!(what, What::Part { room } if *room == folded));
-        self.emit(room.occupant(&own), Event::Room(change));
-        self.save_rooms();
-        self.close_if_unused();
-    }
-
-    /// The last room was left, and nobody wants the connection kept.
-    pub(super) fn close_if_unused(&mut self) {
-        let needed = !self.rooms.is_empty() || !self.waiting.is_empty() || !self.pending.is_empty();
-        let talking = self.link.as_ref().is_some_and(|l| !l.said.is_empty() || !l.queue.is_empty());
-        if self.is_up() && !needed && !talking && !self.host.persistent(&self.of) {
-            self.close("No room left");
-        }
-    }
-
-    /// Rooms whose JOIN was never answered, and rooms that nobody wanted.
-    pub(super) fn look_after_rooms(&mut self, now: Instant) {
-        let late: Vec<Box<str>> =
-            self.rooms.values().filter(|r| r.deadline().is_some_and(|d| d <= now)).map(|r| r.name.clone()).collect();
-        for name in late {
-            let error = DeliveryError::new(Failure::TimedOut, Text::key("no-answer"));
-            self.join_refused(&name, &error, None);
-        }
-        let is_due = |until: &Option<Instant>| until.is_some_and(|until| until <= now);
-        let due: Vec<Box<str>> =
-            self.unasked.iter().filter(|(_, until)| is_due(until)).map(|(name, _)| name.clone()).collect();
-        self.unasked.retain(|(_, until)| !is_due(until));
-        for name in due {
-            self.send(write::line("PART", &[&name]));
-        }
     }
 
     // Helpers.

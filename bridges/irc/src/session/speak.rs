@@ -40,6 +40,7 @@ impl Session {
 
     /// A message to somebody; without a connection it waits for one.
     pub(super) fn say_to_nick(&mut self, nick: &str, delivery: Box<Delivery>) {
+        self.unneeded = false;
         if !self.is_up() {
             self.waiting.push((Waiting::Words(delivery), Instant::now() + WAIT));
             return self.connect();
@@ -204,20 +205,15 @@ impl Session {
     /// Words whose time has come: nobody has complained, or the echo is missing.
     pub(super) fn look_after_words(&mut self, now: Instant) {
         let echoes = self.has_cap(Caps::ECHO);
-        let mut settled = false;
         while let Some(link) = &mut self.link
             && link.said.front().is_some_and(|s| s.until <= now)
         {
             let said = link.said.pop_front();
-            settled = true;
             if !echoes {
                 taken(said);
             } else if let Some(ticket) = said.and_then(|said| said.ticket) {
                 ticket.failed(DeliveryError::uncertain(Text::key("no-echo")));
             }
-        }
-        if settled {
-            self.close_if_unused();
         }
     }
 

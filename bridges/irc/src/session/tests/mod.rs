@@ -5,6 +5,7 @@ mod connecting;
 mod faults;
 mod ircd;
 mod ircv3;
+mod leaving;
 mod rooms;
 mod size;
 mod words;
