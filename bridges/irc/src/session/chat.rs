@@ -181,8 +181,11 @@ impl Session {
         }
     }
 
-    /// The network's services have answered the on-connect commands.
+    /// The network's services have answered the on-connect commands; what they say before they can have heard them is no answer.
     fn settled_by(&mut self, nick: &str) {
+        if !self.link.as_ref().is_some_and(|l| l.commanded) {
+            return;
+        }
         if nick.eq_ignore_ascii_case("NickServ")
             || nick.eq_ignore_ascii_case("Q")
             || nick.eq_ignore_ascii_case("AuthServ")

@@ -74,8 +74,9 @@ impl Session {
                 (self.label, self.backlog) = (0, false);
             }
             "ACK" => self.answered(self.label),
-            // A sign of life; a name that is not shown.
-            "PONG" | "SETNAME" => {}
+            "PONG" => self.on_pong(line),
+            // A name that is not shown.
+            "SETNAME" => {}
             _ => self.server_says(line.source.0, &format!("{} {}", line.command, line.words(0))),
         }
     }

@@ -365,7 +365,7 @@ impl Session {
         let Some(link) = &mut self.link else { return };
         match link.phase {
             Phase::Registering if now >= link.began + link::WELCOME => return self.lost(Text::key("no-welcome")),
-            Phase::Settling(until) if now >= until => return self.settled(),
+            Phase::Settling(until) if now >= until => return self.settle_in_time(now),
             _ => {}
         }
         if link.pinged && now >= link.heard + link::SILENCE + link::ANSWER {

@@ -120,6 +120,8 @@ pub(crate) struct Link {
     pub(crate) heard: Instant,
     /// It has been asked since.
     pub(crate) pinged: bool,
+    /// The server has had all of the on-connect commands.
+    pub(crate) commanded: bool,
     /// Since when it is what it is: being registered, or in order.
     pub(crate) began: Instant,
     pub(crate) port: u16,
@@ -180,6 +182,7 @@ impl Link {
             motd: None,
             heard: now,
             pinged: false,
+            commanded: false,
             began: now,
             port,
             tls,

@@ -153,14 +153,18 @@ impl Session {
     /// The user's own modes are others now.
     fn on_own_modes(&mut self, modes: &str) {
         let mut on = true;
-        let mut operator = None;
+        let (mut operator, mut registered) = (None, false);
         for letter in modes.chars() {
             match letter {
                 '+' => on = true,
                 '-' => on = false,
                 'o' => operator = Some(on),
+                'r' => registered = on,
                 _ => {}
             }
+        }
+        if registered {
+            self.settled(); // the services know who we are
         }
         if let Some(is) = operator {
             let own = self.own_nick().to_owned();

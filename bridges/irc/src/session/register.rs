@@ -21,6 +21,8 @@ use crate::settings;
 
 /// How long rooms wait for the network's services after the on-connect commands.
 const SETTLE: Duration = Duration::from_secs(3);
+/// Asked behind the on-connect commands: whatever services say before the answer is no answer to these (they greet everybody).
+const COMMANDED: &str = "isthmus-commands";
 
 impl Session {
     pub(super) fn on_cap(&mut self, line: &Line<'_>) {
@@ -228,7 +230,11 @@ impl Session {
         let now = Instant::now();
         link.began = now;
         link.phase = if lines.is_empty() { Phase::Up } else { Phase::Settling(now + SETTLE) };
+        let any = !lines.is_empty();
         lines.into_iter().for_each(|line| link.later(line));
+        if any {
+            link.later(write::line("PING", &[COMMANDED]));
+        }
         link.server = self.network.share(&link.server);
         let people = self.network.people(link.server.casemapping);
         self.people = people;
@@ -245,6 +251,24 @@ impl Session {
     fn show_motd(&mut self, motd: &str) {
         if !motd.is_empty() && self.failures == 0 {
             self.server_text(motd.trim_end());
+        }
+    }
+
+    /// The server has heard everything that was sent before a PING.
+    pub(super) fn on_pong(&mut self, line: &Line<'_>) {
+        if let Some(link) = &mut self.link
+            && matches!(link.phase, Phase::Settling(_))
+            && line.last() == COMMANDED
+        {
+            link.commanded = true;
+        }
+    }
+
+    /// The services have had their time, as soon as all commands are out.
+    pub(super) fn settle_in_time(&mut self, now: Instant) {
+        match &mut self.link {
+            Some(link) if !link.queue.is_empty() => link.phase = Phase::Settling(now + SETTLE),
+            _ => self.settled(),
         }
     }
 

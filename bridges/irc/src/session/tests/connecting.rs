@@ -194,6 +194,35 @@ async fn services_are_spoken_to_before_the_rooms_are_entered() {
 }
 
 #[tokio::test]
+async fn a_greeting_of_the_services_is_no_answer_to_what_they_were_told() {
+    let answers =
+        ["900 romeo romeo!u@h romeo :You are now logged in", "MODE romeo :+r", "NOTICE romeo :You are now identified."];
+    for answer in answers {
+        let stage = Stage::open().await;
+        let net = Net::at(stage.port);
+        net.host.set_default("after_connect_commands", "PRIVMSG NickServ :IDENTIFY pw");
+        let session = net.session();
+        session.send(net.address("#c%net"), join("romeo"));
+        let mut client = stage.welcome("").await;
+        client.send(":NickServ!s@services NOTICE romeo :This nickname is registered.").await;
+        client.send("PING :sync").await;
+        client.expect("PONG :sync").await;
+        assert!(!client.seen.iter().any(|l| l.starts_with("JOIN")), "{:?}", client.seen);
+        if !client.seen.iter().any(|l| l.starts_with("PING")) {
+            client.expect("PING isthmus-commands").await;
+        }
+        assert!(client.seen.iter().any(|l| l == "PRIVMSG NickServ :IDENTIFY pw"), "{:?}", client.seen);
+        let from = if answer.starts_with("900") { "irc.test" } else { "NickServ!s@services" };
+        if answer.starts_with("NOTICE") {
+            client.send(":irc.test PONG irc.test :isthmus-commands").await;
+        }
+        client.send(&format!(":{from} {answer}")).await;
+        client.admit("#c", "romeo").await;
+        session.stop().await.expect("stops");
+    }
+}
+
+#[tokio::test]
 async fn persistent_rooms_are_entered_again_by_the_next_session() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
