@@ -238,6 +238,11 @@ impl Session {
 
     /// The stream has ended.
     pub(super) fn on_over(&mut self, result: std::io::Result<()>) {
+        // Lines that waited for the core were said all the same; what they tell waits on.
+        let held = self.link.as_mut().map(|l| std::mem::take(&mut l.held)).unwrap_or_default();
+        for line in held.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+            self.on_text(line);
+        }
         let told = self.link.as_mut().and_then(|l| l.error.take());
         let reason = match (told, result) {
             (Some(words), _) => Text::plain(formatting::from_irc(&words, false).into_owned()),
@@ -280,9 +285,17 @@ impl Session {
     /// What was on its way over a connection that is gone.
     fn forget_link(&mut self, mut link: Link) {
         let unsent = DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected"));
+        let mut whole = None;
         for said in link.queue.drain(..).filter_map(|q| q.said) {
-            if let Some(ticket) = said.ticket {
+            if said.part == 0 {
+                whole = Some(said.key.clone());
+            }
+            let Some(ticket) = said.ticket else { continue };
+            if whole.as_ref() == Some(&said.key) {
                 ticket.failed(unsent.clone());
+            } else {
+                // Its first lines are out.
+                ticket.failed(DeliveryError::uncertain(Text::key("maybe-lost")));
             }
         }
         for said in link.said.drain(..) {

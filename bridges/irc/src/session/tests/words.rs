@@ -1,6 +1,6 @@
 //! Words in both directions.
 
-use isthmus_bridge::{ForeignMessageId, MessageKind, Span, Style};
+use isthmus_bridge::{ForeignMessageId, LinkState, MessageKind, Span, Style};
 
 use super::*;
 
@@ -263,6 +263,44 @@ async fn while_the_core_has_no_room_ping_is_answered_and_nothing_is_lost() {
         let event = net.host.emitted("a line", |e| matches!(e.event, Event::Message(_))).await;
         assert_eq!(body(&event), format!("line {i}"), "in order");
     }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn what_was_said_before_the_end_is_heard_however_late_the_core_has_room() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    net.host.room_for(Some(1));
+    for i in 0..50 {
+        client.send(&format!(":juliet!j@k PRIVMSG #c :line {i}")).await;
+    }
+    client.send("ERROR :Closing Link: romeo (K-Lined)").await;
+    drop(client);
+    let ban = |l: &LinkState| matches!(l, LinkState::Down { reason, .. } if reason.to_string().contains("K-Lined"));
+    net.host.reported("the end, with its reason", ban).await;
+    net.host.room_for(None);
+    for i in 0..50 {
+        let event = net.host.emitted("a line", |e| matches!(e.event, Event::Message(_))).await;
+        assert_eq!(body(&event), format!("line {i}"), "in order");
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_message_of_which_some_lines_are_out_may_have_been_read() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    // JOIN and MODE have taken two tokens.
+    net.host.set_default("throttle", "3 0.001");
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let begun = session.send(net.address("#c%net"), group("1\n2\n3"));
+    let queued = session.send(net.address("#c%net"), group("4\n5"));
+    client.expect("PRIVMSG #c :1").await;
+    client.reset();
+    let [begun, queued] = [error(&net.host, &begun).await, error(&net.host, &queued).await];
+    let sent = |error: Option<DeliveryError>| error.expect("they failed").sent;
+    assert_eq!((sent(begun), sent(queued)), (isthmus_bridge::Sent::Maybe, isthmus_bridge::Sent::No));
     session.stop().await.expect("stops");
 }
 
