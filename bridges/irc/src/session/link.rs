@@ -120,6 +120,8 @@ pub(crate) struct Link {
     pub(crate) heard: Instant,
     /// It has been asked since.
     pub(crate) pinged: bool,
+    /// A login by SASL has succeeded.
+    pub(crate) logged_in: bool,
     /// The server has had all of the on-connect commands.
     pub(crate) commanded: bool,
     /// Since when it is what it is: being registered, or in order.
@@ -182,6 +184,7 @@ impl Link {
             motd: None,
             heard: now,
             pinged: false,
+            logged_in: false,
             commanded: false,
             began: now,
             port,

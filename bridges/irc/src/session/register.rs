@@ -113,7 +113,7 @@ impl Session {
         }
         let password = self.settings.str(settings::SASL_PASSWORD);
         if !link.cap.active.has(Caps::SASL) {
-            return self.login_failed(Text::key("no-sasl"));
+            return self.no_login();
         }
         let account = self.settings.get(settings::SASL_ACCOUNT).unwrap_or(&link.nick);
         let mechanism = Mechanism::choose(self.settings.str(settings::SASL_MECHANISM), &link.cap.mechanisms);
@@ -139,6 +139,7 @@ impl Session {
             return self.login_failed(Text::key("sasl-nonsense"));
         }
         if done && link.login.take().is_some() && link.phase == Phase::Registering {
+            link.logged_in = true;
             link.now(&write::line("CAP", &["END"]));
         }
         self.settled();
@@ -154,6 +155,12 @@ impl Session {
         self.end_link(Some("login failed"));
         self.refuse_all(&error);
         self.reports.push(LinkState::NeedsLogin { reason });
+    }
+
+    /// The server offers no login: for good, or while its services are away. Rooms to which the user is coming back wait for these.
+    fn no_login(&mut self) {
+        let reason = Text::key("no-sasl");
+        if self.rooms.values().any(|r| r.coming_back) { self.lost(reason) } else { self.login_failed(reason) }
     }
 
     /// 432, 433, 436, 437 during the registration.
@@ -220,10 +227,14 @@ impl Session {
     /// The welcome is over (376 or 422): commands for the network's services, then the rooms.
     pub(super) fn on_ready_to_go(&mut self) {
         let commands = self.settings.str(settings::COMMANDS).to_owned();
+        let logs_in = self.logs_in();
         let Some(link) = &mut self.link else { return };
         let motd = link.motd.take().unwrap_or_default();
         if link.phase != Phase::Registering {
             return self.show_motd(&motd); // asked for by hand
+        }
+        if logs_in && !link.logged_in {
+            return self.no_login(); // it does not even know CAP
         }
         let lines: Vec<Vec<u8>> =
             commands.lines().take(20).filter_map(|l| write::raw(l.trim_start_matches('/'))).collect();

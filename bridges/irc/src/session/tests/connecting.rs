@@ -125,6 +125,63 @@ async fn a_login_comes_before_the_rooms_and_its_failure_stops_them() {
 }
 
 #[tokio::test]
+async fn a_server_that_knows_no_logins_is_not_entered_without_one() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("sasl_account", "jilles");
+    net.host.set_default("sasl_password", "sesame");
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.expect("USER ").await;
+    // It ignores CAP.
+    client.send(":irc.test 001 romeo :Welcome").await;
+    client.send(":irc.test 422 romeo :no MOTD").await;
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::BadCredentials));
+    client.ended().await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("JOIN")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn rooms_wait_for_services_that_are_away_after_a_break() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("sasl_account", "jilles");
+    net.host.set_default("sasl_password", "sesame");
+    let login = async || {
+        let mut client = stage.accept().await;
+        client.expect("USER ").await;
+        client.nick = "romeo".to_owned();
+        client.send(":irc.test CAP * LS :sasl=PLAIN").await;
+        client.expect("CAP REQ").await;
+        client.send(":irc.test CAP * ACK :sasl").await;
+        client.expect("AUTHENTICATE PLAIN").await;
+        client.send("AUTHENTICATE +").await;
+        client.expect("AUTHENTICATE ").await;
+        client.send(":irc.test 903 romeo :SASL authentication successful").await;
+        client.expect("CAP END").await;
+        client.send(":irc.test 001 romeo :Welcome").await;
+        client.send(":irc.test 422 romeo :no MOTD").await;
+        client.admit("#c", "romeo").await;
+        net.host.emitted("the room", |e| e.event == Event::Room(RoomChange::Joined)).await;
+        client
+    };
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    login().await.reset();
+    let mut client = stage.accept().await;
+    client.expect("USER ").await;
+    client.send(":irc.test CAP * LS :multi-prefix").await;
+    client.expect("CAP REQ").await;
+    client.send(":irc.test CAP * ACK :multi-prefix").await;
+    client.ended().await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("JOIN")), "{:?}", client.seen);
+    login().await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn no_password_goes_over_a_plain_port_that_nobody_chose() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
