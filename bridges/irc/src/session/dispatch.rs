@@ -13,9 +13,10 @@ impl Session {
     /// A line of bytes: what is not UTF-8 is read as the user says for the room or the network.
     pub(super) fn on_text(&mut self, bytes: &[u8]) {
         let text = encoding::decode(bytes, || {
-            // Who is spoken to stands in ASCII before the words; it decides how they are read.
+            // Who is spoken to stands in ASCII before the words (in numerics behind our nick); it decides how they are read.
             let rough = String::from_utf8_lossy(bytes);
-            let target = Line::parse(&rough).and_then(|line| self.room(line.param(0)));
+            let named = |name: &str| self.room(self.link.as_ref().map_or(name, |l| l.server.without_status(name)));
+            let target = Line::parse(&rough).and_then(|line| (0..3).find_map(|at| named(line.param(at))));
             let settings = target.map_or(&self.settings, |room| &room.settings);
             encoding::named(settings.str(settings::ENCODING_IN))
         });

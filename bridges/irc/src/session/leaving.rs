@@ -44,23 +44,23 @@ impl Session {
     pub(super) fn part(&mut self, id: &RoomId, status: Option<&str>, ticket: Ticket) {
         let folded = self.fold(split(id.as_str()).0);
         let waits = self.waits_for_part(&folded);
+        let name = self.rooms.get(&folded).map(|room| room.name.clone()).unwrap_or_default();
+        let line = match status {
+            Some(words) if !words.is_empty() => self.worded(&["PART", &name], words, 0),
+            _ => write::line("PART", &[&name]),
+        };
         let Some(room) = self.rooms.get_mut(&folded) else { return ticket.sent(None) };
         if room.settings.bool(settings::PERSISTENT) && (room.is_inside() || room.coming_back) {
             room.unattended = true;
             ticket.sent(None); // the user's clients are out, the nick stays
             return self.note_attendance();
         }
-        let name = room.name.clone();
         match room.stage {
             Stage::Inside | Stage::Listing => {
                 if room.leaving > 0 && waits {
                     return ticket.sent(None);
                 }
                 room.leaving = room.leaving.saturating_add(1);
-                let line = match status {
-                    Some(words) if !words.is_empty() => write::text("PART", &[&name], words.as_bytes()),
-                    _ => write::line("PART", &[&name]),
-                };
                 self.send_for(line, What::Part { room: folded }, ticket);
             }
             stage => {

@@ -313,8 +313,9 @@ impl Session {
 
     /// Says QUIT, and lets the server close; what was on its way is answered.
     pub(super) fn end_link(&mut self, words: Option<&str>) {
+        let line = self.worded(&["QUIT"], words.unwrap_or_default(), 0);
         let Some(mut link) = self.link.take() else { return };
-        link.now(&write::text("QUIT", &[], words.unwrap_or_default().as_bytes()));
+        link.now(&line);
         // Written to the end in the background would need a task; a connection that takes a line at once is the rule.
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let _ = link.poll_write(&mut cx);

@@ -208,10 +208,14 @@ impl Session {
         self.away.clone_from(&wanted);
         if self.is_up() {
             self.send(match wanted {
-                Some(words) => write::text("AWAY", &[], words.as_bytes()),
+                Some(words) => self.away_line(&words),
                 None => write::line("AWAY", &[]),
             });
         }
+    }
+
+    pub(super) fn away_line(&self, words: &str) -> Vec<u8> {
+        self.worded(&["AWAY"], words, self.link.as_ref().map_or(0, |l| l.server.away_len))
     }
 
     /// Where the user stays in rooms without any client, the network is told that nobody is there.
@@ -252,7 +256,8 @@ impl Session {
             Ok((room, folded)) => (room.name.clone(), folded),
             Err(error) => return ticket.failed(error),
         };
-        let line = write::text("TOPIC", &[&name], subject.replace("\r\n", " ").as_bytes());
+        let most = self.link.as_ref().map_or(0, |l| l.server.topic_len);
+        let line = self.worded(&["TOPIC", &name], subject, most);
         self.send_for(line, What::Topic { room: folded }, ticket);
     }
 
@@ -262,13 +267,18 @@ impl Session {
         });
         match found {
             Ok((name, folded, Some(nick))) => {
-                let line = write::text("KICK", &[&name, &nick], reason.unwrap_or_default().as_bytes());
+                let line = self.kick_line(&name, &nick, reason);
                 let nick = self.fold(&nick);
                 self.send_for(line, What::Kick { room: folded, nick }, ticket);
             }
             Ok(_) => ticket.failed(nobody(nick)),
             Err(error) => ticket.failed(error),
         }
+    }
+
+    fn kick_line(&self, name: &str, nick: &str, reason: Option<&str>) -> Vec<u8> {
+        let most = self.link.as_ref().map_or(0, |l| l.server.kick_len);
+        self.worded(&["KICK", name, nick], reason.unwrap_or_default(), most)
     }
 
     fn set_role(&mut self, id: &RoomId, who: &Address, role: Option<&str>, affiliation: Option<&str>, ticket: Ticket) {
@@ -365,7 +375,7 @@ impl Session {
         let line = write::line("MODE", &[&name, if on { "+b" } else { "-b" }, &target]);
         self.send_for(line, What::Mode { room: folded }, ticket);
         if let Some(member) = member.filter(|_| on && !is_mask) {
-            self.send(write::text("KICK", &[&name, member.nick()], reason.unwrap_or_default().as_bytes()));
+            self.send(self.kick_line(&name, member.nick(), reason));
         }
     }
 

@@ -297,7 +297,7 @@ impl Session {
     fn up(&mut self) {
         self.tell_abilities();
         if let Some(away) = self.away.clone() {
-            self.send(write::text("AWAY", &[], away.as_bytes()));
+            self.send(self.away_line(&away));
         }
         self.watch = true;
         self.ask_for_talks();

@@ -147,11 +147,27 @@ impl Session {
 
     /// Bytes of words that fit into a line to this target, with the prefix that the server puts before it.
     fn room_for(&self, target: &str, action: bool) -> usize {
+        let frame = if action { "\u{1}ACTION \u{1}".len() } else { 0 };
+        self.room_behind(&["PRIVMSG", target]).saturating_sub(frame).max(64)
+    }
+
+    /// Bytes of words that fit behind these.
+    fn room_behind(&self, head: &[&str]) -> usize {
         let Some(link) = &self.link else { return 256 };
         let prefix = 1 + link.nick.len() + link.host.as_deref().map_or(UNKNOWN_HOST, |h| h.len() + 1) + 1;
-        let command = "PRIVMSG ".len() + target.len() + " :".len() + "\r\n".len();
-        let frame = if action { "\u{1}ACTION \u{1}".len() } else { 0 };
-        write::MAX.saturating_sub(prefix + command + frame).max(64)
+        let head: usize = head.iter().map(|word| word.len() + 1).sum();
+        write::MAX.saturating_sub(prefix + head + ":".len() + "\r\n".len())
+    }
+
+    /// A line that ends in words of the user's (a subject, a reason, a status): cut so that others get it whole, at what the server takes of such
+    /// words (`most`; 0: it does not say), in the encoding of the room that the second word may name.
+    pub(super) fn worded(&self, head: &[&str], words: &str, most: u16) -> Vec<u8> {
+        let (command, params) = head.split_first().map_or(("", head), |(command, params)| (*command, params));
+        let settings = params.first().and_then(|name| self.room(name)).map_or(&self.settings, |room| &room.settings);
+        let space = self.room_behind(head).min(if most == 0 { usize::MAX } else { usize::from(most) });
+        let words = words.replace("\r\n", " ").replace(['\r', '\n'], " ");
+        let fitting = lines::pieces(&words, space).first().copied().unwrap_or_default();
+        write::text(command, params, &encoding::encode(fitting, self.encoding_out(settings)))
     }
 
     /// Writes the lines whose turn it is.

@@ -76,6 +76,14 @@ impl Client {
         }
     }
 
+    /// The next line as it came, without its end.
+    pub(super) async fn bytes(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = timeout(PATIENCE, self.reader.read_until(b'\n', &mut bytes)).await;
+        assert!(read.is_ok_and(|read| read.is_ok()), "no line; before: {:?}", self.seen);
+        bytes.trim_ascii_end().to_vec()
+    }
+
     /// Reads until a line begins so.
     pub(super) async fn expect(&mut self, begins: &str) -> String {
         loop {

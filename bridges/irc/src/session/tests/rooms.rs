@@ -450,6 +450,62 @@ async fn modes_of_a_new_room_are_told_after_the_join() {
 }
 
 #[tokio::test]
+async fn a_long_subject_is_cut_where_a_character_ends_and_as_the_server_takes_it() {
+    for (limit, most) in [("", 512), ("TOPICLEN=51 KICKLEN=51 AWAYLEN=51", 51)] {
+        let stage = Stage::open().await;
+        let net = Net::at(stage.port);
+        let session = net.session();
+        session.send(net.address("#c%net"), join("romeo"));
+        let mut client = stage.welcome(&format!("PREFIX=(ov)@+ {limit}")).await;
+        client.admit("#c", "@romeo juliet").await;
+        net.host.emitted("the end of the join", |e| e.event == Event::Room(RoomChange::Joined)).await;
+        let room = net.address("#c%net");
+        let long = "é".repeat(400);
+        let away = Intent::Presence { available: true, away: true, status: Some(long.clone()) };
+        session.send(room.clone(), Intent::SetSubject { subject: long.clone() });
+        session
+            .send(room.clone(), Intent::Remove { who: net.occupant("#c%net", "juliet"), reason: Some(long.clone()) });
+        session.send(net.address("net"), away);
+        for begins in ["TOPIC #c :", "KICK #c juliet :", "AWAY :"] {
+            let line = client.expect(begins).await;
+            let (words, seen) = (&line[begins.len()..], format!(":romeo!u@host.test {line}\r\n"));
+            assert!(words.len() <= most && seen.len() <= 512 && words.len() >= 50, "{} bytes", seen.len());
+            assert!(words.chars().all(|c| c == 'é'), "{words}");
+        }
+        session.send(room, Intent::Leave { status: Some(long.clone()) });
+        let line = client.expect("PART #c :").await;
+        assert!(line.ends_with('é') && line.len() + ":romeo!u@host.test \r\n".len() <= 512, "{line}");
+        session.stop().await.expect("stops");
+    }
+}
+
+#[tokio::test]
+async fn a_rooms_own_encoding_is_that_of_its_subject_too() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "@romeo juliet").await;
+    let room = net.address("#c%net");
+    for key in ["encoding_in", "encoding_out"] {
+        session.set(&room, key, Some("koi8-r")).await;
+    }
+    let privet = b"\xf0\xd2\xc9\xd7\xc5\xd4";
+    session.send(room.clone(), Intent::SetSubject { subject: "Привет".to_owned() });
+    let mut line = b"TOPIC #c :".to_vec();
+    line.extend_from_slice(privet);
+    assert_eq!(client.bytes().await, line);
+    for before in [":irc.test 332 romeo #c :", ":juliet!j@k PRIVMSG @#c :"] {
+        client.raw(before.as_bytes()).await;
+        client.raw(privet).await;
+        client.raw(b"\r\n").await;
+    }
+    let event = net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    let subject = view.lock().expect("nobody panicked").subject.words.clone();
+    assert_eq!((body(&event), subject.as_str()), ("Привет", "Привет"));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_join_that_nobody_asked_for_is_an_invitation() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
