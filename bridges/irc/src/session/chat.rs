@@ -223,11 +223,12 @@ impl Session {
         };
         let name = command.to_ascii_uppercase();
         let Some(link) = &mut self.link else { return };
-        // Not more than one in a moment: a flood of questions is not to become a flood of answers.
+        // Not more than one in a moment, and none while anything waits: a flood of questions is not to become a flood of answers, nor a queue of
+        // them before the user's words.
         let now = Instant::now();
-        if link.again.as_ref().and_then(|a| a.ctcp).is_none_or(|at| at <= now) {
+        if link.queue.is_empty() && link.again.as_ref().and_then(|a| a.ctcp).is_none_or(|at| at <= now) {
             link.again.get_or_insert_default().ctcp = Some(now + CTCP);
-            link.later(write::text("NOTICE", &[nick], ctcp::make(&name, &answer).as_bytes()));
+            link.sometime(write::text("NOTICE", &[nick], ctcp::make(&name, &answer).as_bytes()));
         }
     }
 

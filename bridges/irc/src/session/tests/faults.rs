@@ -117,6 +117,25 @@ async fn a_flood_into_a_slow_reader_is_held_back_and_nothing_of_it_is_lost() {
 }
 
 #[tokio::test]
+async fn questions_without_end_do_not_keep_the_users_own_words_waiting() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("throttle", "10 1");
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    for i in 0..120 {
+        later(Duration::from_millis(500)).await;
+        client.send(":juliet!j@k PRIVMSG romeo :\u{1}VERSION\u{1}").await;
+        client.send(&format!("PING :{i}")).await;
+        client.expect(&format!("PONG :{i}")).await;
+    }
+    session.send(net.address("#c%net"), group("hi"));
+    client.seen.clear();
+    client.expect("PRIVMSG #c :hi").await;
+    assert!(client.seen.len() <= 1, "answers went before: {:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_silent_server_is_asked_and_then_given_up() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
