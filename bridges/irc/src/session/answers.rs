@@ -254,7 +254,7 @@ impl Session {
                 self.server_says(line.source.0, &words);
             }
             730 | 731 => self.on_monitor(line, number == 730),
-            400..=599 | 691..=729 | 740..=799 => self.on_error_numeric(line, number),
+            400..=599 | 691..=729 | 740..=799 | 936 => self.on_error_numeric(line, number),
             _ => self.show(line),
         }
     }
@@ -321,8 +321,10 @@ impl Session {
         {
             return;
         }
-        if matches!(number, 401 | 403 | 404 | 408 | 412..=415 | 477 | 482 | 486 | 487 | 489 | 492 | 531 | 716)
-            && self.refuse_words(first, &error)
+        if matches!(
+            number,
+            401 | 403 | 404 | 407 | 408 | 412..=415 | 439 | 477 | 482 | 486 | 487 | 489 | 492 | 531 | 707 | 716 | 936
+        ) && self.refuse_words(first, &error)
         {
             return;
         }
@@ -559,7 +561,7 @@ fn refusal(number: u16, words: &str, code: &str) -> DeliveryError {
         475 => Failure::PasswordRequired,
         477 | 489 | 520 => Failure::NotRegistered,
         421 | 472 => Failure::Unsupported,
-        263 | 439 | 480 => Failure::Throttled { retry_after: Duration::from_secs(60) },
+        263 | 439 | 480 | 707 => Failure::Throttled { retry_after: Duration::from_secs(60) },
         _ => Failure::Rejected,
     };
     let words = formatting::from_irc(words, false).into_owned();

@@ -483,8 +483,12 @@ async fn a_long_subject_is_cut_where_a_character_ends_and_as_the_server_takes_it
 async fn a_rooms_own_encoding_is_that_of_its_subject_too() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
-    let (session, mut client) = net.inside(&stage, "", "@romeo juliet").await;
+    let session = net.session();
     let room = net.address("#c%net");
+    session.send(room.clone(), join("romeo"));
+    let mut client = stage.welcome("PREFIX=(ov)@+ STATUSMSG=@+").await;
+    client.admit("#c", "@romeo juliet").await;
+    client.expect("MODE #c").await;
     for key in ["encoding_in", "encoding_out"] {
         session.set(&room, key, Some("koi8-r")).await;
     }

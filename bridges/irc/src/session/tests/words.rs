@@ -55,6 +55,28 @@ async fn without_an_echo_we_reflect_and_a_complaint_fails_the_message() {
 }
 
 #[tokio::test]
+async fn words_that_the_server_drops_are_not_told_as_sent() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let later = Failure::Throttled { retry_after: std::time::Duration::from_secs(60) };
+    let cases = [
+        ("707", "juliet", later.clone()),
+        ("439", "juliet", later),
+        ("407", "juliet", Failure::Rejected),
+        ("936", "#c", Failure::Rejected),
+    ];
+    for (code, to, expected) in cases {
+        let (at, said) = if to == "#c" { ("#c%net", group("a word")) } else { ("juliet%net", chat("a word")) };
+        let key = session.send(net.address(at), said);
+        client.expect(&format!("PRIVMSG {to} :a word")).await;
+        client.send(&format!(":irc.test {code} romeo {to} :message dropped")).await;
+        assert_eq!(failure(&net.host, &key).await, Some(expected), "{code}");
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn words_of_others_are_heard_and_styled() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
