@@ -246,8 +246,17 @@ impl Session {
             372 | 375 => self.on_motd(line),
             4 => {} // for programs
             396 => self.on_own_host(line),
-            // What says nothing to a person: our own modes, times of creation, away or back, logged in as, MONITOR.
-            221 | 329 | 305 | 306 | 901 => {}
+            // The answers to our own questions are no news; those to what was typed by hand are.
+            305 | 306 => {
+                if self.rare.as_mut().is_some_and(|r| std::mem::take(&mut r.typed_away)) {
+                    self.show(line);
+                }
+            }
+            329 => {
+                if self.room(line.param(1)).is_none_or(|room| room.modes_shown) {
+                    self.show_asked(line, 1);
+                }
+            }
             // Numbers that the words repeat.
             265 | 266 if line.last().contains(|c: char| c.is_ascii_digit()) => {
                 let words = line.last().to_owned();
@@ -259,8 +268,18 @@ impl Session {
         }
     }
 
+    /// An answer about a room in which nobody is waiting for it: shown, unless the room is being entered or left.
+    pub(super) fn show_asked(&mut self, line: &Line<'_>, name: usize) {
+        let folded = self.fold(line.param(name));
+        let unwanted = self.unasked.iter().any(|(unasked, _)| *unasked == folded);
+        let ended = line.command == "366" && self.rooms.get(&folded).is_some();
+        if !unwanted && !ended && self.is_up() {
+            self.show(line);
+        }
+    }
+
     /// `server: words`, without our own nick.
-    fn show(&mut self, line: &Line<'_>) {
+    pub(super) fn show(&mut self, line: &Line<'_>) {
         let words = line.words(usize::from(line.params().len() > 1));
         self.server_says(line.source.0, &words);
     }
@@ -393,7 +412,11 @@ impl Session {
 
     fn on_inviting(&mut self, line: &Line<'_>) {
         let (who, name) = (self.fold(line.param(1)), self.fold(line.param(2)));
-        self.settle(|what| matches!(what, What::Invite { room, nick } if *room == name && *nick == who));
+        let is = |what: &What| matches!(what, What::Invite { room, nick } if *room == name && *nick == who);
+        if self.pending.iter().any(|p| is(&p.what)) {
+            return self.settle(is);
+        }
+        self.show(line);
     }
 
     // Answers to questions.

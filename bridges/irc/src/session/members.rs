@@ -237,6 +237,13 @@ impl Session {
     pub(super) fn on_modes_are(&mut self, line: &Line<'_>) {
         let modes = line.words(2);
         let folded = self.fold(line.param(1));
+        if let Some(room) = self.rooms.get_mut(&folded) {
+            room.modes_shown = room.asked_modes == 0;
+            room.asked_modes = room.asked_modes.saturating_sub(1);
+        }
+        if self.rooms.get(&folded).is_none_or(|room| room.modes_shown) {
+            self.show(line); // asked for by hand
+        }
         if let Some(room) = self.rooms.get(&folded) {
             let before = std::mem::replace(&mut view(&room.view).modes, modes.clone());
             let from = room.address();
@@ -267,13 +274,18 @@ impl Session {
 
     /// 331, 332: the subject as it is.
     pub(super) fn on_topic_is(&mut self, line: &Line<'_>) {
+        match self.room(line.param(1)) {
+            Some(room) if room.stage == Stage::Inside => self.show(line), // asked for by hand
+            Some(_) => {}
+            None => return self.show_asked(line, 1),
+        }
         let words = if line.command == "331" { String::new() } else { self.formatted(line.param(1), line.param(2)) };
         self.subject(line.param(1), Subject::new(words, None, None), false);
     }
 
     /// 333: who set it when.
     pub(super) fn on_topic_by(&mut self, line: &Line<'_>) {
-        let Some(room) = self.room(line.param(1)) else { return };
+        let Some(room) = self.room(line.param(1)) else { return self.show_asked(line, 1) };
         let mut view = view(&room.view);
         let by = line.param(2).split('!').next().unwrap_or_default();
         view.subject.by = Some(by.to_owned()).filter(|b| !b.is_empty());

@@ -248,6 +248,8 @@ pub(crate) struct Rare {
     read: Vec<(Box<str>, Option<SystemTime>)>,
     /// Since when nobody has been heard, where that is bounded.
     alone: Option<SystemTime>,
+    /// AWAY was typed by hand, and is not answered yet.
+    typed_away: bool,
     /// Nicks of contacts that are asked about again and again, where the server has no MONITOR.
     asked: Vec<Box<str>>,
 }

@@ -183,6 +183,9 @@ impl Session {
         }
         match write::raw(typed) {
             Some(line) => {
+                if line.split(|b| matches!(b, b' ' | b'\r')).next().is_some_and(|c| c.eq_ignore_ascii_case(b"AWAY")) {
+                    self.rare().typed_away = true;
+                }
                 self.send(line);
                 ticket.sent(None);
             }

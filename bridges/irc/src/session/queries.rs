@@ -133,9 +133,10 @@ impl Session {
 
     fn config(&mut self, id: &RoomId, reply: Reply) {
         let folded = self.fold(split(id.as_str()).0);
-        let Some(room) = self.rooms.get(&folded).filter(|r| r.is_inside()) else {
+        let Some(room) = self.rooms.get_mut(&folded).filter(|r| r.is_inside()) else {
             return reply.failed(DeliveryError::new(Failure::NotJoined, Text::key("not-joined")));
         };
+        room.asked_modes = room.asked_modes.saturating_add(1);
         let name = room.name.clone();
         self.send(write::line("MODE", &[&name]));
         self.expect_answer(What::Modes { room: folded, reply }, None);

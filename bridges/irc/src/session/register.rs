@@ -231,7 +231,7 @@ impl Session {
         let Some(link) = &mut self.link else { return };
         let motd = link.motd.take().unwrap_or_default();
         if link.phase != Phase::Registering {
-            return self.show_motd(&motd); // asked for by hand
+            return self.server_text(motd.trim_end()); // asked for by hand
         }
         if logs_in && !link.logged_in {
             return self.no_login(); // it does not even know CAP

@@ -63,6 +63,10 @@ pub(super) struct Room {
     pub(super) unattended: bool,
     /// PARTs that the server has not answered yet.
     pub(super) leaving: u8,
+    /// Questions of our own for its modes that the server has not answered yet.
+    pub(super) asked_modes: u8,
+    /// The last answer of that kind was for the user.
+    pub(super) modes_shown: bool,
     /// What was told of the room before the user was inside: shown once they are.
     pub(super) notes: Few<Text>,
     /// Names that the listing has brought so far.
@@ -145,6 +149,8 @@ impl Session {
             settings,
             unattended: false,
             leaving: 0,
+            asked_modes: 0,
+            modes_shown: false,
             notes: Few::default(),
             listed: 0,
             coming_back: false,
@@ -295,7 +301,9 @@ impl Session {
         if self.is_parting(&folded) {
             return;
         }
-        let Some(room) = self.rooms.get_mut(&folded) else { return };
+        let Some(room) = self.rooms.get_mut(&folded) else {
+            return self.show_asked(line, 2);
+        };
         if room.stage != Stage::Listing {
             return self.server_text(&line.words(2));
         }
@@ -315,8 +323,11 @@ impl Session {
     pub(super) fn on_names_end(&mut self, line: &Line<'_>) {
         let own = self.own_nick().to_owned();
         let people = self.people.clone();
-        let Some(room) = self.room_mut(line.param(1)).filter(|r| r.stage == Stage::Listing) else { return };
+        let Some(room) = self.room_mut(line.param(1)).filter(|r| r.stage == Stage::Listing) else {
+            return self.show_asked(line, 1);
+        };
         room.stage = Stage::Inside;
+        room.asked_modes = 1;
         room.coming_back = false;
         {
             let mut view = view(&room.view);

@@ -175,6 +175,48 @@ async fn a_message_opens_the_connection_and_raw_lines_need_one() {
 }
 
 #[tokio::test]
+async fn what_is_asked_by_hand_is_answered_to_the_user_and_what_we_ask_is_not() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    // The session has asked for the modes itself.
+    for line in ["324 romeo #c +nt", "329 romeo #c 1700000000", "305 romeo :You are no longer marked as being away"] {
+        client.send(&format!(":irc.test {line}")).await;
+    }
+    client.send(":juliet!j@k PRIVMSG romeo :sync").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    assert!(!net.host.take_emits().iter().any(|e| matches!(e.event, Event::Notice { .. })), "nobody has asked");
+    session.send(net.address("#c%net"), group("/mode"));
+    assert_eq!(client.expect("MODE").await, "MODE #c");
+    client.send(":irc.test 324 romeo #c +ntk").await;
+    net.told("the modes", |t| *t == Text::plain("irc.test: #c +ntk")).await;
+    let cases = [
+        ("MODE #c", "329 romeo #c 1700000000", "#c 1700000000"),
+        ("TOPIC #c", "331 romeo #c :No topic is set", "#c No topic is set"),
+        ("TOPIC #c", "332 romeo #c :The balcony", "#c The balcony"),
+        ("TOPIC #far", "332 romeo #far :Mantua", "#far Mantua"),
+        ("MODE #far", "324 romeo #far +n", "#far +n"),
+        ("NAMES #far", "353 romeo = #far :juliet", "= #far juliet"),
+        ("NAMES #far", "366 romeo #far :End of NAMES", "#far End of NAMES"),
+        ("MODE romeo", "221 romeo +i", "+i"),
+        ("away :gone", "306 romeo :You have been marked as being away", "You have been marked as being away"),
+        ("INVITE juliet #c", "341 romeo juliet #c", "juliet #c"),
+        ("MOTD", "372 romeo :- be kind", "- be kind"),
+    ];
+    for (typed, answer, shown) in cases {
+        session.send(net.address("net"), Intent::Raw { line: typed.to_owned() });
+        client.expect(typed).await;
+        client.send(&format!(":irc.test {answer}")).await;
+        if typed == "MOTD" {
+            client.send(":irc.test 376 romeo :End of MOTD").await;
+        }
+        let is = |t: &Text| t.to_string().trim_start_matches("irc.test: ") == shown;
+        net.told(typed, is).await;
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn long_texts_are_cut_and_too_many_lines_are_refused() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
