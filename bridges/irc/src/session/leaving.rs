@@ -53,7 +53,7 @@ impl Session {
         if room.settings.bool(settings::PERSISTENT) && (room.is_inside() || room.coming_back) {
             room.unattended = true;
             ticket.sent(None); // the user's clients are out, the nick stays
-            return self.note_attendance();
+            return self.note_attendance(status);
         }
         match room.stage {
             Stage::Inside | Stage::Listing => {

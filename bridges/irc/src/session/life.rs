@@ -330,6 +330,8 @@ impl Session {
         self.dialing = None;
         self.failures = 0;
         self.unneeded = false;
+        // Whoever comes back says anew whether they are there.
+        (self.away, self.absent) = (None, false);
         self.reports.push(LinkState::Down { reason: Text::key("left-network"), retry_at: None });
     }
 

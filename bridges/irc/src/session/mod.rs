@@ -220,6 +220,8 @@ pub(crate) struct Session {
     /// Of the line that is being handled: the label that it answers (0: none), and whether it was said before.
     label: u32,
     backlog: bool,
+    /// They are away because no client of theirs is there.
+    absent: bool,
     /// The last room is left, and nothing else has asked for the connection since.
     unneeded: bool,
     /// It is one of very many: the rooms that it concerns are counted and told together.
@@ -323,6 +325,7 @@ impl Session {
             saved: false,
             label: 0,
             backlog: false,
+            absent: false,
             unneeded: false,
             folds: false,
             rare: None,

@@ -222,13 +222,14 @@ impl Session {
     }
 
     /// Where the user stays in rooms without any client, the network is told that nobody is there.
-    pub(super) fn note_attendance(&mut self) {
+    pub(super) fn note_attendance(&mut self, words: Option<&str>) {
         let nobody = !self.rooms.is_empty() && self.rooms.values().all(|r| r.unattended);
-        if nobody {
-            self.set_away(Some("No client is connected"));
-        } else if self.away.as_deref() == Some("No client is connected") {
+        if nobody && !self.absent {
+            self.set_away(Some(words.filter(|w| !w.trim().is_empty()).unwrap_or("No client is connected")));
+        } else if !nobody && self.absent {
             self.set_away(None);
         }
+        self.absent = nobody;
     }
 
     fn rename(&mut self, nick: &str, ticket: Ticket) {

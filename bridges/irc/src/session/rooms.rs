@@ -178,7 +178,7 @@ impl Session {
             room.unattended = false;
             if room.stage == Stage::Inside {
                 ticket.sent(None);
-                return self.note_attendance();
+                return self.note_attendance(None);
             }
             room.tickets.push(ticket);
             if self.link.is_none() {
@@ -200,7 +200,7 @@ impl Session {
             self.send(write::line("NAMES", &[&name]));
         }
         self.rooms.insert(folded, Box::new(room));
-        self.note_attendance();
+        self.note_attendance(None);
         if self.is_up() {
             self.enter_rooms();
         } else {
@@ -560,7 +560,7 @@ impl Session {
             self.rooms.insert(folded, Box::new(room));
         }
         if !self.rooms.is_empty() {
-            self.note_attendance();
+            self.note_attendance(None);
             self.connect();
         }
     }

@@ -310,6 +310,40 @@ async fn away_is_told_and_taken_back() {
 }
 
 #[tokio::test]
+async fn who_comes_back_after_all_rooms_were_left_is_not_away_any_more() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    session.send(net.address("net"), Intent::Presence { available: true, away: true, status: None });
+    client.expect("AWAY :Away").await;
+    session.send(net.address("#c%net"), Intent::Leave { status: None });
+    client.expect("PART #c").await;
+    client.send(":romeo!u@host.test PART #c").await;
+    client.ended().await;
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("").await;
+    client.expect("JOIN #c").await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("AWAY")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn the_last_words_of_the_last_client_say_why_nobody_is_there() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("persistent", "true");
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let room = net.address("#c%net");
+    for (status, told) in [(Some("gone home"), "AWAY :gone home"), (None, "AWAY :No client is connected")] {
+        session.send(room.clone(), Intent::Leave { status: status.map(str::to_owned) });
+        assert_eq!(client.expect("AWAY").await, told);
+        session.send(room.clone(), join("romeo"));
+        assert_eq!(client.expect("AWAY").await, "AWAY", "somebody is there again");
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn while_the_core_has_no_room_ping_is_answered_and_nothing_is_lost() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
