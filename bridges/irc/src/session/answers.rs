@@ -573,7 +573,7 @@ fn standard_failure(code: &str) -> Failure {
 /// What a refusal means, in the terms of the contract; the words are the server's.
 fn refusal(number: u16, words: &str, code: &str) -> DeliveryError {
     let failure = match number {
-        401 | 403 | 406 | 441 | 476 | 479 => Failure::NoSuchRecipient,
+        401..=403 | 406 | 441 | 476 | 479 => Failure::NoSuchRecipient,
         405 => Failure::OverQuota,
         404 | 473 | 474 | 465 | 481..=485 | 491 | 716 => Failure::Forbidden,
         432 | 412..=415 => Failure::Rejected,

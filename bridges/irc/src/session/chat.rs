@@ -74,8 +74,8 @@ impl Session {
         if self.is_own(nick) {
             return;
         }
-        let from = if link.server.is_channel(line.param(0)) {
-            let Some(room) = self.room(line.param(0)) else { return };
+        let from = if link.server.is_channel(target) {
+            let Some(room) = self.room(target) else { return };
             room.occupant(nick)
         } else {
             self.talk_address(nick)

@@ -369,6 +369,8 @@ impl Session {
     /// By command: out, and in again at once.
     pub(super) async fn reconnect(&mut self) {
         self.end_link(Some("Reconnecting"));
+        // The next connection numbers its questions anew: no answer there is to one that was asked here.
+        self.fail_pending(&DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected")));
         self.lose_rooms(&Text::key("reconnecting"), true);
         self.failures = 0;
         self.connect();

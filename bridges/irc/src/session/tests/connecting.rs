@@ -385,6 +385,18 @@ async fn a_certificate_is_kept_until_it_is_taken_away() {
 }
 
 #[tokio::test]
+async fn a_question_of_the_connection_before_is_not_answered_by_the_next() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "@romeo").await;
+    let key = session.send(net.address("#c%net"), Intent::SetSubject { subject: "The balcony".to_owned() });
+    client.expect("TOPIC #c").await;
+    session.command("reconnect", net.address("net"), Vec::new()).await.expect("it works");
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Unreachable));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn commands_disconnect_and_say_how_things_stand() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

@@ -270,6 +270,10 @@ async fn typing_crosses_where_the_server_has_tags() {
     client.send("@+typing=active :juliet!j@k TAGMSG #c").await;
     let event = net.host.emitted("her typing", |e| e.event == Event::Typing { on: true }).await;
     assert_eq!(event.from, net.occupant("#c%net", "juliet"));
+    client.send(":irc.test 005 romeo STATUSMSG=@+ :are supported").await;
+    client.send("@+typing=active :juliet!j@k TAGMSG @#c").await;
+    let event = net.host.emitted("her typing to some", |e| e.event == Event::Typing { on: true }).await;
+    assert_eq!(event.from, net.occupant("#c%net", "juliet"));
     client.send("@+typing=done :juliet!j@k TAGMSG romeo").await;
     let event = net.host.emitted("her pause", |e| e.event == Event::Typing { on: false }).await;
     assert_eq!(event.from, net.address("juliet%net"));
