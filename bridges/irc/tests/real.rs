@@ -258,3 +258,49 @@ async fn an_own_certificate_is_shown_to_the_server() -> Result<()> {
     session.stop().await?;
     Ok(())
 }
+
+/// Leaving and coming back, faster than the server answers; and answers to what is typed by hand.
+async fn out_and_in(port: u16) -> Result<()> {
+    let net = Net::at(port, false);
+    let mut juliet = Person::enter(port, "Juliet").await?;
+    juliet.join("#verona").await?;
+    let (room, id) = (net.address("#verona%net"), RoomId::from("#verona%net"));
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    assert_eq!(done(&session, room.clone(), join("romeo")).await, Ok(()));
+    let view = net.host.host().room(session.of(), &id);
+    for pause in [0, 1, 2, 0, 3, 5, 1, 20] {
+        let left = session.send(room.clone(), Intent::Leave { status: None });
+        // Before the PART is out, while it is answered, and after that.
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        assert_eq!(done(&session, room.clone(), join("romeo")).await, Ok(()), "after {pause} ms");
+        let isthmus_bridge::Outcome::Legs(legs) = net.host.outcome_of(&left).await else { panic!("dropped") };
+        assert_eq!(legs[0].result, Ok(()));
+        let words = format!("here I am after {pause}");
+        assert_eq!(done(&session, room.clone(), group(&words)).await, Ok(()));
+        juliet.line(&words).await?;
+        assert_eq!(view.lock().expect("nobody panicked").standing, isthmus_bridge::room::Standing::Inside);
+    }
+    net.host.take_emits();
+    let asked =
+        [("MODE #verona", "#verona"), ("TOPIC #verona", "#verona"), ("AWAY :gone", "away"), ("MODE romeo", "+")];
+    for (typed, part) in asked {
+        session.send(net.address("net"), Intent::Raw { line: typed.to_owned() });
+        let is = |e: &Inbound| matches!(&e.event, Event::Notice { text, .. } if text.to_string().contains(part));
+        net.host.emitted(typed, is).await;
+        net.host.take_emits();
+    }
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_leaves_and_comes_back_at_once_is_inside_on_ngircd() -> Result<()> {
+    let server = Ngircd::start().await?;
+    out_and_in(server.plain().number()).await
+}
+
+#[tokio::test]
+async fn who_leaves_and_comes_back_at_once_is_inside_on_inspircd() -> Result<()> {
+    let server = Inspircd::start().await?;
+    out_and_in(server.plain().number()).await
+}
