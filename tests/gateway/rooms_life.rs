@@ -236,6 +236,43 @@ async fn private_messages_stay_between_two_occupants() {
 }
 
 #[tokio::test]
+async fn words_beside_a_private_conversation_stay_between_its_two_and_out_of_the_rooms_archive() {
+    let (mut house, room) = House::both("").await;
+    house.send(&format!("<message from='{ROMEO}' to='{room}/juliet' type='chat' id='p1'><body>away?</body></message>"));
+    let said = house.next("the notice", |s| s.body() == Some("away")).await;
+    assert_eq!(
+        (said.attr("type"), said.attr("from"), said.attr("to")),
+        (Some("chat"), Some(&*format!("{room}/juliet")), Some(ROMEO))
+    );
+    assert!(said.has("x", super::rooms::USER) && said.has("private", "urn:xmpp:carbons:2"), "{said}");
+    house.say(ROMEO, &room, "m1", "aloud");
+    house.next("words for everybody", group(ROMEO)).await;
+    let kept = house.ask(ROMEO, &room, "set", "<query xmlns='urn:xmpp:mam:2' queryid='q'/>").await;
+    let fin = kept.get("fin", "urn:xmpp:mam:2").unwrap_or_else(|| panic!("no fin in {kept}"));
+    let count = fin.child("set").and_then(|set| set.child("count")).map(|c| c.text.clone());
+    assert_eq!(count.as_deref(), Some("1"), "{kept}");
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn private_words_from_a_room_in_which_no_client_is_any_more_are_kept_for_the_next() {
+    let mut house = House::rooms("").await;
+    let room = format!("#home%loop@{LOOP}");
+    for (who, nick) in [(ROMEO, "romeo"), (JULIET, "juliet")] {
+        house.join(who, &room, nick).await;
+    }
+    house.send(&format!("<presence from='{JULIET}' to='{room}/juliet' type='unavailable'/>"));
+    house.next("her end", gone(&format!("{room}/juliet"), JULIET)).await;
+    house.send(&format!("<message from='{ROMEO}' to='{room}/juliet' type='chat' id='p1'><body>psst</body></message>"));
+    let said = house.next("his words", |s| s.body() == Some("psst")).await;
+    assert_eq!(
+        (said.attr("from"), said.attr("to"), said.attr("type")),
+        (Some(&*format!("{room}/romeo")), Some("juliet@example.org"), Some("chat"))
+    );
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
 async fn a_broken_link_is_not_seen_and_after_it_only_what_changed_is_told() {
     let (mut house, room) = House::both("").await;
     let mercutio = "mercutio@example.org/street";

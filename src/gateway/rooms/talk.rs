@@ -239,7 +239,11 @@ impl Rooms<'_> {
             Event::Message(message) => self.aloud(of, stay, nick, event, message),
             Event::Notice { text, .. } => {
                 let words = self.core.words(self.served, text, &self.core.languages.of(&of.user));
-                self.aloud(of, stay, nick, event, &Message::group(words))
+                match nick {
+                    // Words beside a private conversation (XEP-0045 section 7.5), none that the occupant said to all.
+                    Some(nick) => self.privately(of, stay, nick, event, &Message::chat(words)),
+                    None => self.aloud(of, stay, None, event, &Message::group(words)),
+                }
             }
             Event::Typing { on } if nick.is_some_and(|nick| !stay.is_own(nick)) => {
                 let from = format!("{}/{}", stay.jid, crate::rooms::nick::spell(nick.unwrap_or_default()));

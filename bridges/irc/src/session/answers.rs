@@ -422,12 +422,16 @@ impl Session {
     // Answers to questions.
 
     fn on_whois(&mut self, line: &Line<'_>, number: u16) {
-        let who = self.fold(line.param(1));
-        let asked = self.pending.iter_mut().find_map(|p| match &mut p.what {
-            What::Whois { nick, facts, .. } if *nick == who => Some(facts),
+    /// What is known so far of somebody whom a question is about.
+    pub(super) fn asked_about(&mut self, who: &str) -> Option<&mut Values> {
+        self.pending.iter_mut().find_map(|p| match &mut p.what {
+            What::Whois { nick, facts, .. } if **nick == *who => Some(&mut **facts),
             _ => None,
-        });
-        let Some(facts) = asked else {
+        })
+    }
+
+        let who = self.fold(line.param(1));
+        let Some(facts) = self.asked_about(&who) else {
             if number != 318 {
                 self.show(line);
             }

@@ -235,8 +235,12 @@ impl Session {
     /// 301: shown once for each change of what somebody says of being away.
     pub(super) fn on_away_words(&mut self, line: &Line<'_>) {
         let nick = line.param(1).to_owned();
-        let words = self.shown(&self.settings, line.param(2));
         let folded = self.fold(&nick);
+        if let Some(facts) = self.asked_about(&folded) {
+            facts.set("away", formatting::from_irc(line.param(2), false));
+            return;
+        }
+        let words = self.shown(&self.settings, line.param(2));
         match self.rare().aways.iter_mut().find(|(known, _)| *known == folded) {
             Some((_, known)) if **known == *words => return,
             Some((_, known)) => *known = words.as_str().into(),

@@ -363,6 +363,13 @@ impl Room {
             }
             _ => Ok(ids),
         }
+            // As networks tell that somebody is away: words beside a conversation, from whom it is with.
+            Some(to) if message.body == "away?" => {
+                let at = Address::Occupant { room: act.id.clone(), nick: to };
+                let away = Event::Notice { text: Text::plain("away"), about: None, actions: Vec::new() };
+                events.push((act.host.clone(), Inbound::new(act.of.user.clone(), at, away)));
+                Ok(ids)
+            }
     }
 
     /// An author withdraws their own words, a moderator anybody's.

@@ -8,6 +8,7 @@ mod ircv3;
 mod leaving;
 mod rooms;
 mod size;
+mod wishes;
 mod words;
 
 use std::sync::Arc;

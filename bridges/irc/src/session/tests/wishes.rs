@@ -1,0 +1,43 @@
+//! What users wish of rooms and of those inside, and what the others' wishes come to.
+
+use isthmus_bridge::inbound::Departure;
+use isthmus_bridge::query::Part;
+use isthmus_bridge::{Query, RoomId, Values};
+
+use super::*;
+
+fn role(who: &Address, role: Option<&str>, affiliation: Option<&str>, reason: Option<&str>) -> Intent {
+    let own = |word: Option<&str>| word.map(str::to_owned);
+    Intent::SetRole { who: who.clone(), role: own(role), affiliation: own(affiliation), reason: own(reason) }
+}
+
+fn how(event: &Inbound) -> Departure {
+    match &event.event {
+        Event::Room(RoomChange::Left { how, .. }) => *how,
+        other => panic!("a departure, not {other:?}"),
+    }
+}
+
+const LEFT: fn(&Inbound) -> bool = |e| matches!(e.event, Event::Room(RoomChange::Left { .. }));
+
+#[tokio::test]
+async fn away_words_of_somebody_who_is_asked_about_stand_in_the_answer() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let answer = async {
+        client.expect("WHOIS juliet").await;
+        for line in ["311 romeo Juliet j k * :J", "301 romeo Juliet :asleep", "318 romeo Juliet :End"] {
+            client.send(&format!(":irc.test {line}")).await;
+        }
+    };
+    let ((), (parts, end)) = tokio::join!(answer, session.ask(Query::About(net.occupant("#c%net", "juliet"))));
+    assert_eq!(end, Ok(()));
+    let [Part::Facts(facts)] = &parts[..] else { panic!("{parts:?}") };
+    assert_eq!(facts.get("away"), Some("asleep"));
+    assert!(!net.host.emits().iter().any(|e| matches!(e.event, Event::Notice { .. })), "told to nobody else");
+    // Whoever speaks to her learns it.
+    client.send(":irc.test 301 romeo Juliet :asleep").await;
+    net.told("her words", key_is("away")).await;
+    session.stop().await.expect("stops");
+}
