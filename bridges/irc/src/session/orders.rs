@@ -165,8 +165,13 @@ impl Session {
                 }
                 ticket.sent(None);
             }
-            Intent::SetRole { who, role, affiliation, .. } => {
-                self.set_role(id, &who, role.as_deref(), affiliation.as_deref(), ticket);
+            Intent::SetRole { who, role, affiliation, reason } => {
+                let (role, affiliation, reason) = (role.as_deref(), affiliation.as_deref(), reason.as_deref());
+                match (role, affiliation) {
+                    (_, Some("outcast")) => self.ban(id, &nick_of(&who), true, reason, ticket),
+                    (Some("none"), _) => self.kick(id, &nick_of(&who), reason, ticket),
+                    _ => self.set_role(id, &nick_of(&who), role, affiliation, ticket),
+                }
             }
             Intent::Remove { who, reason } => self.kick(id, &nick_of(&who), reason.as_deref(), ticket),
             Intent::Ban { mask, on, reason } => self.ban(id, &mask, on, reason.as_deref(), ticket),
@@ -285,23 +290,16 @@ impl Session {
         self.worded(&["KICK", name, nick], reason.unwrap_or_default(), most)
     }
 
-    fn set_role(&mut self, id: &RoomId, who: &Address, role: Option<&str>, affiliation: Option<&str>, ticket: Ticket) {
-        let nick = nick_of(who);
-        if role == Some("none") {
-            return self.kick(id, &nick, None, ticket);
-        }
-        if affiliation == Some("outcast") {
-            return self.ban(id, &nick, true, None, ticket);
-        }
+    fn set_role(&mut self, id: &RoomId, nick: &str, role: Option<&str>, affiliation: Option<&str>, ticket: Ticket) {
         let found = self.inside(id).map(|(room, folded)| {
             let view = view(&room.view);
-            let member: Option<Member> = view.get(&self.people, &nick).cloned();
+            let member: Option<Member> = view.get(&self.people, nick).cloned();
             let moderated = self.link.as_ref().is_some_and(|l| modes::get(&view.modes, 'm', &l.server).is_some());
             (room.name.clone(), folded, member, moderated)
         });
         let (name, folded, member, moderated) = match found {
             Ok((name, folded, Some(member), moderated)) => (name, folded, member, moderated),
-            Ok(_) => return ticket.failed(nobody(&nick)),
+            Ok(_) => return ticket.failed(nobody(nick)),
             Err(error) => return ticket.failed(error),
         };
         let Some(change) = self.rank_change(&member, role, affiliation, moderated) else {

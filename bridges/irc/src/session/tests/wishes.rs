@@ -21,6 +21,24 @@ fn how(event: &Inbound) -> Departure {
 const LEFT: fn(&Inbound) -> bool = |e| matches!(e.event, Event::Room(RoomChange::Left { .. }));
 
 #[tokio::test]
+async fn the_reason_of_a_ban_or_a_kick_is_told_to_the_network() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "@romeo juliet nurse").await;
+    let (room, juliet) = (net.address("#c%net"), net.occupant("#c%net", "juliet"));
+    session.send(room.clone(), role(&juliet, None, Some("outcast"), Some("why")));
+    client.expect("MODE #c +b juliet!*@*").await;
+    assert_eq!(client.expect("KICK").await, "KICK #c juliet :why");
+    // Clients that repeat what an outcast is ask for no less than a ban.
+    session.send(room.clone(), role(&juliet, Some("none"), Some("outcast"), Some("again")));
+    client.expect("MODE #c +b juliet!*@*").await;
+    assert_eq!(client.expect("KICK").await, "KICK #c juliet :again");
+    session.send(room, role(&net.occupant("#c%net", "nurse"), Some("none"), Some("none"), Some("tea")));
+    assert_eq!(client.expect("KICK").await, "KICK #c nurse :tea");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn away_words_of_somebody_who_is_asked_about_stand_in_the_answer() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
