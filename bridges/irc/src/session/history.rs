@@ -179,7 +179,7 @@ impl Room {
 }
 
 /// Whether a mask with `*` and `?` fits all of `text`; a mask without `!` fits any nick (`*@host`).
-fn fits(mask: &str, text: &str) -> bool {
+pub(super) fn fits(mask: &str, text: &str) -> bool {
     let whole;
     let mask = if mask.contains('!') {
         mask

@@ -5,6 +5,7 @@ use isthmus_bridge::room::{Rank, RoomView, Subject};
 use isthmus_bridge::{Address, Event, RoomChange, Text};
 
 use super::answers::What;
+use super::history::fits;
 use super::rooms::Stage;
 use super::{Session, view};
 use crate::address::contact_id;
@@ -14,6 +15,16 @@ use crate::proto::{modes, time};
 
 /// Words about a room that wait for the end of the join.
 const MAX_NOTES: usize = 20;
+/// Bans that are remembered.
+const BANS: usize = 16;
+
+/// A ban of which the kick may still come. Everything is folded.
+#[derive(Debug)]
+pub(super) struct Ban {
+    room: Box<str>,
+    by: Box<str>,
+    mask: Box<str>,
+}
 
 impl Session {
     pub(super) fn on_part(&mut self, line: &Line<'_>) {
@@ -31,12 +42,39 @@ impl Session {
         let by = line.source.nick().to_owned();
         let status = self.words(line.param(2)).filter(|s| *s != by);
         let folded = self.fold(name);
-        let change = RoomChange::Left { status, how: Departure::Kicked, by: Some(by.clone()) };
+        let how = if self.is_banned_by(&folded, &by, &nick) { Departure::Banned } else { Departure::Kicked };
+        let change = RoomChange::Left { status, how, by: Some(by.clone()) };
         if self.is_own(&by) {
             let who = self.fold(&nick);
             self.settle(|what| matches!(what, What::Kick { room, nick } if *room == folded && *nick == who));
         }
         if self.is_own(&nick) { self.out(name, change) } else { self.gone(name, &nick, change) }
+    }
+
+    /// Whether this operator has banned somebody from a room; then it is no mere kick that they leave by.
+    fn is_banned_by(&self, room: &str, by: &str, nick: &str) -> bool {
+        let Some(rare) = self.rare.as_ref().filter(|rare| !rare.bans.is_empty()) else { return false };
+        let person = self.people.get(nick);
+        // What is not known of somebody is fitted by no mask that asks for it.
+        let host = person.as_ref().and_then(|person| person.host.as_deref()).unwrap_or("@");
+        let (who, by) = (self.fold(&format!("{nick}!{host}")), self.fold(by));
+        rare.bans.iter().any(|ban| *ban.room == *room && ban.by == by && fits(&ban.mask, &who))
+    }
+
+    /// A ban is set or lifted; the latest are remembered, for the kicks that follow them.
+    fn note_ban(&mut self, room: &str, by: &str, mask: &str, on: bool) {
+        if !on && self.rare.is_none() {
+            return;
+        }
+        let (by, mask) = (self.fold(by), self.fold(mask));
+        let bans = &mut self.rare().bans;
+        bans.retain(|ban| *ban.room != *room || ban.mask != mask);
+        if on {
+            if bans.len() >= BANS {
+                bans.remove(0);
+            }
+            bans.push(Ban { room: room.into(), by, mask });
+        }
     }
 
     /// Somebody left one room.
@@ -191,7 +229,7 @@ impl Session {
             }
             return self.notice(shown);
         };
-        let (room_address, mut ranked, mut set) = (room.address(), Vec::new(), false);
+        let (room_address, mut ranked, mut set, mut bans) = (room.address(), Vec::new(), false, Vec::new());
         for change in modes::changes(&link.server, line.params().get(1..).unwrap_or_default()) {
             let mut view = view(&room.view);
             match (change.kind, change.param) {
@@ -202,6 +240,7 @@ impl Session {
                         ranked.push(room.occupant(&spelled));
                     }
                 }
+                (ModeKind::List, Some(mask)) if change.mode == 'b' => bans.push((change.on, mask)),
                 (ModeKind::Rank | ModeKind::List, _) => {}
                 _ => {
                     view.modes = modes::apply(&view.modes, &change, &link.server);
@@ -211,6 +250,9 @@ impl Session {
         }
         let folded = self.fold(line.param(0));
         let own = self.is_own(by);
+        for (on, mask) in bans {
+            self.note_ban(&folded, by, mask, on);
+        }
         for from in ranked {
             self.emit(from, Event::Room(RoomChange::Changed { by: Some(by.to_owned()) }));
         }

@@ -254,6 +254,8 @@ pub(crate) struct Rare {
     typed_away: bool,
     /// Nicks of contacts that are asked about again and again, where the server has no MONITOR.
     asked: Vec<Box<str>>,
+    /// The latest bans.
+    bans: Vec<members::Ban>,
 }
 
 /// What waits for a connection that is being made.

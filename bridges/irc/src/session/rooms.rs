@@ -447,6 +447,9 @@ impl Session {
     pub(super) fn lose_rooms(&mut self, reason: &Text, coming_back: bool) {
         let mut lost = Vec::new();
         let now = self.host.now();
+        if let Some(rare) = &mut self.rare {
+            rare.bans.clear(); // who lifts one meanwhile is not seen
+        }
         for room in self.rooms.values_mut() {
             let news = room.is_inside() || !coming_back;
             if room.is_inside() {

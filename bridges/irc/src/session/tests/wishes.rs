@@ -39,6 +39,45 @@ async fn the_reason_of_a_ban_or_a_kick_is_told_to_the_network() {
 }
 
 #[tokio::test]
+async fn a_kick_behind_a_ban_that_fits_is_a_ban_and_any_other_is_a_kick() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "@romeo @tybalt juliet nurse peter").await;
+    let room = net.address("#c%net");
+    session.send(room.clone(), role(&net.occupant("#c%net", "juliet"), None, Some("outcast"), None));
+    client.expect("KICK #c juliet").await;
+    client.send(":romeo!u@host.test MODE #c +b juliet!*@*").await;
+    client.send(":romeo!u@host.test KICK #c juliet :romeo").await;
+    let event = net.host.emitted("her ban", LEFT).await;
+    assert_eq!((&event.from, how(&event)), (&net.occupant("#c%net", "juliet"), Departure::Banned));
+
+    // What another operator does, who has banned nobody whom this mask fits; a ban that is lifted; the user's own end.
+    let steps: [(&[&str], &str, Departure); 5] = [
+        (&["tybalt!t@v MODE #c +b *!*@elsewhere"], "tybalt!t@v KICK #c nurse :out", Departure::Kicked),
+        (&["nurse!n@capulet JOIN #c"], "tybalt!t@v KICK #c nurse :out", Departure::Kicked),
+        (
+            &["nurse!n@capulet JOIN #c", "tybalt!t@v MODE #c +b *!*@CAPULET"],
+            "tybalt!t@v KICK #c nurse :out",
+            Departure::Banned,
+        ),
+        (
+            &["tybalt!t@v MODE #c +b peter!*@*", "tybalt!t@v MODE #c -b peter!*@*"],
+            "tybalt!t@v KICK #c peter :out",
+            Departure::Kicked,
+        ),
+        (&["tybalt!t@v MODE #c +b *!*@host.test"], "tybalt!t@v KICK #c romeo :out", Departure::Banned),
+    ];
+    for (before, kick, expected) in steps {
+        for line in before {
+            client.send(&format!(":{line}")).await;
+        }
+        client.send(&format!(":{kick}")).await;
+        assert_eq!(how(&net.host.emitted("a departure", LEFT).await), expected, "{before:?} {kick}");
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn away_words_of_somebody_who_is_asked_about_stand_in_the_answer() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
