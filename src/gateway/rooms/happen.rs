@@ -33,9 +33,7 @@ impl Rooms<'_> {
         };
         match &event.event {
             Event::Room(change) => self.changed(of, room, nick, change).map(|()| true),
-            Event::Message(_) | Event::Notice { .. } | Event::Typing { .. } => {
-                self.said(of, room, nick, event).map(|()| true)
-            }
+            Event::Message(_) | Event::Notice { .. } | Event::Typing { .. } => self.said(of, room, nick, event),
             Event::Invited { room, reason, password } => {
                 self.invited(of, room, &event.from, reason.as_deref(), password.as_deref());
                 Ok(true)

@@ -214,8 +214,14 @@ impl Rooms<'_> {
         }
     }
 
-    /// Something said in a room, by an occupant or by the room itself.
-    pub(super) fn said(&self, of: &SessionOf, room: &RoomId, nick: Option<&str>, event: &Inbound) -> Result<(), Full> {
+    /// Something said in a room, by an occupant or by the room itself. False: it is private, and nobody is inside to hear it there.
+    pub(super) fn said(
+        &self,
+        of: &SessionOf,
+        room: &RoomId,
+        nick: Option<&str>,
+        event: &Inbound,
+    ) -> Result<bool, Full> {
         let stays = self.served.occupancy.of(of);
         let mut stays = stays.as_ref().map(|s| lock(s));
         let stay = stays.as_mut().and_then(|s| s.get(room)).filter(|stay| stay.is_known());
@@ -230,9 +236,14 @@ impl Rooms<'_> {
                 let words = Words { body: &body, payload: payload.as_ref(), id: None };
                 self.keep_line(of, room, nick, &occupant, event, (message, &words));
             }
-            return Ok(());
+            let private = match &event.event {
+                Event::Message(message) => message.kind != MessageKind::Group,
+                Event::Notice { .. } => true,
+                _ => false,
+            };
+            return Ok(!(private && nick.is_some() && event.origin != Age::Backlog));
         };
-        match &event.event {
+        let told = match &event.event {
             Event::Message(message) if nick.is_some() && message.kind != MessageKind::Group => {
                 self.privately(of, stay, nick.unwrap_or_default(), event, message)
             }
@@ -250,7 +261,8 @@ impl Rooms<'_> {
                 self.tell(of, stay, Reach::Presence, |w, to| show::typing(w, &from, to, *on))
             }
             _ => Ok(()),
-        }
+        };
+        told.map(|()| true)
     }
 
     /// To everybody. The first part of a reflection has the id that its client gave; all else gets one of ours.

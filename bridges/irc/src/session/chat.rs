@@ -198,7 +198,7 @@ impl Session {
     pub(super) fn talk_address(&self, nick: &str) -> Address {
         let folded = self.people.folded(nick);
         let talk = self.talks.iter().find(|(known, _)| **known == *folded);
-        let room = talk.and_then(|(_, id)| self.room(split(id.as_str()).0));
+        let room = talk.and_then(|(_, id)| self.room(split(id.as_str()).0)).filter(|room| !room.unattended);
         if let Some(room) = room
             && let Some(member) = view(&room.view).get(&self.people, nick)
         {

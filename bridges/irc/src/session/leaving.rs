@@ -52,6 +52,7 @@ impl Session {
         let Some(room) = self.rooms.get_mut(&folded) else { return ticket.sent(None) };
         if room.settings.bool(settings::PERSISTENT) && (room.is_inside() || room.coming_back) {
             room.unattended = true;
+            self.talks.retain(|(_, room)| room != id);
             ticket.sent(None); // the user's clients are out, the nick stays
             return self.note_attendance(status);
         }

@@ -243,6 +243,8 @@ impl Room {
                 let invited = Event::Invited { room, reason, password: None };
                 events.push((act.host.clone(), Inbound::new(act.of.user.clone(), who, invited)));
             }
+            // A network may keep its user inside while no client of theirs is.
+            Intent::Leave { .. } if name_of(act.id.as_str()) == "#home" => {}
             Intent::Leave { status } => {
                 let left = RoomChange::Left { status, how: Departure::Parted, by: None };
                 self.remove(act.people, act.id, &nick, left, None, events);
@@ -361,8 +363,6 @@ impl Room {
                 let text = Text::key("no-such-contact").with("name", to);
                 Err(DeliveryError::new(Failure::NoSuchRecipient, text))
             }
-            _ => Ok(ids),
-        }
             // As networks tell that somebody is away: words beside a conversation, from whom it is with.
             Some(to) if message.body == "away?" => {
                 let at = Address::Occupant { room: act.id.clone(), nick: to };
@@ -370,6 +370,8 @@ impl Room {
                 events.push((act.host.clone(), Inbound::new(act.of.user.clone(), at, away)));
                 Ok(ids)
             }
+            _ => Ok(ids),
+        }
     }
 
     /// An author withdraws their own words, a moderator anybody's.

@@ -78,6 +78,27 @@ async fn a_kick_behind_a_ban_that_fits_is_a_ban_and_any_other_is_a_kick() {
 }
 
 #[tokio::test]
+async fn a_conversation_leaves_the_room_with_the_last_client_of_a_user_who_stays_in_it() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("persistent", "true");
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    session.send(net.occupant("#c%net", "juliet"), chat("here"));
+    client.expect("PRIVMSG juliet :here").await;
+    let left = session.send(net.address("#c%net"), Intent::Leave { status: None });
+    assert_eq!(failure(&net.host, &left).await, None);
+    client.send(":juliet!j@k PRIVMSG romeo :hi").await;
+    let event = net.host.emitted("her answer", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((body(&event), &event.from), ("hi", &net.address("juliet%net")));
+    // It began in a stay that is over.
+    session.send(net.address("#c%net"), join("romeo"));
+    client.send(":juliet!j@k PRIVMSG romeo :back?").await;
+    let event = net.host.emitted("her question", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(event.from, net.address("juliet%net"));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn away_words_of_somebody_who_is_asked_about_stand_in_the_answer() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
