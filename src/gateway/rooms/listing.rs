@@ -59,6 +59,12 @@ impl Listings {
 }
 
 impl Listing {
+    /// Whether this page is taken from here: the first one begins anew where this is not fresh, and every one where the network had refused.
+    fn serves(&self, first: bool) -> bool {
+        let failed = matches!(self.known().end, Some(Err(_)));
+        !failed && (!first || self.began.elapsed() < FRESH)
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,7 +128,7 @@ impl Rooms<'_> {
     fn begun(&self, of: &SessionOf, wanted: &Wanted) -> Result<Arc<Listing>, StanzaError> {
         let mut all = self.served.listings.lock();
         let first = wanted.at == At::Index(0);
-        if let Some(kept) = all.get(of).filter(|l| l.began.elapsed() < FRESH || !first) {
+        if let Some(kept) = all.get(of).filter(|l| l.serves(first)) {
             return Ok(kept.clone());
         }
         if let Some(error) = self.core.too_many_sessions(&of.user, self.served, of) {
@@ -142,20 +148,21 @@ impl Rooms<'_> {
 fn found(listing: &Listing, wanted: &Wanted, by_pages: bool) -> Option<Answer> {
     let known = listing.known();
     let complete = known.end.is_some();
-    if let Some(Err(error)) = &known.end
-        && known.rooms.is_empty()
-    {
-        return Some(Err(StanzaError::from(error)));
-    }
     let range = match page::page(&known.rooms, |r| &r.jid, complete, wanted) {
         Page::Later => return None,
         Page::Unknown => return Some(Err(StanzaError::item_not_found())),
         Page::Entries(range) => range,
     };
+    // What came before it broke off is shown; behind that there is no end, but what went wrong.
+    if let Some(Err(error)) = &known.end
+        && range.is_empty()
+    {
+        return Some(Err(StanzaError::from(error)));
+    }
     let from = range.start;
     let items: Vec<(String, String)> =
         known.rooms[range].iter().map(|r| (r.jid.to_string(), r.name.to_string())).collect();
-    let count = complete.then_some(known.rooms.len());
+    let count = matches!(known.end, Some(Ok(()))).then_some(known.rooms.len());
     Some(with(move |xml| {
         xml.open("query", ns::DISCO_ITEMS);
         for (jid, name) in &items {
@@ -167,4 +174,52 @@ fn found(listing: &Listing, wanted: &Wanted, by_pages: bool) -> Option<Answer> {
         }
         xml.close();
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use isthmus_bridge::Failure;
+
+    use super::*;
+    use crate::xmpp::xml::Xml;
+
+    fn listing(rooms: &[&str], end: Option<Result<(), DeliveryError>>) -> Listing {
+        let rooms = rooms.iter().map(|r| Listed { jid: (*r).into(), name: (*r).into() }).collect();
+        Listing { began: Instant::now(), known: Mutex::new(Known { rooms, end }), grown: Notify::new() }
+    }
+
+    fn refused() -> Option<Result<(), DeliveryError>> {
+        Some(Err(DeliveryError::new(Failure::Unreachable, Text::key("busy"))))
+    }
+
+    fn shown(listing: &Listing, at: At) -> Option<Result<String, StanzaError>> {
+        let answer = found(listing, &Wanted { max: 2, at }, true)?;
+        Some(answer.map(|write| {
+            let mut xml = Xml::stanza("iq");
+            write(&mut xml);
+            xml.finish()
+        }))
+    }
+
+    #[test]
+    fn a_list_that_the_network_refused_serves_nobody_again() {
+        assert!(listing(&["a"], Some(Ok(()))).serves(true) && listing(&[], None).serves(true));
+        for first in [true, false] {
+            assert!(!listing(&[], refused()).serves(first) && !listing(&["a"], refused()).serves(first));
+        }
+    }
+
+    #[test]
+    fn a_list_that_broke_off_has_no_count_and_no_end() {
+        let count = |rooms: &[&str], end| shown(&listing(rooms, end), At::Index(0)).expect("a page").expect("rooms");
+        assert!(count(&["a", "b", "c"], Some(Ok(()))).contains("<count>3"));
+        let broken = count(&["a", "b", "c"], refused());
+        assert!(broken.contains("jid='a'") && !broken.contains("count"), "{broken}");
+        assert!(shown(&listing(&["a"], refused()), At::After("a".to_owned())).expect("an answer").is_err());
+        assert!(shown(&listing(&[], refused()), At::Index(0)).expect("an answer").is_err());
+        assert!(
+            shown(&listing(&["a", "b"], None), At::Index(0)).is_some()
+                && shown(&listing(&["a"], None), At::Index(0)).is_none()
+        );
+    }
 }
