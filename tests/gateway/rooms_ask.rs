@@ -208,6 +208,13 @@ async fn invitations_go_to_the_network_or_to_a_jid() {
     let back = house.next("an invitation", |s| s.attr("to") == Some("romeo@example.org") && s.has("x", USER)).await;
     let inner = back.get("x", USER).and_then(|x| x.child("invite")).expect("an invitation");
     assert_eq!(inner.attr("from"), Some(&*format!("nurse%loop@{LOOP}")));
+    // A nick alone, which need not look like a domain.
+    for nick in ["ann|away", "[ann]", "ann-"] {
+        house.send(&invite(ROMEO, nick));
+        let back = house.next("an invitation", |s| s.attr("to") == Some("romeo@example.org") && s.has("x", USER)).await;
+        let inner = back.get("x", USER).and_then(|x| x.child("invite")).expect("an invitation");
+        assert_eq!(inner.attr("from"), Some(&*format!("{room}/{nick}")));
+    }
     // From outside nobody is invited.
     house.send(&invite(JULIET, "benvolio@elsewhere.example"));
     let error = house.next("an error", |s| s.attr("type") == Some("error")).await;

@@ -153,18 +153,23 @@ impl Rooms<'_> {
         who: &str,
         reason: Option<String>,
     ) -> Result<(), StanzaError> {
-        let party = Party::parse(who).ok_or_else(StanzaError::jid_malformed)?;
-        let address = if party.domain() == &*self.served.instance.domain {
-            router::address(self.served.instance.bridge.addressing(), &party).map_err(|bad| StanzaError::from(&bad))?
-        } else if party.local().is_none() && !party.domain().contains('.') {
-            Address::Occupant { room: room.clone(), nick: who.to_owned() } // a nick alone
+        let domain = &*self.served.instance.domain;
+        let address = if !who.is_empty() && !who.contains(['@', '/', '.']) && who != domain {
+            // A nick alone: what may stand in one need not be a domain.
+            Address::Occupant { room: room.clone(), nick: who.to_owned() }
         } else {
-            let jid = self.served.jid(&Address::Room(room.clone())).ok_or_else(StanzaError::jid_malformed)?;
-            let from = heard.from.bare();
-            self.tell_one(of, |w| {
-                show::invitation(w, &jid, party.bare().as_str(), from.as_str(), reason.as_deref(), None)
-            });
-            return Ok(());
+            let party = Party::parse(who).ok_or_else(StanzaError::jid_malformed)?;
+            if party.domain() == domain {
+                let at = router::address(self.served.instance.bridge.addressing(), &party);
+                at.map_err(|bad| StanzaError::from(&bad))?
+            } else {
+                let jid = self.served.jid(&Address::Room(room.clone())).ok_or_else(StanzaError::jid_malformed)?;
+                let from = heard.from.bare();
+                self.tell_one(of, |w| {
+                    show::invitation(w, &jid, party.bare().as_str(), from.as_str(), reason.as_deref(), None)
+                });
+                return Ok(());
+            }
         };
         if !matches!(address, Address::Contact(_) | Address::Occupant { .. }) {
             return Err(StanzaError::item_not_found());
