@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Session;
 use super::link::{self, Phase};
+use crate::address::split;
 use crate::proto::line::Line;
 use crate::translate::formatting;
 
@@ -421,7 +422,6 @@ impl Session {
 
     // Answers to questions.
 
-    fn on_whois(&mut self, line: &Line<'_>, number: u16) {
     /// What is known so far of somebody whom a question is about.
     pub(super) fn asked_about(&mut self, who: &str) -> Option<&mut Values> {
         self.pending.iter_mut().find_map(|p| match &mut p.what {
@@ -430,6 +430,7 @@ impl Session {
         })
     }
 
+    fn on_whois(&mut self, line: &Line<'_>, number: u16) {
         let who = self.fold(line.param(1));
         let Some(facts) = self.asked_about(&who) else {
             if number != 318 {
@@ -503,7 +504,8 @@ impl Session {
         let subject = formatting::from_irc(line.last(), false).into_owned();
         self.pending[at].until = Instant::now() + LIST_PATIENCE;
         let What::List { filter, reply } = &mut self.pending[at].what else { return };
-        let fits = filter.as_deref().is_none_or(|f| room.as_str().contains(f) || subject.to_lowercase().contains(f));
+        let called = split(room.as_str()).0;
+        let fits = filter.as_deref().is_none_or(|f| called.contains(f) || subject.to_lowercase().contains(f));
         if fits && reply.wanted() {
             reply.part(Part::Room {
                 room,

@@ -78,6 +78,30 @@ async fn a_kick_behind_a_ban_that_fits_is_a_ban_and_any_other_is_a_kick() {
 }
 
 #[tokio::test]
+async fn a_list_of_rooms_is_filtered_by_what_the_rooms_are_called_and_not_the_network() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let list = async {
+        client.expect("LIST").await;
+        for line in ["322 romeo #big 10 :words", "322 romeo #planet 2 :", "322 romeo #c 3 :a Net", "323 romeo :End"] {
+            client.send(&format!(":irc.test {line}")).await;
+        }
+    };
+    let ((), (parts, end)) = tokio::join!(list, session.ask(Query::Rooms { filter: Some("net".to_owned()) }));
+    assert_eq!(end, Ok(()));
+    let found: Vec<_> = parts
+        .iter()
+        .map(|part| match part {
+            Part::Room { room, .. } => room.as_str(),
+            other => panic!("a room, not {other:?}"),
+        })
+        .collect();
+    assert_eq!(found, ["#planet%net", "#c%net"]);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_conversation_leaves_the_room_with_the_last_client_of_a_user_who_stays_in_it() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
