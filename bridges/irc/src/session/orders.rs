@@ -344,7 +344,9 @@ impl Session {
             return Some(String::new());
         }
         let ranks: Vec<char> = server.ranks().collect();
-        let reach = wanted.and_then(|w| ranks.iter().position(|r| *r == w)).unwrap_or(ranks.len());
+        // A voice is not more than a participant has, also where nobody needs one.
+        let kept = wanted.or_else(|| (role == Some("participant") && affiliation.is_none()).then_some('v'));
+        let reach = kept.and_then(|k| ranks.iter().position(|r| *r == k)).unwrap_or(ranks.len());
         let off: String = ranks[..reach].iter().filter(|l| has(**l)).collect();
         let on = wanted.filter(|w| !has(*w));
         let mut change = if off.is_empty() { String::new() } else { format!("-{off}") };

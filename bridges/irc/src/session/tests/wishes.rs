@@ -78,6 +78,20 @@ async fn a_kick_behind_a_ban_that_fits_is_a_ban_and_any_other_is_a_kick() {
 }
 
 #[tokio::test]
+async fn a_participant_keeps_their_voice_where_nobody_needs_one() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "@romeo +juliet @+nurse").await;
+    let room = net.address("#c%net");
+    let done = session.send(room.clone(), role(&net.occupant("#c%net", "juliet"), Some("participant"), None, None));
+    assert_eq!(failure(&net.host, &done).await, None, "she is one");
+    session.send(room, role(&net.occupant("#c%net", "nurse"), Some("participant"), None, None));
+    assert_eq!(client.expect("MODE").await, "MODE #c -o nurse");
+    assert!(!client.seen.iter().any(|line| line.contains("juliet")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_list_of_rooms_is_filtered_by_what_the_rooms_are_called_and_not_the_network() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
