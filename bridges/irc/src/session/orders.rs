@@ -407,10 +407,11 @@ impl Session {
         let has = |mode: char| modes::get(&now, mode, &link.server);
         let (mut on, mut off, mut params) = (String::new(), String::new(), Vec::new());
         for (field, mode, inverted) in FLAGS {
-            if let Some(wanted) = values.bool(field)
-                && (wanted != inverted) != has(mode).is_some()
-            {
-                if wanted == inverted { off.push(mode) } else { on.push(mode) }
+            let now = hidden_or(mode).filter(|m| has(*m).is_some());
+            match values.bool(field).map(|wanted| wanted != inverted) {
+                Some(true) if now.clone().next().is_none() => on.push(mode),
+                Some(false) => off.extend(now),
+                _ => {}
             }
         }
         let secret = values.get("muc#roomconfig_roomsecret").map(|k| k.split([' ', ',', ':']).collect::<String>());
@@ -456,7 +457,8 @@ impl Session {
         let Some(link) = &self.link else { return values };
         let has = |mode: char| modes::get(now, mode, &link.server);
         for (field, mode, inverted) in FLAGS {
-            values.set(field, if has(mode).is_some() == inverted { "false" } else { "true" });
+            let now = hidden_or(mode).any(|m| has(m).is_some());
+            values.set(field, if now == inverted { "false" } else { "true" });
         }
         values.set("muc#roomconfig_passwordprotectedroom", if has('k').is_some() { "true" } else { "false" });
         values.set("muc#roomconfig_roomsecret", has('k').filter(|k| *k != "*").unwrap_or_default());
@@ -472,6 +474,11 @@ const FLAGS: [(&str, char, bool); 4] = [
     ("muc#roomconfig_changesubject", 't', true),
     ("invite_only", 'i', false),
 ];
+
+/// The modes that say the same as this one to those outside: a room that is private (`p`) is hidden like a secret one (`s`).
+fn hidden_or(mode: char) -> impl Iterator<Item = char> + Clone {
+    std::iter::once(mode).chain((mode == 's').then_some('p'))
+}
 
 fn rank_exists(rank: Rank) -> bool {
     rank.highest() != Rank::NONE

@@ -92,6 +92,34 @@ async fn a_participant_keeps_their_voice_where_nobody_needs_one() {
 }
 
 #[tokio::test]
+async fn a_private_room_is_hidden_like_a_secret_one_and_becomes_public_by_either() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "@romeo").await;
+    for (modes, public, off) in
+        [("+np", Some("false"), "-p"), ("+ns", Some("false"), "-s"), ("+nsp", Some("false"), "-sp")]
+    {
+        let answer = async {
+            client.expect("MODE #c").await;
+            client.send(&format!(":irc.test 324 romeo #c {modes}")).await;
+        };
+        let ((), (parts, end)) = tokio::join!(answer, session.ask(Query::RoomConfig(RoomId::from("#c%net"))));
+        assert_eq!(end, Ok(()));
+        let [Part::Facts(facts)] = &parts[..] else { panic!("{parts:?}") };
+        assert_eq!(facts.get("muc#roomconfig_publicroom"), public, "{modes}");
+        let values = Values::new().with("muc#roomconfig_publicroom", "true");
+        session.send(net.address("#c%net"), Intent::SetRoomConfig { values });
+        assert_eq!(client.expect("MODE").await, format!("MODE #c {off}"), "{modes}");
+    }
+    client.send(":romeo!u@host.test MODE #c -sp").await;
+    net.told("the mode", key_is("mode")).await;
+    let values = Values::new().with("muc#roomconfig_publicroom", "false");
+    session.send(net.address("#c%net"), Intent::SetRoomConfig { values });
+    assert_eq!(client.expect("MODE").await, "MODE #c +s");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_list_of_rooms_is_filtered_by_what_the_rooms_are_called_and_not_the_network() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
