@@ -13,6 +13,11 @@ use crate::hash::{self, Map};
 const LATE: Duration = Duration::from_secs(600);
 /// Lines that are remembered, at most.
 const LINES: usize = 5_000;
+/// How long a line that a session has jumped over may still come: of two that cross, each has its own first.
+const CROSSING: Duration = Duration::from_secs(60);
+/// Lines that sessions have jumped over, at most: by one step, and in one room.
+const JUMP: u64 = 64;
+const JUMPED: usize = 256;
 
 /// A room's recent lines, and how far each session has heard them.
 #[derive(Debug, Default)]
@@ -31,6 +36,8 @@ struct Said {
     first: u64,
     /// Numbers of lines by the hash of the network's id.
     named: Map<u64, u64>,
+    /// By the hash of the user: numbers of lines that their session has not heard yet, though later ones; of each user the oldest first.
+    jumped: Vec<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -67,6 +74,10 @@ impl Ring {
 
     /// A session hears no more. False: it did not.
     pub fn leave(&mut self, user: &BareJid) -> bool {
+        if let Some(said) = self.said.as_mut().filter(|said| !said.jumped.is_empty()) {
+            let who = hash::one(user);
+            said.jumped.retain(|(one, _)| *one != who);
+        }
         self.place(user).map(|at| self.next.remove(at)).is_ok()
     }
 
@@ -106,7 +117,7 @@ impl Ring {
         }
         let alone = self.next.len() == 1;
         let next = &mut self.next[place].1;
-        self.said.get_or_insert_default().hears(next, foreign, (alone, hash::one((nick, words))), now, fresh)
+        self.said.get_or_insert_default().hears((user, next), foreign, (alone, hash::one((nick, words))), now, fresh)
     }
 
     fn end(&self) -> u64 {
@@ -118,7 +129,7 @@ impl Said {
     /// A session hears a line, `alone` or not, with this print; `next` is the number that it hears next.
     fn hears(
         &mut self,
-        next: &mut u64,
+        (user, next): (&BareJid, &mut u64),
         foreign: Option<&str>,
         (alone, print): (bool, u64),
         now: Instant,
@@ -138,14 +149,24 @@ impl Said {
                 }
                 None => None,
             },
-            None => self.lines.iter().skip(behind).position(|line| line.print == print).map(|at| at + behind),
+            None => self
+                .crossed(user, print, now)
+                .or_else(|| self.lines.iter().skip(behind).position(|line| line.print == print).map(|at| at + behind)),
         };
+        // What the network names is found wherever it is; of the rest it is remembered what this one leaves out.
+        let jumps = !alone && foreign.is_none();
         if let Some(at) = found {
-            let heard = self.first + at as u64 + 1;
-            *next = (*next).max(heard);
+            let number = self.first + at as u64;
+            if jumps {
+                self.jump(user, from, number);
+            }
+            *next = (*next).max(number + 1);
             return Heard::Before(self.lines[at].id.clone());
         }
         let id = fresh();
+        if jumps {
+            self.jump(user, from, self.end());
+        }
         if !alone || foreign.is_some() {
             if let Some(foreign) = foreign {
                 self.named.insert(foreign, self.end());
@@ -154,6 +175,35 @@ impl Said {
         }
         *next = self.end();
         Heard::First(id)
+    }
+
+    /// A session has heard what comes behind these lines, and not them.
+    fn jump(&mut self, user: &BareJid, from: u64, to: u64) {
+        if from >= to {
+            return;
+        }
+        let who = hash::one(user);
+        self.jumped.extend((from.max(to.saturating_sub(JUMP))..to).map(|number| (who, number)));
+        let over = self.jumped.len().saturating_sub(JUMPED);
+        self.jumped.drain(..over);
+    }
+
+    /// Where the line of this print is that the session had jumped over.
+    fn crossed(&mut self, user: &BareJid, print: u64, now: Instant) -> Option<usize> {
+        if self.jumped.is_empty() {
+            return None;
+        }
+        let (first, lines) = (self.first, &self.lines);
+        let place = |number: u64| number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        let line = |number: u64| place(number).and_then(|at| lines.get(at));
+        self.jumped.retain(|(_, n)| line(*n).is_some_and(|line| now.duration_since(line.at) < CROSSING));
+        let who = hash::one(user);
+        let is = |(one, n): &(u64, u64)| *one == who && line(*n).is_some_and(|line| line.print == print);
+        let found = self.jumped.iter().position(is).map(|at| self.jumped.remove(at));
+        if self.jumped.is_empty() {
+            self.jumped = Vec::new(); // quiet again, it costs nothing
+        }
+        found.and_then(|(_, number)| place(number))
     }
 
     fn end(&self) -> u64 {
@@ -199,6 +249,57 @@ mod tests {
         ring.enter(&"d".into());
         assert_eq!(hear(&mut ring, "d", None, "yes", "5"), (true, "5".to_owned()));
         assert!(ring.leave(&"d".into()) && !ring.leave(&"d".into()));
+    }
+
+    #[test]
+    fn lines_that_cross_are_one_for_each_of_their_hearers() {
+        let mut ring = Ring::default();
+        for user in ["a", "b", "c"] {
+            ring.enter(&user.into());
+        }
+        // a says x while b says y: each hears their own at once.
+        assert_eq!(hear(&mut ring, "a", None, "x", "1"), (true, "1".to_owned()));
+        assert_eq!(hear(&mut ring, "b", None, "y", "2"), (true, "2".to_owned()));
+        assert_eq!(hear(&mut ring, "a", None, "y", "-"), (false, "2".to_owned()));
+        assert_eq!(hear(&mut ring, "b", None, "x", "-"), (false, "1".to_owned()));
+        // A third, on another server, may hear both in the other order.
+        assert_eq!(hear(&mut ring, "c", None, "y", "-"), (false, "2".to_owned()));
+        assert_eq!(hear(&mut ring, "c", None, "x", "-"), (false, "1".to_owned()));
+        // What each has heard once is not found again, and quiet sessions cost nothing.
+        assert_eq!(ring.said.as_ref().map(|said| said.jumped.capacity()), Some(0));
+        assert_eq!(hear(&mut ring, "b", None, "x", "3"), (true, "3".to_owned()), "said again");
+        for user in ["a", "c"] {
+            assert_eq!(hear(&mut ring, user, None, "x", "-"), (false, "3".to_owned()));
+        }
+        // What a session never hears is forgotten with it, and remembered for no more than a bounded number.
+        for n in 0..2_000 {
+            hear(&mut ring, "a", None, &format!("never {n}"), "-");
+            hear(&mut ring, "b", None, &format!("other {n}"), "-");
+        }
+        let jumped = |ring: &Ring| ring.said.as_ref().map_or(0, |said| said.jumped.len());
+        assert!((1..=JUMPED).contains(&jumped(&ring)));
+        ring.leave(&"a".into());
+        ring.leave(&"b".into());
+        assert_eq!(jumped(&ring), 0);
+    }
+
+    #[test]
+    fn a_line_that_never_comes_is_not_waited_for_long() {
+        let (mut ring, began) = (Ring::default(), Instant::now());
+        for user in ["a", "b"] {
+            ring.enter(&user.into());
+        }
+        let mut hear = |user: &str, body, fresh: &str, after: u64| {
+            let now = began + Duration::from_secs(after);
+            match ring.hears(&user.into(), None, Some("nurse"), (body, ""), now, || fresh.to_owned()) {
+                Heard::First(id) => (true, id),
+                Heard::Before(id) => (false, id),
+            }
+        };
+        assert_eq!(hear("a", "yes", "1", 0), (true, "1".to_owned()));
+        assert_eq!(hear("b", "come", "2", 1), (true, "2".to_owned()));
+        assert_eq!(hear("b", "yes", "3", 90), (true, "3".to_owned()), "another one");
+        assert_eq!(hear("a", "yes", "-", 90), (false, "3".to_owned()));
     }
 
     #[test]
