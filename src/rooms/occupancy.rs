@@ -29,8 +29,17 @@ pub struct Occupancy(Mutex<Map<SessionOf, Arc<Mutex<Stays>>>>);
 pub struct Stays {
     /// The rooms, each once.
     pub list: Vec<Stay>,
-    /// The network has been told that the user is away.
-    pub away: bool,
+    /// What the network knows of the user's being away; nothing where nobody is.
+    away: Option<Box<Away>>,
+}
+
+/// What a user's resources say of being away.
+#[derive(Debug, Default)]
+struct Away {
+    /// The network has been told, with these words.
+    told: Option<Option<Box<str>>>,
+    /// Resources and their words, who spoke last at the end.
+    says: Vec<(Arc<str>, Box<str>)>,
 }
 
 /// One room with resources of a user in it.
@@ -248,8 +257,43 @@ impl Stays {
         all.into_iter().map(Into::into).collect()
     }
 
+    /// A resource says whether it is away, and with which words.
+    pub fn says(&mut self, full: &Arc<str>, away: bool, words: Option<&str>) {
+        for resource in self.list.iter_mut().flat_map(|stay| &mut stay.inside).filter(|r| r.jid == *full) {
+            resource.away = away;
+        }
+        if let Some(all) = &mut self.away {
+            all.says.retain(|(jid, _)| jid != full);
+        }
+        if let Some(words) = words.filter(|_| away) {
+            self.away.get_or_insert_default().says.push((full.clone(), words.into()));
+        }
+    }
+
+    /// Whether the network is to be told that the user is away, with which words, or back; `None` where that is no news. Where no resource is left
+    /// there is none, and the next one speaks for itself.
+    pub fn away_news(&mut self) -> Option<(bool, Option<String>)> {
+        let Some(away) = self.all_away() else {
+            self.away = None;
+            return None;
+        };
+        if !away && self.away.is_none() {
+            return None;
+        }
+        let list = &self.list;
+        let all = self.away.get_or_insert_default();
+        all.says.retain(|(jid, _)| list.iter().any(|stay| stay.position(jid).is_some()));
+        let now = away.then(|| all.says.last().map(|(_, words)| words.clone()));
+        let news = (now != all.told).then(|| (away, now.clone().flatten().map(String::from)));
+        all.told = now;
+        if all.told.is_none() && all.says.is_empty() {
+            self.away = None;
+        }
+        news
+    }
+
     /// Whether all resources in any of the rooms say that they are away; `None` where there are none.
-    pub fn all_away(&self) -> Option<bool> {
+    fn all_away(&self) -> Option<bool> {
         let mut resources = self.list.iter().flat_map(|stay| &stay.inside).peekable();
         resources.peek()?;
         Some(resources.all(|r| r.away))
@@ -514,5 +558,36 @@ mod tests {
         assert_eq!(stays.all_away(), Some(false));
         stays.list[0].inside[1].away = true;
         assert_eq!((stays.all_away(), stays.resources().len()), (Some(true), 2));
+    }
+
+    #[test]
+    fn a_user_is_away_with_the_words_of_who_is_away_and_each_news_is_told_once() {
+        let (balcony, chamber): (Arc<str>, Arc<str>) = (BALCONY.into(), CHAMBER.into());
+        let mut stays = Stays::default();
+        assert_eq!(stays.away_news(), None);
+        let mut one = stay();
+        one.admit(&balcony, Place::Inside, Instant::now());
+        one.admit(&chamber, Place::Inside, Instant::now());
+        stays.list.push(one);
+        stays.says(&balcony, true, Some("asleep"));
+        assert_eq!(stays.away_news(), None, "the other is there");
+        // Who is left is away, and has said why.
+        stays.list[0].inside.retain(|r| r.jid == balcony);
+        assert_eq!(stays.away_news(), Some((true, Some("asleep".to_owned()))));
+        assert_eq!(stays.away_news(), None);
+        stays.says(&balcony, true, Some("at church"));
+        assert_eq!(stays.away_news(), Some((true, Some("at church".to_owned()))));
+        stays.says(&balcony, true, None);
+        assert_eq!(stays.away_news(), Some((true, None)));
+        stays.says(&balcony, false, Some("here"));
+        assert_eq!(stays.away_news(), Some((false, None)));
+        assert!(stays.away.is_none(), "it costs nothing any more");
+        // The last one takes it along: whoever comes next says it anew.
+        stays.says(&balcony, true, None);
+        assert_eq!(stays.away_news(), Some((true, None)));
+        let left = std::mem::take(&mut stays.list[0].inside);
+        assert_eq!(stays.away_news(), None);
+        stays.list[0].inside = left;
+        assert_eq!(stays.away_news(), Some((true, None)));
     }
 }

@@ -253,21 +253,14 @@ impl Rooms<'_> {
         }
         let show = heard.stanza.child("show", ns::CLIENT).map(|s| s.text().trim().to_owned());
         let away = matches!(show.as_deref(), Some("away" | "xa" | "dnd"));
-        for resource in stays.list.iter_mut().flat_map(|stay| &mut stay.inside).filter(|r| *r.jid == *heard.from.full())
-        {
-            resource.away = away;
-        }
         let status = heard.stanza.child("status", ns::CLIENT).map(|s| s.text().into_owned()).filter(|s| !s.is_empty());
-        self.tell_away_with(&mut stays, of, status);
+        stays.says(&heard.from.shared(), away, status.as_deref());
+        self.tell_away(&mut stays, of);
     }
 
+    /// Tells the network what is news of the user's being away.
     pub(super) fn tell_away(&self, stays: &mut Stays, of: &SessionOf) {
-        self.tell_away_with(stays, of, None);
-    }
-
-    fn tell_away_with(&self, stays: &mut Stays, of: &SessionOf, status: Option<String>) {
-        let Some(away) = stays.all_away().filter(|away| *away != stays.away) else { return };
-        stays.away = away;
+        let Some((away, status)) = stays.away_news() else { return };
         let presence = Intent::Presence { available: true, away, status };
         self.wish_quietly(of, Address::Network(of.network.clone()), presence, Aim::Nothing);
     }
