@@ -15,7 +15,6 @@ use super::few::Few;
 use super::link::{self, Link, Phase};
 use crate::certificate::Certificate;
 use crate::connect::{Connected, NoConnection, Target, dial};
-use crate::network::Policy;
 use crate::proto::throttle::Bucket;
 use crate::proto::write;
 use crate::settings;
@@ -61,6 +60,7 @@ impl Session {
             let text = Text::key("network-not-allowed").with("network", &self.of.network);
             return self.give_up(&DeliveryError::new(Failure::Forbidden, text));
         }
+        self.choose_network();
         let ports = settings::ports(&self.settings);
         let has_tls = ports.all.iter().any(|(_, tls)| *tls);
         let spoke_tls = self.network.spoke_tls.load(Ordering::Relaxed);
@@ -177,12 +177,13 @@ impl Session {
     /// Connected: says who we are.
     async fn begin(&mut self, connected: Connected, (port, tls): (u16, bool)) {
         let most = self.shared.config.connections_per_network;
-        let Some(place) = self.network.enter(most) else {
+        // Whatever server it is: an address of the network's counts.
+        let Some(place) = self.shared.networks.get(&self.of.network).enter(most) else {
             self.attempt = None;
             return self.give_up(&DeliveryError::temporary(Failure::Full, Text::key("too-many-connections")));
         };
         if tls && !self.network.spoke_tls.swap(true, Ordering::Relaxed) {
-            self.changes.push(Change::put(SPACE_TLS, self.of.network.as_str(), "1"));
+            self.keep_trust(|key| Change::put(SPACE_TLS, key, "1"));
         }
         let now = Instant::now();
         let ends = (connected.local, connected.peer);
@@ -417,17 +418,7 @@ impl Session {
 
     /// What is kept of the network and of the user's rooms on it.
     pub(super) async fn restore(&mut self) {
-        let network = self.of.network.as_str().to_owned();
-        if !self.network.remembered.swap(true, Ordering::Relaxed)
-            && let Ok(Some(_)) = self.host.load(SPACE_TLS, &network).await
-        {
-            self.network.spoke_tls.store(true, Ordering::Relaxed);
-        }
-        if self.network.policy().is_none()
-            && let Ok(Some(kept)) = self.host.load(SPACE_STS, &network).await
-        {
-            self.network.keep_policy(Policy::read(&kept));
-        }
+        self.restore_trust().await;
         match Certificate::load(&self.host, &self.of.user, &self.of.network).await {
             Ok(own) => self.certificate = own,
             Err(error) => {

@@ -9,6 +9,7 @@
 //! | `rooms` | joins, in any stage |
 //! | `leaving` | the ways out of a room, and rooms that nobody wants |
 //! | `members` | who is inside, modes, subjects |
+//! | `apart` | servers of one user's own choice |
 //! | `chat` | words in both directions |
 //! | `speak` | the user's own words, on their way and back |
 //! | `acts` | reactions, withdrawals |
@@ -24,6 +25,7 @@
 
 mod acts;
 mod answers;
+mod apart;
 mod batch;
 mod chat;
 mod dispatch;
@@ -252,6 +254,8 @@ pub(crate) struct Rare {
     alone: Option<SystemTime>,
     /// AWAY was typed by hand, and is not answered yet.
     typed_away: bool,
+    /// The server that the user has chosen for themself, as the settings name it.
+    own_server: Option<Box<str>>,
     /// Nicks of contacts that are asked about again and again, where the server has no MONITOR.
     asked: Vec<Box<str>>,
     /// The latest bans.

@@ -62,7 +62,7 @@ impl Session {
         let port = value("port=").and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0);
         let Some(port) = port.filter(|_| link.phase == Phase::Registering) else { return false };
         self.network.spoke_tls.store(true, Ordering::Relaxed);
-        self.changes.push(Change::put(SPACE_TLS, self.of.network.as_str(), "1"));
+        self.keep_trust(|key| Change::put(SPACE_TLS, key, "1"));
         self.end_link(Some("Upgrading to TLS"));
         let host = self.server_host();
         self.progress(Text::key("sts").with("host", &host));
@@ -81,13 +81,13 @@ impl Session {
         if self.network.policy() == policy {
             return;
         }
-        self.changes.push(match &policy {
+        self.keep_trust(|key| match &policy {
             Some(policy) => {
                 let at = until.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
                 let value = serde_json::json!({"host": policy.host, "port": port, "until": at}).to_string();
-                Change::put(SPACE_STS, self.of.network.as_str(), value).until(until)
+                Change::put(SPACE_STS, key, value).until(until)
             }
-            None => Change::remove(SPACE_STS, self.of.network.as_str()),
+            None => Change::remove(SPACE_STS, key),
         });
         self.network.keep_policy(policy);
     }

@@ -397,6 +397,51 @@ async fn a_question_of_the_connection_before_is_not_answered_by_the_next() {
 }
 
 #[tokio::test]
+async fn what_a_server_of_ones_own_says_counts_for_nobody_else() {
+    let (stage, own) = (Stage::open().await, Stage::open().await);
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "extended-join", "romeo juliet").await;
+    client.send(":juliet!j@capulet.test JOIN #c capulet :Juliet").await;
+    let other = Session::start(&net.bridge, &net.host, "tybalt@example.org", &net.address("net"));
+    other.set(&net.address("net"), "ports", Some(&own.port.to_string())).await;
+    other.send(net.address("#c%net"), join("tybalt"));
+    let mut evil = own.accept().await;
+    evil.register("extended-join", "PREFIX=(ov)@+").await;
+    evil.admit("#c", "tybalt").await;
+    let joined = |e: &Inbound| e.event == Event::Room(RoomChange::Joined) && e.to.as_str() == "tybalt@example.org";
+    net.host.emitted("the other's join", joined).await;
+    evil.send(":juliet!evil@evil.test JOIN #c admin :Juliet").await;
+    let entered = |e: &Inbound| e.event == Event::Room(RoomChange::Entered) && e.to.as_str() == "tybalt@example.org";
+    net.host.emitted("her double", entered).await;
+    let person = |of: &isthmus_bridge::SessionOf| {
+        let view = net.host.host().room(of, &"#c%net".into());
+        let view = view.lock().expect("nobody panicked");
+        let juliet = view.named("juliet").expect("inside");
+        (juliet.person.host.as_deref().map(str::to_owned), juliet.person.account.as_deref().map(str::to_owned))
+    };
+    let of = |host: &str, account: &str| (Some(host.to_owned()), Some(account.to_owned()));
+    // Somebody who learns of her anew learns of the same person.
+    client.send(":juliet!j@capulet.test PART #c").await;
+    client.send(":juliet!j@capulet.test JOIN #c capulet :Juliet").await;
+    client.send("PING :sync").await;
+    client.expect("PONG :sync").await;
+    evil.send(":juliet!evil@evil.test CHGHOST more evil.test").await;
+    evil.send("PING :sync").await;
+    evil.expect("PONG :sync").await;
+    assert_eq!(person(session.of()), of("j@capulet.test", "capulet"));
+    assert_eq!(person(other.of()), of("more@evil.test", "admin"));
+    // Who enters now asks the network's own people.
+    session.send(net.address("#d%net"), join("romeo"));
+    client.admit("#d", "romeo juliet").await;
+    client.expect("MODE #d").await;
+    let view = net.host.host().room(session.of(), &"#d%net".into());
+    let host = view.lock().expect("nobody panicked").named("juliet").and_then(|m| m.person.host.clone());
+    assert_eq!(host.as_deref(), Some("j@capulet.test"));
+    other.stop().await.expect("stops");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn commands_disconnect_and_say_how_things_stand() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

@@ -1,0 +1,74 @@
+//! Servers of a user's own choice.
+//!
+//! What all sessions on one network share (who is who, whether it speaks TLS, its policies) is what its servers say. A user may set another server for a
+//! network: what that one says counts for this user alone, or one user could tell the others who somebody is, or lock them out.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use isthmus_bridge::{Address, BareJid, Change, Resolved};
+
+use super::Session;
+use super::life::{SPACE_STS, SPACE_TLS};
+use crate::network::Policy;
+use crate::proto::isupport::Casemapping;
+use crate::settings;
+
+impl Session {
+    /// The server that the settings name, where the administrator's settings name another one. TLS ports and plain ones of the same host that are
+    /// among the administrator's are no other server.
+    fn own_server(&self) -> Option<Box<str>> {
+        let network = self.of.network.as_str();
+        // What is in force for somebody who has chosen nothing.
+        let common = self.host.resolved(&BareJid::from(""), &Address::Network(self.of.network.clone()));
+        let host = |settings: &Resolved| {
+            settings.get(settings::ADDRESS).unwrap_or(network).trim().trim_end_matches('.').to_ascii_lowercase()
+        };
+        let (own, usual) = (settings::ports(&self.settings).all, settings::ports(&common).all);
+        let same = host(&self.settings) == host(&common) && own.iter().all(|port| usual.contains(port));
+        (!same).then(|| format!("{} {own:?}", host(&self.settings)).into())
+    }
+
+    /// Before a connection: what is shared with others, or with nobody.
+    pub(super) fn choose_network(&mut self) {
+        let own = self.own_server();
+        if self.rare.as_ref().and_then(|r| r.own_server.as_ref()) == own.as_ref() {
+            return;
+        }
+        self.network = if own.is_some() { Arc::default() } else { self.shared.networks.get(&self.of.network) };
+        self.people = self.network.people(Casemapping::default());
+        self.refold_rooms();
+        self.rare().own_server = own;
+    }
+
+    /// Under which name it is kept how the server is spoken to.
+    fn trust(&self) -> String {
+        match self.rare.as_ref().and_then(|r| r.own_server.as_deref()) {
+            Some(server) => format!("{} {} {server}", self.of.network, self.of.user),
+            None => self.of.network.as_str().to_owned(),
+        }
+    }
+
+    /// Keeps, or forgets, how the server is spoken to.
+    pub(super) fn keep_trust(&mut self, change: impl FnOnce(String) -> Change) {
+        let change = change(self.trust());
+        let own = self.rare.as_ref().is_some_and(|r| r.own_server.is_some());
+        self.changes.push(if own { change.of(self.of.user.clone()) } else { change });
+    }
+
+    /// What is kept of how the server is spoken to.
+    pub(super) async fn restore_trust(&mut self) {
+        self.choose_network();
+        let key = self.trust();
+        if !self.network.remembered.swap(true, Ordering::Relaxed)
+            && let Ok(Some(_)) = self.host.load(SPACE_TLS, &key).await
+        {
+            self.network.spoke_tls.store(true, Ordering::Relaxed);
+        }
+        if self.network.policy().is_none()
+            && let Ok(Some(kept)) = self.host.load(SPACE_STS, &key).await
+        {
+            self.network.keep_policy(Policy::read(&kept));
+        }
+    }
+}
