@@ -96,6 +96,8 @@ pub(crate) const KNOWN: &[Known] = &[
     other("visitor", NEVER, "participant'/><status code='100'/>", &["*"]).when("#silent"),
     // If they were known too late, who may not speak is shown anew.
     ours("visitor", "^<presence*role='visitor'/><status code='110'/>*</presence>$", &["*"]).when("#silent"),
+    other("ban", "<status code='307'/>", "<status code='301'/>", &["ban"]).when("<reason>night</reason>"),
+    other("ban", "<item affiliation='none'", "<item affiliation='outcast'", &["ban"]).when("<reason>night</reason>"),
     theirs("kick-reason", "<reason>romeo</reason>", &["kick"]),
     other("kick-reason", "^*KICK #verona juliet :romeo$", "^*KICK #verona juliet :$", &["kick"]),
     other("mode-order", "[-vo juliet juliet]", "[-ov juliet juliet]", &["roles"]),

@@ -105,6 +105,8 @@ async fn owners_admins_half_operators_and_the_banned_are_made_on_inspircd() -> R
     let lines = [juliet.line(":romeo!").await?, juliet.line(":romeo!").await?];
     assert!(lines[0].contains("MODE #verona +b ") && lines[0].contains("*!*@127.0.0.1"), "{lines:?}");
     assert!(lines[1].contains(" KICK #verona Juliet"), "{lines:?}");
+    let left = |e: &Inbound| matches!(e.event, Event::Room(RoomChange::Left { how: Departure::Banned, .. }));
+    assert_eq!(net.host.emitted("her ban", left).await.from, net.occupant("Juliet"));
     let (banned, _) = session.ask(Query::Affiliates { room: "#verona%net".into(), list: "outcast".to_owned() }).await;
     assert!(format!("{banned:?}").contains("*!*@127.0.0.1"), "{banned:?}");
     // An address of a contact will do, too: she is not in the room any more.

@@ -99,6 +99,9 @@ pub(super) mod scripts {
         s.say(DESK, "verona", "/mode +b *!*@192.0.2.1").await?;
         s.scene("the list of the banned");
         s.ask(DESK, &room, "get", &admin("<item affiliation='outcast'/>")).await?;
+        s.scene("somebody is banned and thrown out");
+        s.say(DESK, "verona", "/mode +b juliet!*@*").await?;
+        s.ask(DESK, &room, "set", &admin("<item nick='juliet' role='none'><reason>night</reason></item>")).await?;
         s.scene("the user is banned elsewhere");
         s.does(juliet, "JOIN #closed").await?;
         s.does(juliet, "MODE #closed +b romeo!*@*").await?;
