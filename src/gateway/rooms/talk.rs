@@ -284,7 +284,14 @@ impl Rooms<'_> {
         if body.is_empty() {
             return Ok(());
         }
-        let occupant = nick.map(|nick| [&*stay.jid, "/", &crate::rooms::nick::spell(nick)].concat());
+        let occupant = nick.map(|nick| {
+            let nick = crate::rooms::nick::spell(nick);
+            let mut jid = String::with_capacity(stay.jid.len() + 1 + nick.len());
+            jid.push_str(&stay.jid);
+            jid.push('/');
+            jid.push_str(&nick);
+            jid
+        });
         let occupant_id = nick.map(|nick| self.occupant_id_of(of, &stay.room, nick));
         let (payload, for_archive) = self.beside(of, &stay.room, message, &body).unzip();
         // A line that has an id by the network is one line for all who hear it, whether it is kept for them or not.

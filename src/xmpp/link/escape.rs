@@ -68,6 +68,13 @@ fn careful<const ATTRIBUTE: bool>(bytes: &[u8]) -> Option<usize> {
         }
         at += BLOCK;
     }
+    // What is left is less than a block: it is looked at together with the end of the block before.
+    if let Some(block) = bytes.last_chunk::<BLOCK>()
+        && bytes.len() - at < BLOCK
+        && !needs_care::<ATTRIBUTE>(block)
+    {
+        return None;
+    }
     bytes[at..].iter().position(|b| table[usize::from(*b)]).map(|found| at + found)
 }
 

@@ -166,15 +166,21 @@ impl<'a> Attributes<'a> {
         if start == self.at {
             return Err(WRONG); // no space before the attribute
         }
-        let equals =
-            start + memchr2(b'=', b'\'', &bytes[start..]).filter(|at| bytes[start + at] == b'=').ok_or(WRONG)?;
+        // Names are short: a call costs more than the loop.
+        let mut equals = start;
+        while !matches!(bytes.get(equals), Some(b'=')) {
+            if matches!(bytes.get(equals), None | Some(b'\'' | b'"')) {
+                return Err(WRONG);
+            }
+            equals += 1;
+        }
         let name = self.text[start..equals].trim_end_matches(is_space);
         let open = skip_space(bytes, equals + 1);
         let quote = *bytes.get(open).filter(|b| matches!(b, b'\'' | b'"')).ok_or(WRONG)?;
-        let close = open + 1 + memchr(quote, &bytes[open + 1..]).ok_or(WRONG)?;
+        let close = open + 1 + memchr2(quote, b'<', &bytes[open + 1..]).ok_or(WRONG)?;
         self.at = close + 1;
         let raw = &self.text[open + 1..close];
-        if !is_qname(name) || memchr(b'<', raw.as_bytes()).is_some() {
+        if bytes[close] != quote || !is_qname(name) {
             return Err(WRONG);
         }
         Ok(Some(Attribute { name, raw, at: self.base + open + 1 }))
@@ -196,8 +202,9 @@ pub(super) fn text(raw: &str) -> Result<Cow<'_, str>, Flaw> {
 
 /// An attribute's value as text: references resolved, white space normalised (XML 1.0 section 3.3.3).
 pub(super) fn value(raw: &str) -> Result<Cow<'_, str>, Flaw> {
-    let special = |b: &u8| matches!(b, b'&' | b'\r' | b'\n' | b'\t');
-    if raw.as_bytes().iter().any(special) { resolve(raw, true) } else { Ok(Cow::Borrowed(raw)) }
+    // Every byte is looked at, many at a time.
+    let special = |found, b: &u8| found | matches!(b, b'&' | b'\r' | b'\n' | b'\t');
+    if raw.as_bytes().iter().fold(false, special) { resolve(raw, true) } else { Ok(Cow::Borrowed(raw)) }
 }
 
 /// The content of a CDATA section as text.

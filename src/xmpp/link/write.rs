@@ -252,29 +252,107 @@ pub(super) fn size(size: usize, limit: usize) -> Result<(), Guard> {
 }
 
 /// The host of a text that may be a JID; `None` where it can be none whatever its parts are: a control character or U+FFFD anywhere (RFC 7622
-/// section 3), or a part that is empty or over 1,023 bytes.
+/// section 3), or a part that is empty or over 1,023 bytes. One pass: it is asked twice for every stanza.
 fn fit(jid: &str) -> Option<&str> {
     let bytes = jid.as_bytes();
-    if bytes.iter().fold(false, |bad, &b| bad | (b < 0x20) | (b == 0x7F)) {
-        return None;
+    let (mut at, mut slash) = (None, None);
+    // In what is a local part if an `@` follows: what that may not have (RFC 7622 section 3.3.1), and a space, which a host may not have either.
+    let (mut odd, mut space) = (false, false);
+    for (i, &byte) in bytes.iter().enumerate() {
+        match const { &sorts() }[usize::from(byte)] {
+            Sort::Plain => {}
+            Sort::Never => return None,
+            Sort::Lead if matches!(bytes[i..], [0xEF, 0xBF, 0xBD..=0xBF, ..]) => return None,
+            Sort::Slash if slash.is_none() => slash = Some(i),
+            // In a resource all else may stand.
+            _ if slash.is_some() => {}
+            Sort::At if at.is_some() => return None,
+            Sort::At => at = Some(i),
+            Sort::Space if at.is_some() => return None,
+            Sort::Space => space = true,
+            Sort::Odd => odd |= at.is_none(),
+            Sort::Lead | Sort::Slash => {}
+        }
     }
-    if memchr::memchr_iter(0xEF, bytes).any(|at| matches!(&bytes[at..], [0xEF, 0xBF, 0xBD..=0xBF, ..])) {
-        return None;
+    let bare = slash.unwrap_or(bytes.len());
+    let host = jid.get(at.map_or(0, |at| at + 1)..bare)?;
+    let good = |length: usize| (1..=1023).contains(&length);
+    let fits = good(host.len())
+        && slash.is_none_or(|slash| good(bytes.len() - slash - 1))
+        && !space
+        && at.is_none_or(|at| good(at) && !odd);
+    fits.then_some(host)
+}
+
+/// What a byte means in a JID.
+#[derive(Clone, Copy)]
+enum Sort {
+    Plain,
+    /// Nowhere.
+    Never,
+    /// The first of U+FFFD and its like, perhaps.
+    Lead,
+    Slash,
+    At,
+    Space,
+    /// Not in a local part.
+    Odd,
+}
+
+const fn sorts() -> [Sort; 256] {
+    let mut sorts = [Sort::Plain; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        sorts[byte] = match byte as u8 {
+            0..0x20 | 0x7F => Sort::Never,
+            0xEF => Sort::Lead,
+            b'/' => Sort::Slash,
+            b'@' => Sort::At,
+            b' ' => Sort::Space,
+            b'"' | b'&' | b'\'' | b':' | b'<' | b'>' => Sort::Odd,
+            _ => Sort::Plain,
+        };
+        byte += 1;
     }
-    let (bare, resource) = halves(b'/', jid).map_or((jid, None), |(bare, resource)| (bare, Some(resource)));
-    let (local, host) = halves(b'@', bare).map_or((None, bare), |(local, host)| (Some(local), host));
-    let bad = |part: &str| part.is_empty() || part.len() > 1023;
-    // RFC 7622 section 3.3.1.
-    let not_in_local = |b: &u8| matches!(b, b'"' | b'&' | b'\'' | b':' | b'<' | b'>' | b' ');
-    let unfit = bad(host)
-        || memchr::memchr2(b'@', b' ', host.as_bytes()).is_some()
-        || local.is_some_and(|local| bad(local) || local.as_bytes().iter().any(not_in_local))
-        || resource.is_some_and(bad);
-    (!unfit).then_some(host)
+    sorts
 }
 
 /// A text before and behind the first such byte, which is ASCII.
 pub(super) fn halves(byte: u8, text: &str) -> Option<(&str, &str)> {
     let at = memchr::memchr(byte, text.as_bytes())?;
     Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same, part by part.
+    fn by_parts(jid: &str) -> Option<&str> {
+        let wrong = |c: char| matches!(c, '\0'..'\u{20}' | '\u{7F}' | '\u{FFFD}'..='\u{FFFF}');
+        let (bare, resource) = jid.split_once('/').map_or((jid, None), |(bare, resource)| (bare, Some(resource)));
+        let (local, host) = bare.split_once('@').map_or((None, bare), |(local, host)| (Some(local), host));
+        let good = |part: &str| (1..=1023).contains(&part.len());
+        let fits = !jid.contains(wrong)
+            && good(host)
+            && !host.contains(['@', ' '])
+            && local.is_none_or(|local| good(local) && !local.contains(['"', '&', '\'', ':', '<', '>', ' ']))
+            && resource.is_none_or(good);
+        fits.then_some(host)
+    }
+
+    proptest! {
+        #[test]
+        fn one_pass_over_a_jid_finds_what_its_parts_say(jid in "[ab.@/ :&\"'<>\u{0}\u{7F}é\u{F000}\u{FFFC}-\u{FFFF}]{0,12}") {
+            prop_assert_eq!(fit(&jid), by_parts(&jid));
+        }
+
+        #[test]
+        fn the_length_of_each_part_counts(local in 0_usize..1030, host in 1020_usize..1030, resource in 1020_usize..1030) {
+            let jid = format!("{}@{}/{}", "l".repeat(local), "h".repeat(host), "r".repeat(resource));
+            prop_assert_eq!(fit(&jid), by_parts(&jid));
+        }
+    }
 }

@@ -92,12 +92,12 @@ impl Session {
 
     /// Whether a text is to become a link: the user wants that, and it makes too many lines.
     fn is_for_paste(&self, message: &Message) -> bool {
-        let most = usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1);
+        let most = || usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1);
         let body = message.body.as_str();
-        (body.len() > 300 || body.contains('\n'))
+        (body.len() > 300 || body.as_bytes().iter().fold(false, |found, b| found | (*b == b'\n')))
             && self.settings.str(settings::LONG_TEXTS) == settings::PASTE
             && !self.says_in_one(message)
-            && crate::translate::split::lines(body, 350).len() > most
+            && crate::translate::split::lines(body, 350).len() > most()
     }
 
     /// Does it, or says that it cannot be done here.

@@ -224,6 +224,9 @@ impl Link {
             if self.bucket.take(now).is_err() {
                 return;
             }
+            if self.out.capacity() == 0 {
+                self.out.reserve(next.line.len() * self.queue.len().min(16)); // so that it grows once
+            }
             if next.more > 0 {
                 self.bucket.spend(next.more, now);
             }

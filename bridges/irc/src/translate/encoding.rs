@@ -6,7 +6,8 @@ use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
 /// What a user calls an encoding; windows-1252 where nobody knows the name.
 pub(crate) fn named(label: &str) -> &'static Encoding {
-    Encoding::for_label(label.trim().as_bytes()).unwrap_or(WINDOWS_1252)
+    // Asked for every line, and nearly always this.
+    if label == "utf-8" { UTF_8 } else { Encoding::for_label(label.trim().as_bytes()).unwrap_or(WINDOWS_1252) }
 }
 
 /// UTF-8 if it is, else as `fallback` reads it. NUL has no place in any text.
