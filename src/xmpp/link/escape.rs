@@ -19,8 +19,10 @@ pub(super) fn attribute(out: &mut Vec<u8>, value: &str) {
 
 /// Whether XML 1.0 forbids something in this text.
 pub(super) fn forbidden(bytes: &[u8]) -> bool {
-    let control = bytes.iter().fold(false, |found, &b| found | (b < 0x20 && b != b'\t' && b != b'\n' && b != b'\r'));
-    control || memchr::memchr_iter(0xEF, bytes).any(|at| is_noncharacter(&bytes[at..]))
+    let control = |b: &u8| *b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r');
+    // All at once whether there is any below 0x20, then which.
+    let low = bytes.iter().fold(0, |found, &b| found | u8::from(b < 0x20)) != 0;
+    low && bytes.iter().any(control) || memchr::memchr_iter(0xEF, bytes).any(|at| is_noncharacter(&bytes[at..]))
 }
 
 /// U+FFFE or U+FFFF, the only two above the controls that a `str` can hold and XML cannot.
@@ -60,21 +62,16 @@ fn escape<const ATTRIBUTE: bool>(out: &mut Vec<u8>, bytes: &[u8]) {
 /// The first byte that may have to be written otherwise.
 fn careful<const ATTRIBUTE: bool>(bytes: &[u8]) -> Option<usize> {
     let table = const { &table(ATTRIBUTE) };
-    let mut at = 0;
-    while bytes.len() - at >= BLOCK {
-        let block = &bytes[at..at + BLOCK];
-        if needs_care::<ATTRIBUTE>(block) {
-            break;
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    let clean = blocks.iter().take_while(|block| !needs_care::<ATTRIBUTE>(block)).count();
+    if clean == blocks.len() {
+        // What is left is less than a block: it is looked at together with the end of the block before.
+        let last = bytes.last_chunk::<BLOCK>();
+        if rest.is_empty() || last.is_some_and(|block| !needs_care::<ATTRIBUTE>(block)) {
+            return None;
         }
-        at += BLOCK;
     }
-    // What is left is less than a block: it is looked at together with the end of the block before.
-    if let Some(block) = bytes.last_chunk::<BLOCK>()
-        && bytes.len() - at < BLOCK
-        && !needs_care::<ATTRIBUTE>(block)
-    {
-        return None;
-    }
+    let at = clean * BLOCK;
     bytes[at..].iter().position(|b| table[usize::from(*b)]).map(|found| at + found)
 }
 
@@ -91,12 +88,14 @@ const fn table(attribute: bool) -> [bool; 256] {
     table
 }
 
-/// May say yes for a block that needs nothing, never no for one that does.
-fn needs_care<const ATTRIBUTE: bool>(block: &[u8]) -> bool {
-    block.iter().fold(false, |found, &b| {
-        let quotes = ATTRIBUTE && (b == b'\'' || b == b'"');
-        found | (b < 0x20) | (b == b'&') | (b == b'<') | (b == b'>') | (b == 0xEF) | quotes
-    })
+/// May say yes for a block that needs nothing, never no for one that does. In numbers and not in truths, so that it becomes vector instructions.
+fn needs_care<const ATTRIBUTE: bool>(block: &[u8; BLOCK]) -> bool {
+    let care = |found: u8, &b: &u8| {
+        let quotes = if ATTRIBUTE { u8::from(b == b'\'') | u8::from(b == b'"') } else { 0 };
+        // `<` and `>` differ in one bit.
+        found | u8::from(b < 0x20) | u8::from(b == b'&') | u8::from(b & 0xFD == b'<') | u8::from(b == 0xEF) | quotes
+    };
+    block.iter().fold(0, care) != 0
 }
 
 #[cfg(test)]

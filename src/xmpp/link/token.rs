@@ -202,9 +202,11 @@ pub(super) fn text(raw: &str) -> Result<Cow<'_, str>, Flaw> {
 
 /// An attribute's value as text: references resolved, white space normalised (XML 1.0 section 3.3.3).
 pub(super) fn value(raw: &str) -> Result<Cow<'_, str>, Flaw> {
-    // Every byte is looked at, many at a time.
-    let special = |found, b: &u8| found | matches!(b, b'&' | b'\r' | b'\n' | b'\t');
-    if raw.as_bytes().iter().fold(false, special) { resolve(raw, true) } else { Ok(Cow::Borrowed(raw)) }
+    // Every byte is looked at, many at a time: in numbers and not in truths it becomes vector instructions.
+    let special = |found: u8, &b: &u8| {
+        found | u8::from(b == b'&') | u8::from(b == b'\r') | u8::from(b == b'\n') | u8::from(b == b'\t')
+    };
+    if raw.as_bytes().iter().fold(0, special) != 0 { resolve(raw, true) } else { Ok(Cow::Borrowed(raw)) }
 }
 
 /// The content of a CDATA section as text.

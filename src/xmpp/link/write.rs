@@ -258,9 +258,12 @@ fn fit(jid: &str) -> Option<&str> {
     let (mut at, mut slash) = (None, None);
     // In what is a local part if an `@` follows: what that may not have (RFC 7622 section 3.3.1), and a space, which a host may not have either.
     let (mut odd, mut space) = (false, false);
-    for (i, &byte) in bytes.iter().enumerate() {
-        match const { &sorts() }[usize::from(byte)] {
-            Sort::Plain => {}
+    let sort = |byte: &u8| const { &sorts() }[usize::from(*byte)];
+    let mut next = 0;
+    while let Some(found) = bytes[next..].iter().position(|byte| sort(byte) != Sort::Plain) {
+        let i = next + found;
+        next = i + 1;
+        match sort(&bytes[i]) {
             Sort::Never => return None,
             Sort::Lead if matches!(bytes[i..], [0xEF, 0xBF, 0xBD..=0xBF, ..]) => return None,
             Sort::Slash if slash.is_none() => slash = Some(i),
@@ -271,7 +274,7 @@ fn fit(jid: &str) -> Option<&str> {
             Sort::Space if at.is_some() => return None,
             Sort::Space => space = true,
             Sort::Odd => odd |= at.is_none(),
-            Sort::Lead | Sort::Slash => {}
+            Sort::Plain | Sort::Lead | Sort::Slash => {}
         }
     }
     let bare = slash.unwrap_or(bytes.len());
@@ -285,7 +288,7 @@ fn fit(jid: &str) -> Option<&str> {
 }
 
 /// What a byte means in a JID.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Sort {
     Plain,
     /// Nowhere.

@@ -94,7 +94,7 @@ impl Session {
     fn is_for_paste(&self, message: &Message) -> bool {
         let most = || usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1);
         let body = message.body.as_str();
-        (body.len() > 300 || body.as_bytes().iter().fold(false, |found, b| found | (*b == b'\n')))
+        (body.len() > 300 || body.bytes().fold(0, |found, b| found | u8::from(b == b'\n')) != 0)
             && self.settings.str(settings::LONG_TEXTS) == settings::PASTE
             && !self.says_in_one(message)
             && crate::translate::split::lines(body, 350).len() > most()

@@ -18,12 +18,12 @@ const STYLES: [(u8, char); 4] = [(BOLD, '*'), (ITALIC, '_'), (STRIKE, '~'), (MON
 
 /// Whether there is nothing in it that [`from_irc`] would change.
 pub(crate) fn is_plain(text: &str) -> bool {
-    !text.bytes().fold(false, |found, b| found | !(0x20..0x7f).contains(&b))
+    text.bytes().fold(0, |found, b| found | u8::from(b < 0x20) | u8::from(b >= 0x7f)) == 0
 }
 
 /// Text from IRC, with styling or without, and without what XML cannot hold.
 pub(crate) fn from_irc(text: &str, styling: bool) -> Cow<'_, str> {
-    if !text.bytes().fold(false, |found, b| found | (b < 0x20) | (b == 0x7f)) {
+    if text.bytes().fold(0, |found, b| found | u8::from(b < 0x20) | u8::from(b == 0x7f)) == 0 {
         return clean(text);
     }
     if text.contains('\n') {

@@ -3,7 +3,7 @@
 /// The lines of `text`, each of at most `max` bytes of UTF-8. Empty ones are left out: IRC cannot say nothing.
 pub(crate) fn lines(text: &str, max: usize) -> Vec<&str> {
     let max = max.max(8); // room for any character
-    let one = !text.bytes().fold(false, |found, b| found | (b == b'\n') | (b == b'\r'));
+    let one = text.bytes().fold(0, |found, b| found | u8::from(b == b'\n') | u8::from(b == b'\r')) == 0;
     if one && text.len() <= max {
         let line = text.trim_end();
         return if line.trim_start().is_empty() { Vec::new() } else { vec![line] };
