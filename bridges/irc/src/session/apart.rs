@@ -18,15 +18,35 @@ impl Session {
     /// The server that the settings name, where the administrator's settings name another one. TLS ports and plain ones of the same host that are
     /// among the administrator's are no other server.
     fn own_server(&self) -> Option<Box<str>> {
-        let network = self.of.network.as_str();
-        // What is in force for somebody who has chosen nothing.
-        let common = self.host.resolved(&BareJid::from(""), &Address::Network(self.of.network.clone()));
-        let host = |settings: &Resolved| {
-            settings.get(settings::ADDRESS).unwrap_or(network).trim().trim_end_matches('.').to_ascii_lowercase()
-        };
+        let common = self.common();
         let (own, usual) = (settings::ports(&self.settings).all, settings::ports(&common).all);
-        let same = host(&self.settings) == host(&common) && own.iter().all(|port| usual.contains(port));
-        (!same).then(|| format!("{} {own:?}", host(&self.settings)).into())
+        let same = self.host_of(&self.settings) == self.host_of(&common) && own.iter().all(|port| usual.contains(port));
+        (!same).then(|| format!("{} {own:?}", self.host_of(&self.settings)).into())
+    }
+
+    /// What is in force on the network for somebody who has chosen nothing.
+    fn common(&self) -> Arc<Resolved> {
+        self.host.resolved(&BareJid::from(""), &Address::Network(self.of.network.clone()))
+    }
+
+    fn host_of(&self, settings: &Resolved) -> String {
+        let host = settings.get(settings::ADDRESS).unwrap_or(self.of.network.as_str());
+        host.trim().trim_end_matches('.').to_ascii_lowercase()
+    }
+
+    /// Where the administrator names the networks that may be used: what is asked for and is not among them, the network or a server of the user's
+    /// own choice, which is as good as another network.
+    pub(super) fn not_allowed(&self) -> Option<String> {
+        let allowed = &self.shared.config.allowed_networks;
+        let named = |name: &str| allowed.iter().any(|one| one == name);
+        if allowed.is_empty() {
+            return None;
+        }
+        if !named(self.of.network.as_str()) {
+            return Some(self.of.network.as_str().to_owned());
+        }
+        let own = self.host_of(&self.settings);
+        (own != self.host_of(&self.common()) && !named(&own)).then_some(own)
     }
 
     /// Before a connection: what is shared with others, or with nobody.

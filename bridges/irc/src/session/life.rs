@@ -55,9 +55,8 @@ impl Session {
             return;
         }
         self.retry_at = None;
-        let allowed = &self.shared.config.allowed_networks;
-        if !allowed.is_empty() && !allowed.iter().any(|a| a == self.of.network.as_str()) {
-            let text = Text::key("network-not-allowed").with("network", &self.of.network);
+        if let Some(network) = self.not_allowed() {
+            let text = Text::key("network-not-allowed").with("network", network);
             return self.give_up(&DeliveryError::new(Failure::Forbidden, text));
         }
         self.choose_network();

@@ -324,6 +324,12 @@ async fn limits_of_the_administrator_hold() {
     let key = elsewhere.send(net.address("#c%other.test"), join("romeo"));
     assert_eq!(failure(&net.host, &key).await, Some(Failure::Forbidden));
     elsewhere.stop().await.expect("stops");
+    // A server of one's own behind a name that is allowed is another network.
+    let around = Session::start(&net.bridge, &net.host, "tybalt@example.org", &net.address("net"));
+    around.set(&net.address("net"), "address", Some("localhost")).await;
+    let key = around.send(net.address("#c%net"), join("tybalt"));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Forbidden));
+    around.stop().await.expect("stops");
     let (session, _client) = net.inside(&stage, "", "romeo").await;
     let key = session.send(net.address("#d%net"), join("romeo"));
     assert_eq!(failure(&net.host, &key).await, Some(Failure::OverQuota));
