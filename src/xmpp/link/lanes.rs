@@ -23,9 +23,6 @@ impl Lane {
 const NEXT: usize = 128 << 10;
 /// Bytes that a lane may send each time its turn comes.
 const QUANTUM: usize = 8 << 10;
-/// Queues that are kept for the next lanes, and their size, at most.
-const SPARE: usize = 128;
-const SPARE_BYTES: usize = 16 << 10;
 
 /// The output of one stream.
 #[derive(Debug, Default)]
@@ -33,8 +30,6 @@ pub(super) struct Output {
     next: Vec<u8>,
     lanes: Map<Lane, Waiting>,
     turns: VecDeque<Lane>,
-    /// Empty queues of lanes that were served: what is congested now will be again in a moment.
-    spare: Vec<Waiting>,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +56,7 @@ impl Output {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 self.turns.push_back(lane);
-                entry.insert(self.spare.pop().unwrap_or_default())
+                entry.insert(Waiting::default())
             }
         };
         waiting.bytes.extend(&self.next[start..]);
@@ -121,10 +116,7 @@ impl Output {
                 waiting.bytes.drain(..size);
             }
             if waiting.stanzas.is_empty() {
-                let served = self.lanes.remove(&lane).unwrap_or_default();
-                if self.spare.len() < SPARE && served.bytes.capacity() <= SPARE_BYTES {
-                    self.spare.push(Waiting { deficit: 0, ..served });
-                }
+                self.lanes.remove(&lane);
             } else {
                 self.turns.push_back(lane);
             }
@@ -194,7 +186,6 @@ mod tests {
         assert_eq!(sent, b"behind", "what waits in a lane, too");
         output.give_back();
         assert_eq!((output.next.capacity(), output.lanes.capacity(), output.turns.capacity()), (0, 0, 0));
-        assert_eq!(output.spare.capacity(), 0);
     }
 
     #[test]

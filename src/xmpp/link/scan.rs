@@ -173,7 +173,7 @@ impl Framer {
         if self.buffer.is_empty() && !self.filled && self.buffer.capacity() > BUFFER {
             self.buffer = BytesMut::with_capacity(BUFFER); // after a large stanza, or many
         }
-        self.buffer.reserve(if self.filled { 2 * BUFFER } else { BUFFER / 4 });
+        self.buffer.reserve(if self.filled { 4 * BUFFER } else { BUFFER / 4 });
         &mut self.buffer
     }
 
