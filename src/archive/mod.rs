@@ -12,7 +12,9 @@
 //! | `names` | what messages are called by users and by the network |
 //! | `delay` | how long rows wait for the disk, measured |
 //! | `query` | XEP-0313: what is asked, and the answer |
+//! | `apart` | the logs of one user alone |
 
+pub mod apart;
 mod delay;
 pub mod names;
 pub mod query;
@@ -274,10 +276,21 @@ impl Archive {
         }
     }
 
-    /// Rooms, and the users for whom they are being kept.
+    /// Logs of rooms, and the users for whom they are being kept.
     pub fn kept(&self) -> Vec<(RoomId, BareJid)> {
         let rooms = self.rooms();
         rooms.iter().flat_map(|(room, ring)| ring.users().map(|user| (room.clone(), user.clone()))).collect()
+    }
+
+    /// A user's data go: nothing more is kept for them until they enter anew, and what waits is written, so that it can be found.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn forget(&self, user: &BareJid) -> Result<(), StoreError> {
+        for (room, _) in self.kept().iter().filter(|(_, who)| who == user) {
+            self.leave(room, user);
+        }
+        self.flush().await
     }
 
     /// Nobody is inside any more; all of it is written.
@@ -383,13 +396,15 @@ impl Archive {
                 numbered.numbers.clear();
             }
             numbered.grown.extend(fresh.values());
-            numbered.numbers.extend(fresh.iter().map(|(room, number)| (room.clone(), *number)));
+            // A log that is a user's may go with their data, and its number with it.
+            let lasting = fresh.iter().filter(|(room, _)| apart::whose(room).is_none());
+            numbered.numbers.extend(lasting.map(|(room, number)| (room.clone(), *number)));
             found.extend(fresh);
         }
         Ok(found)
     }
 
-    /// Lines that a user may see, by a question.
+    /// Lines that a user may see, by a question: of the room, and of what they heard there from servers of their own choice.
     ///
     /// # Errors
     /// The store is away.

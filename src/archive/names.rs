@@ -27,7 +27,7 @@ const REACTIONS: usize = 32;
 /// Where something was said.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// In a room, by whomever: the same for all users who are there.
+    /// In a room, by whomever: the same for all users who are there. Or in a [log](super::apart) of it that is one user's.
     Room(RoomId),
     /// Between a user and an address.
     Talk(BareJid, Address),
@@ -44,10 +44,10 @@ impl Place {
         }
     }
 
-    fn person(&self) -> Option<&BareJid> {
+    fn person(&self) -> Option<&str> {
         match self {
-            Self::Room(_) => None,
-            Self::Talk(user, _) => Some(user),
+            Self::Room(log) => super::apart::whose(log).map(|(user, _)| user),
+            Self::Talk(user, _) => Some(user.as_str()),
         }
     }
 }
@@ -237,7 +237,7 @@ impl Archive {
             place: place.key(),
             id: id.to_owned(),
             who: who.to_owned(),
-            person: place.person().map(ToString::to_string),
+            person: place.person().map(str::to_owned),
         };
         self.inner.store.write((row, step), |tx, (row, step)| Box::pin(reacted(tx, row, step))).await
     }
@@ -296,7 +296,7 @@ pub(super) async fn write(tx: &mut Tx, bridge: &str, place: &Place, name: &Name)
     let Some(foreign) = &name.foreign else { return Ok(()) };
     // Several sessions hear one line: whoever wrote it knows most of it.
     let key = place.key();
-    let person = name.writer.as_ref().or(place.person()).map(BareJid::as_str);
+    let person = name.writer.as_ref().map(BareJid::as_str).or(place.person());
     let sql = "UPDATE names SET person = COALESCE($5, person), own = CASE WHEN $6 = 1 THEN 1 ELSE own END, client = COALESCE($7, client), \
                head = CASE WHEN $6 = 1 THEN $8 ELSE head END WHERE bridge = $1 AND place = $2 AND foreign_id = $3 AND id = $4";
     let own = i64::from(name.writer.is_some());

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use isthmus_bridge::{BareJid, RoomId, StoreError};
 
 use super::query::{Found, Question};
-use super::{Change, Line};
+use super::{Change, Line, apart};
 use crate::args;
 use crate::hash::Map;
 use crate::storage::{Arg, Row, Store, Tx, millis};
@@ -253,6 +253,30 @@ pub(super) async fn close_all(store: &Store, bridge: &str, until: String) -> Res
         .await
 }
 
+/// The logs in which a user may have seen something of a room: the room's, and theirs where there is one.
+async fn logs_of(tx: &mut Tx, bridge: &str, room: &RoomId, user: &BareJid) -> Result<Vec<RoomId>, StoreError> {
+    let own = apart::own_log(room, user);
+    let sql = "SELECT 1 FROM archive_rooms WHERE bridge = $1 AND room = $2";
+    let has = tx.fetch_one(sql, args![bridge, own.as_str()]).await?.is_some();
+    Ok(std::iter::once(room.clone()).chain(has.then_some(own)).collect())
+}
+
+/// The line of an id that a user may see.
+async fn one_of(
+    tx: &mut Tx,
+    bridge: &str,
+    logs: &[RoomId],
+    user: &BareJid,
+    id: &str,
+) -> Result<Option<Row>, StoreError> {
+    for log in logs {
+        if let Some(row) = tx.fetch_one(ONE, args![bridge, log.as_str(), user.as_str(), id]).await? {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
 /// One page of what a user may see.
 pub(super) async fn find(
     store: &Store,
@@ -262,13 +286,11 @@ pub(super) async fn find(
     question: &Question,
 ) -> Result<Found, StoreError> {
     let mut tx = store.reader().await?;
-    let base = || args![bridge, room.as_str(), user.as_str()];
+    let logs = logs_of(&mut tx, bridge, room, user).await?;
     if !question.ids.is_empty() {
         let mut lines = Vec::new();
         for id in &question.ids {
-            let mut values = base();
-            values.push(id.as_str().into());
-            match tx.fetch_one(ONE, values).await? {
+            match one_of(&mut tx, bridge, &logs, user, id).await? {
                 Some(row) => lines.push(line(&row)?),
                 None => return Ok(Found { unknown: true, ..Found::default() }),
             }
@@ -276,14 +298,12 @@ pub(super) async fn find(
         return Ok(Found { count: lines.len(), complete: true, lines, unknown: false });
     }
     for id in [&question.after, &question.before].into_iter().flatten().filter(|id| !super::query::is_id(id)) {
-        let mut values = base();
-        values.push(id.as_str().into());
-        if tx.fetch_one(ONE, values).await?.is_none() {
+        if one_of(&mut tx, bridge, &logs, user, id).await?.is_none() {
             return Ok(Found { unknown: true, ..Found::default() });
         }
     }
-    let range = |count: bool| {
-        let mut values = base();
+    let range = |log: &RoomId, count: bool| {
+        let mut values = args![bridge, log.as_str(), user.as_str()];
         values.push(question.after.as_deref().unwrap_or_default().into());
         values.push(question.before.as_deref().unwrap_or(END).into());
         values.push(question.start.map_or(i64::MIN, millis).into());
@@ -294,12 +314,21 @@ pub(super) async fn find(
         }
         values
     };
-    let count = tx.fetch_one(COUNT, range(true)).await?.map(|row| row.int(0)).transpose()?.unwrap_or(0);
-    let rows = tx.fetch(if question.backwards { BACKWARDS } else { COLUMNS }, range(false)).await?;
-    let complete = rows.len() <= question.max;
-    let mut lines = rows.iter().take(question.max).map(line).collect::<Result<Vec<_>, _>>()?;
+    let (mut count, mut lines) = (0, Vec::new());
+    for log in &logs {
+        count += tx.fetch_one(COUNT, range(log, true)).await?.map(|row| row.int(0)).transpose()?.unwrap_or(0);
+        let rows = tx.fetch(if question.backwards { BACKWARDS } else { COLUMNS }, range(log, false)).await?;
+        lines.extend(rows.iter().map(line).collect::<Result<Vec<_>, _>>()?);
+    }
+    // Each log gave one more than the page holds: where all of them together are no more, there is none behind it.
+    let complete = lines.len() <= question.max;
+    // Ids are ordered by time, in whichever log they stand.
+    lines.sort_by(|a, b| a.id.cmp(&b.id));
+    let over = lines.len().saturating_sub(question.max);
     if question.backwards {
-        lines.reverse();
+        lines.drain(..over);
+    } else {
+        lines.truncate(question.max);
     }
     Ok(Found { lines, complete, count: usize::try_from(count).unwrap_or(0), unknown: false })
 }
@@ -312,13 +341,16 @@ pub(super) async fn ends(
     user: &BareJid,
 ) -> Result<Option<(Line, Line)>, StoreError> {
     let mut tx = store.reader().await?;
-    let values = || args![bridge, room.as_str(), user.as_str()];
-    let first = tx.fetch_one(FIRST, values()).await?;
-    let last = tx.fetch_one(LAST, values()).await?;
-    match (first, last) {
-        (Some(first), Some(last)) => Ok(Some((line(&first)?, line(&last)?))),
-        _ => Ok(None),
+    let mut all = Vec::new();
+    for log in logs_of(&mut tx, bridge, room, user).await? {
+        for end in [FIRST, LAST] {
+            if let Some(row) = tx.fetch_one(end, args![bridge, log.as_str(), user.as_str()]).await? {
+                all.push(line(&row)?);
+            }
+        }
     }
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(all.first().cloned().zip(all.pop()))
 }
 
 /// Rooms that have lines, by number.

@@ -41,8 +41,73 @@ on_both_engines!(
     rows_are_written_without_being_asked_for_and_it_is_measured_how_long_they_waited,
     a_commit_that_somebody_waits_for_goes_before_rows_that_came_earlier,
     what_is_withdrawn_leaves_its_place,
-    lines_of_the_former_schema_are_taken_along
+    lines_of_the_former_schema_are_taken_along,
+    what_a_server_of_ones_own_says_is_kept_for_its_user_alone
 );
+
+async fn what_a_server_of_ones_own_says_is_kept_for_its_user_alone(place: Place) {
+    let (archive, clock) = open(&place).await;
+    let (room, romeo, juliet) =
+        (RoomId::from(ROOM), BareJid::from("romeo@x.example"), BareJid::from("juliet@x.example"));
+    let hers = apart::own_log(&room, &juliet);
+    let hears = |log: &RoomId, user: &BareJid, body: &str| {
+        clock.advance(Duration::from_secs(1));
+        let line = Said { foreign: Some(body), ..said(log, "nurse", body, archive.now()) };
+        let id = archive.hears(user, &line).unwrap_or_else(|| panic!("{body} is not kept"));
+        clock.advance(Duration::from_secs(1));
+        id
+    };
+    let moves = |from: Option<&RoomId>, to: &RoomId| {
+        clock.advance(Duration::from_secs(1));
+        from.into_iter().for_each(|from| archive.leave(from, &juliet));
+        archive.enter(to, &juliet);
+        clock.advance(Duration::from_secs(1));
+    };
+    archive.enter(&room, &romeo);
+    // On her own server, on the network, and on her own again.
+    moves(None, &hers);
+    assert_ne!(hears(&room, &romeo, "same words"), hears(&hers, &juliet, "same words"));
+    assert_eq!(archive.hears(&juliet, &said(&room, "nurse", "not for her now", archive.now())), None);
+    moves(Some(&hers), &room);
+    let both = hears(&room, &romeo, "to both");
+    assert_eq!(hears(&room, &juliet, "to both"), both, "one line");
+    moves(Some(&room), &hers);
+    hears(&room, &romeo, "to him");
+    let last = hears(&hers, &juliet, "to her");
+    archive.fetched(&juliet, &Said { foreign: Some("missed"), ..said(&hers, "nurse", "missed", archive.now()) });
+    let ask = async |user: &str, question| seen(&archive, user, question).await;
+    assert_eq!(ask("romeo@x.example", Question::default()).await, ["same words", "to both", "to him"]);
+    let all = ["same words", "to both", "to her", "missed"];
+    assert_eq!(ask("juliet@x.example", Question::default()).await, all, "of both logs, by time");
+    assert!(ask("tybalt@x.example", Question::default()).await.is_empty());
+    // Pages and ids go through both logs.
+    assert_eq!(ask("juliet@x.example", Question { max: 2, ..Question::default() }).await, all[..2]);
+    let after = Some(both.clone());
+    assert_eq!(ask("juliet@x.example", Question { max: 1, after, ..Question::default() }).await, all[2..3]);
+    assert_eq!(ask("juliet@x.example", Question { max: 3, backwards: true, ..Question::default() }).await, all[1..]);
+    let ids = vec![last.clone(), both];
+    assert_eq!(ask("juliet@x.example", Question { ids, ..Question::default() }).await, ["to her", "to both"]);
+    let of_hers = Question { ids: vec![last], max: 1, ..Question::default() };
+    assert!(archive.find(&room, &romeo, &of_hers).await.expect("the store answers").unknown);
+    let page = Question { max: 3, ..Question::default() };
+    let page = archive.find(&room, &juliet, &page).await.expect("the store answers");
+    assert_eq!((page.complete, page.count, page.lines.len()), (false, 4, 3));
+    let whole = Question { max: 4, ..Question::default() };
+    assert!(archive.find(&room, &juliet, &whole).await.expect("the store answers").complete);
+    let ends = archive.ends(&room, &juliet).await.expect("the store answers").expect("lines");
+    assert_eq!((ends.0.body.as_str(), ends.1.body.as_str()), (all[0], all[3]));
+    // Names are apart, too; and each log has its own bound.
+    let name = names::Name { id: "x1".into(), head: "x1".into(), foreign: Some("f1".into()), ..names::Name::default() };
+    archive.name(&names::Place::Room(hers.clone()), name);
+    assert!(archive.named_lately(&names::Place::Room(room.clone()), &"f1".into()).is_none());
+    let after = Archive::new(archive.inner.store.clone(), "rooms");
+    archive.flush().await.expect("written");
+    after.recall().await.expect("the store answers");
+    assert!(after.named_lately(&names::Place::Room(hers), &"f1".into()).is_some(), "after a restart, too");
+    archive.sweep(&Retention { keep_lines: 2, ..Retention::default() }).await.expect("swept");
+    assert_eq!(ask("romeo@x.example", Question::default()).await, ["to both", "to him"]);
+    assert_eq!(ask("juliet@x.example", Question::default()).await, all[1..]);
+}
 
 async fn a_user_sees_what_was_said_while_they_were_inside(place: Place) {
     let (archive, clock) = open(&place).await;

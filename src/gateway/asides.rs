@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use super::core::{Core, Served};
 use super::references::reference;
+use crate::archive::apart::log;
 use crate::archive::names::{Name, Place};
 use crate::storage::fresh_id;
 use crate::translate::inbound::{Scene, stanzas};
@@ -70,7 +71,8 @@ impl Core {
             _ => (None, None),
         };
         if let Some(room) = room {
-            match served.archive().by_foreign(&Place::Room(room.clone()), id).await {
+            let log = log(&room, &of.user, event.apart).into_owned();
+            match served.archive().by_foreign(&Place::Room(log), id).await {
                 Ok(Some(name)) => {
                     return self.rooms(served).aside(of, &room, nick.as_deref(), &event, &name).await;
                 }

@@ -28,6 +28,7 @@ use super::rooms::{Listings, Speakers};
 use super::seats::{Room, Seats, State};
 use crate::access::{Limiter, Pace, Policy, Quotas, Rule, Tier};
 use crate::admin::outside::Outside;
+use crate::archive::apart::log;
 use crate::archive::{Archive, Retention};
 use crate::config::{Limits, RosterWay};
 use crate::hash::Map;
@@ -402,6 +403,13 @@ impl Served {
     /// The same, if it was ever asked for.
     pub(super) fn known_room(&self, of: &SessionOf, room: &RoomId) -> Option<Room> {
         self.seats.known_room(of, room)
+    }
+
+    /// Under which name it is kept what a session hears in a room now.
+    pub(super) fn log_of(&self, of: &SessionOf, room: &RoomId) -> RoomId {
+        let view = self.known_room(of, room);
+        let apart = view.is_some_and(|view| view.lock().unwrap_or_else(PoisonError::into_inner).apart);
+        log(room, &of.user, apart).into_owned()
     }
 
     /// The rooms that a session has a view of.

@@ -301,6 +301,7 @@ impl Office for Clerk {
     async fn forget(&self, bridge: &str, user: &BareJid) -> Result<(), StoreError> {
         let (core, served) = self.here()?;
         core.outbox.forget(bridge, user).await?;
+        served.archive().forget(user).await?;
         core.forget_files(&served, user, false).await
     }
 

@@ -108,7 +108,7 @@ impl Core {
             if found.meant.is_empty() {
                 found.meant = archive.by_client(&place, &user, &id).await?;
             }
-            if let Place::Room(room) = &place {
+            if let (Place::Room(_), Address::Room(room)) = (&place, &heard.at) {
                 let question = Question { ids: vec![id.into_owned()], max: 1, ..Question::default() };
                 let lines = archive.find(room, &user, &question).await?.lines;
                 let line = lines.into_iter().next();
@@ -414,7 +414,10 @@ pub(super) fn reference(event: &Inbound) -> Option<&MessageRef> {
 /// Where a stanza is said: in the room for all to hear, or between its sender and somebody.
 fn place_of(served: &Served, heard: &Heard) -> Place {
     match &heard.at {
-        Address::Room(room) if served.profile().rooms => Place::Room(room.clone()),
+        Address::Room(room) if served.profile().rooms => {
+            let of = SessionOf::new(heard.from.bare(), served.network(&heard.at));
+            Place::Room(served.log_of(&of, room))
+        }
         at => Place::Talk(heard.from.bare(), at.clone()),
     }
 }

@@ -70,21 +70,26 @@ impl House {
 
     /// The contract's own network in memory, with these further lines in its file.
     pub(crate) async fn rooms(bridge: &str) -> Self {
-        let server = FakeXmpp::start(&[LOOP]).await.expect("the fake server starts");
+        Self::of(("loop", "loopback"), LOOP, bridge, "").await
+    }
+
+    /// One bridge of this name and kind with these keys, and these further tables in the main file.
+    pub(crate) async fn of((name, kind): (&str, &str), domain: &'static str, bridge: &str, main: &str) -> Self {
+        let server = FakeXmpp::start(&[domain]).await.expect("the fake server starts");
         let folder = tempfile::tempdir().expect("a folder");
         write(
-            &folder.path().join("bridges/loop.toml"),
-            &format!("kind = \"loopback\"\ndomain = \"{LOOP}\"\nsecret = \"{}\"\n{bridge}", secret(LOOP)),
+            &folder.path().join(format!("bridges/{name}.toml")),
+            &format!("kind = \"{kind}\"\ndomain = \"{domain}\"\nsecret = \"{}\"\n{bridge}", secret(domain)),
         );
         let port = server.address().port();
         write(
             &folder.path().join("isthmus.toml"),
             &format!(
                 "data_dir = \"data\"\n[server]\nhost = \"127.0.0.1\"\nport = {port}\ndomains = [\"example.org\"]\n\
-                 [http]\nlisten = \"off\"\n"
+                 [http]\nlisten = \"off\"\n{main}"
             ),
         );
-        Self::attach(server, folder, LOOP).await
+        Self::attach(server, folder, domain).await
     }
 
     /// Starts the gateway on a folder and waits until it is attached.

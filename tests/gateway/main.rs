@@ -1,5 +1,6 @@
 //! The whole gateway in memory against a fake XMPP server: what every XMPP user meets, by the core alone, with the echo bridge.
 
+mod apart;
 mod house;
 mod http;
 mod messages;

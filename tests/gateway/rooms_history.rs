@@ -10,7 +10,7 @@ const MAM: &str = "urn:xmpp:mam:2";
 
 impl House {
     /// The bodies of a page, and the end of the answer.
-    async fn page(&mut self, who: &str, room: &str, inner: &str) -> (Vec<String>, Element) {
+    pub(crate) async fn page(&mut self, who: &str, room: &str, inner: &str) -> (Vec<String>, Element) {
         let question = format!("<query xmlns='{MAM}' queryid='q1'>{inner}</query>");
         let end = self.ask(who, room, "set", &question).await;
         let mut bodies = Vec::new();
@@ -25,7 +25,7 @@ impl House {
     }
 
     /// The bodies that are shown to who comes in.
-    async fn history(&mut self, who: &str, room: &str, wish: &str) -> Vec<String> {
+    pub(crate) async fn history(&mut self, who: &str, room: &str, wish: &str) -> Vec<String> {
         self.send(&format!(
             "<presence from='{who}' to='{room}/juliet'><x xmlns='http://jabber.org/protocol/muc'>{wish}</x></presence>"
         ));

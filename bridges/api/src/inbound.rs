@@ -40,12 +40,17 @@ pub struct Inbound {
     pub once: Option<OnceKey>,
     /// The outbound event that this is the network's own copy of, and which part of it (0-based).
     pub echo_of: Option<(DeliveryKey, u16)>,
+    /// A server of the user's own choice says so, which nobody else has reason to believe: it counts for this user alone. What is kept of it the
+    /// core shows to nobody else, and takes no other message for the one that it names.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "std::ops::Not::not"))]
+    pub apart: bool,
 }
 
 impl Inbound {
     /// A live event, happening now.
     pub fn new(to: BareJid, from: Address, event: Event) -> Self {
-        Self { to, from, event, at: SystemTime::now(), origin: Origin::Live, id: None, once: None, echo_of: None }
+        let at = SystemTime::now();
+        Self { to, from, event, at, origin: Origin::Live, id: None, once: None, echo_of: None, apart: false }
     }
 }
 

@@ -377,6 +377,8 @@ pub struct RoomView {
     pub modes: String,
     /// Why the user is outside, if not by their own wish.
     pub lost: Option<Text>,
+    /// What is said inside counts for this user alone ([`Inbound::apart`](crate::Inbound::apart)). The session says so when the user enters.
+    pub apart: bool,
     nick: String,
     members: Vec<Member>,
     /// Members of a listing that is under way (a large room's comes in many pieces); sorted once, at its end.

@@ -8,6 +8,7 @@ use super::enter::held;
 use super::talk::kept;
 use super::{Reach, Rooms, look, origin};
 use crate::archive::Said;
+use crate::archive::apart::log;
 use crate::archive::names::{Name, Place};
 use crate::gateway::iq::{Answer, with};
 use crate::gateway::live::Aim;
@@ -79,7 +80,7 @@ impl Rooms<'_> {
         }
         let (id, reason) = aside::moderation(wish).ok_or_else(StanzaError::bad_request)?;
         self.core.admit(self.served, heard)?;
-        let parts = self.served.archive().by_id(&Place::Room(room.clone()), &id).await;
+        let parts = self.served.archive().by_id(&Place::Room(self.served.log_of(&of, room)), &id).await;
         let parts = parts.map_err(|e| StanzaError::from(&e))?;
         if parts.is_empty() {
             return Err(StanzaError::item_not_found());
@@ -111,7 +112,7 @@ impl Rooms<'_> {
         let stanza_id = told.kept.as_ref().and_then(|kept| {
             let payload = kept.text();
             let said = Said {
-                room,
+                room: &log(room, &of.user, event.apart),
                 nick,
                 occupant: occupant.as_ref(),
                 body: "",
@@ -157,20 +158,20 @@ impl Rooms<'_> {
         event: &Inbound,
         name: &Name,
     ) -> Option<Told> {
-        let archive = self.served.archive();
+        let (archive, log) = (self.served.archive(), log(room, &of.user, event.apart));
         Some(match &event.event {
             Event::Marked { .. } => {
                 Told { payload: aside::displayed(&name.id), kept: None, body: String::new(), stamped: false }
             }
             Event::Reacted { add, remove, .. } => {
-                let place = Place::Room(room.clone());
+                let place = Place::Room(log.into_owned());
                 let all = archive.react_by(&place, &name.id, occupant?, add.clone(), remove.clone()).await;
                 let all = all.inspect_err(|e| warn!(error = %e, "a reaction could not be kept")).ok()?;
                 let payload = aside::reactions(&name.id, &all);
                 Told { kept: Some(payload.clone()), payload, body: String::new(), stamped: true }
             }
             Event::Retracted { by, reason, .. } => {
-                archive.withdraw(room, &name.id);
+                archive.withdraw(&log, &name.id);
                 let by = by.as_ref().and_then(|by| self.served.jid(by));
                 let write = |fallback| aside::retract(&name.id, by.as_deref(), reason.as_deref(), fallback);
                 let text = Text::key(if by.is_some() { "room.moderated" } else { "room.withdrawn" });

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::list::past;
 use super::{Rooms, look};
 use crate::access::Tier;
+use crate::archive::apart::{self, log, own_log};
 use crate::archive::query;
 use crate::archive::{Line, Said};
 use crate::gateway::iq::{Answer, with};
@@ -53,20 +54,26 @@ impl Rooms<'_> {
 
     /// Begins or ends to keep what a session hears in a room, as its view says.
     pub(super) fn record_in(&self, of: &SessionOf, room: &RoomId) {
-        let inside = self.served.known_room(of, room).is_some_and(|view| look(&view).standing == Standing::Inside);
-        if inside && self.records(of, room) {
-            self.served.archive().enter(room, &of.user);
-        } else {
-            self.served.archive().leave(room, &of.user);
+        let (inside, apart) = self.served.known_room(of, room).map_or((false, false), |view| {
+            let view = look(&view);
+            (view.standing == Standing::Inside, view.apart)
+        });
+        let (keeps, archive) = (inside && self.records(of, room), self.served.archive());
+        for (log, is_it) in [(room, !apart), (&own_log(room, &of.user), apart)] {
+            if keeps && is_it {
+                archive.enter(log, &of.user);
+            } else {
+                archive.leave(log, &of.user);
+            }
         }
     }
 
     /// Sessions that ended without a word are in no room any more.
     pub(in crate::gateway) fn end_records(&self) {
-        for (room, user) in self.served.archive().kept() {
-            let of = SessionOf::new(user, self.served.network(&Address::Room(room.clone())));
+        for (log, user) in self.served.archive().kept() {
+            let of = SessionOf::new(user, self.served.network(&Address::Room(apart::room(&log))));
             if !self.served.sessions().runs(&of) {
-                self.served.archive().leave(&room, &of.user);
+                self.served.archive().leave(&log, &of.user);
             }
         }
     }
@@ -83,7 +90,7 @@ impl Rooms<'_> {
     ) -> Option<String> {
         let payload = words.payload.map(Fragment::text);
         let said = Said {
-            room,
+            room: &log(room, &of.user, event.apart),
             nick: Some(nick),
             occupant: Some(occupant),
             body: words.body,

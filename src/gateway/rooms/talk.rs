@@ -11,6 +11,7 @@ use isthmus_bridge::{
 use super::enter::held;
 use super::history::Words;
 use super::{Reach, Rooms, look, origin};
+use crate::archive::apart::log;
 use crate::archive::names::{Name, Place};
 use crate::gateway::live::Aim;
 use crate::gateway::receive::Heard;
@@ -237,7 +238,7 @@ impl Rooms<'_> {
             {
                 let body = self.body(of, message);
                 let occupant = self.occupant_id_of(of, room, nick);
-                let payload = self.beside(of, room, message, &body).map(|(_, kept)| kept);
+                let payload = self.beside(of, room, event, message, &body).map(|(_, kept)| kept);
                 let words = Words { body: &body, payload: payload.as_ref(), id: None };
                 self.keep_line(of, room, nick, &occupant, event, (message, &words));
             }
@@ -293,9 +294,9 @@ impl Rooms<'_> {
             jid
         });
         let occupant_id = nick.map(|nick| self.occupant_id_of(of, &stay.room, nick));
-        let (payload, for_archive) = self.beside(of, &stay.room, message, &body).unzip();
+        let (payload, for_archive) = self.beside(of, &stay.room, event, message, &body).unzip();
         // A line that has an id by the network is one line for all who hear it, whether it is kept for them or not.
-        let place = Place::Room(stay.room.clone());
+        let place = Place::Room(log(&stay.room, &of.user, event.apart).into_owned());
         let known = event.id.as_ref().and_then(|id| self.served.archive().named_lately(&place, id));
         let kept_id = stay.take_stamp().or_else(|| {
             let (nick, occupant) = (nick?, occupant_id.as_ref()?);
@@ -351,8 +352,15 @@ impl Rooms<'_> {
     }
 
     /// What stands beside the words: as their hearers see it, and as it is kept.
-    fn beside(&self, of: &SessionOf, room: &RoomId, message: &Message, body: &str) -> Option<(Fragment, Fragment)> {
-        let refers = self.refers(of, room, message);
+    fn beside(
+        &self,
+        of: &SessionOf,
+        room: &RoomId,
+        event: &Inbound,
+        message: &Message,
+        body: &str,
+    ) -> Option<(Fragment, Fragment)> {
+        let refers = self.refers(of, room, event, message);
         match (refers, looks::beside(message, body)) {
             (Some((now, kept)), Some(looks)) => Some((now.and(&looks), kept.and(&looks))),
             (None, Some(looks)) => Some((looks.clone(), looks)),
@@ -366,10 +374,17 @@ impl Rooms<'_> {
     }
 
     /// What a message refers to, as its hearers see it and as it is kept: those who wrote what is corrected know it by another id.
-    fn refers(&self, of: &SessionOf, room: &RoomId, message: &Message) -> Option<(Fragment, Fragment)> {
+    fn refers(
+        &self,
+        of: &SessionOf,
+        room: &RoomId,
+        event: &Inbound,
+        message: &Message,
+    ) -> Option<(Fragment, Fragment)> {
         let meant = message.replaces.as_ref().or(message.reply_to.as_ref())?;
         let MessageRef::Foreign { id, .. } = meant else { return None };
-        let name = self.served.archive().named_lately(&Place::Room(room.clone()), id)?;
+        let place = Place::Room(log(room, &of.user, event.apart).into_owned());
+        let name = self.served.archive().named_lately(&place, id)?;
         if message.replaces.is_some() {
             let own = name.client.as_deref().filter(|_| name.writer.as_ref() == Some(&of.user));
             return Some((aside::replace(own.unwrap_or(&name.id)), aside::replace(&name.id)));

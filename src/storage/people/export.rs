@@ -4,6 +4,7 @@ use isthmus_bridge::{BareJid, StoreError};
 
 use super::mirror::Value;
 use super::{Persons, shown, time};
+use crate::archive::apart;
 use crate::args;
 use crate::storage::Row;
 
@@ -193,11 +194,14 @@ fn mapped(row: &Row) -> Result<Line, StoreError> {
 }
 
 fn name(row: &Row) -> Result<Line, StoreError> {
-    Ok((format!("{} {}", time(row.int(1)?), row.text(2)?), format!("{} = {}", row.text(3)?, row.text(4)?)))
+    Ok((
+        format!("{} {}", time(row.int(1)?), apart::shown(&row.text(2)?)),
+        format!("{} = {}", row.text(3)?, row.text(4)?),
+    ))
 }
 
 fn reaction(row: &Row) -> Result<Line, StoreError> {
-    Ok((format!("{} {} {}", time(row.int(2)?), row.text(0)?, row.text(1)?), row.text(3)?))
+    Ok((format!("{} {} {}", time(row.int(2)?), apart::shown(&row.text(0)?), row.text(1)?), row.text(3)?))
 }
 
 fn file(row: &Row) -> Result<Line, StoreError> {
@@ -206,5 +210,5 @@ fn file(row: &Row) -> Result<Line, StoreError> {
 
 fn room(row: &Row) -> Result<Line, StoreError> {
     let nick = row.opt_text(3)?.unwrap_or_default();
-    Ok((format!("{} {} {nick}", time(row.int(2)?), row.text(0)?), row.text(4)?))
+    Ok((format!("{} {} {nick}", time(row.int(2)?), apart::shown(&row.text(0)?)), row.text(4)?))
 }

@@ -10,7 +10,7 @@ use crate::args;
 use crate::storage::{Seal, Tx};
 
 /// The tables that hold rows of a person; tombstones and the audit log are not among them.
-const FORGET: [&str; 11] = [
+const FORGET: [&str; 13] = [
     "DELETE FROM registrations WHERE bridge = $1 AND person = $2",
     "DELETE FROM choices WHERE bridge = $1 AND person = $2",
     "DELETE FROM last_writers WHERE bridge = $1 AND person = $2",
@@ -22,6 +22,10 @@ const FORGET: [&str; 11] = [
     "DELETE FROM archive_stays WHERE bridge = $1 AND person = $2",
     "DELETE FROM names WHERE bridge = $1 AND person = $2",
     "DELETE FROM reactions WHERE bridge = $1 AND person = $2",
+    // The logs of rooms that are theirs alone (`archive::apart`). Their numbers are not given away again: a line that is being written just now must
+    // not come into another room.
+    "DELETE FROM archive WHERE room IN (SELECT no FROM archive_rooms WHERE bridge = $1 AND substr(room, 1, length($2) + 2) = '\n' || $2 || '\n')",
+    "UPDATE archive_rooms SET room = '\n\n' || no WHERE bridge = $1 AND substr(room, 1, length($2) + 2) = '\n' || $2 || '\n'",
 ];
 
 /// One person's work in the writer.

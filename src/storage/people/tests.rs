@@ -392,6 +392,53 @@ async fn an_export_is_whole_and_comes_in_pages(url: &str) {
     assert_eq!(of("room"), ["within"]);
 }
 
+async fn rooms_of_ones_own_go_with_their_user(url: &str) {
+    let set = Set::new(url).await;
+    let rows = [
+        "INSERT INTO archive_rooms (no, bridge, room) VALUES (7, 'sample', '#a'), (8, 'sample', '\njuliet@capulet.lit\n#a'), \
+         (9, 'sample', '\nromeo@montague.lit\n#a')",
+        "INSERT INTO archive (room, id, at, nick, body) VALUES (7, '1', 5, 'ann', 'to all'), (8, '2', 5, 'ann', 'to her'), (9, '3', 5, 'ann', 'to him')",
+        "INSERT INTO archive_stays (bridge, room, person, since) VALUES ('sample', '\njuliet@capulet.lit\n#a', 'juliet@capulet.lit', '1')",
+        "INSERT INTO names (bridge, place, id, head, foreign_id, person, own, at) VALUES \
+         ('sample', 'room \njuliet@capulet.lit\n#a', 'x1', 'x1', 'far-1', 'juliet@capulet.lit', 0, 5)",
+        "INSERT INTO reactions (bridge, place, id, who, person, said, at) VALUES \
+         ('sample', 'room \njuliet@capulet.lit\n#a', 'x1', 'w', 'juliet@capulet.lit', '[\"+\"]', 5)",
+    ];
+    for sql in rows {
+        set.store.write(sql, |tx, sql| Box::pin(async move { tx.execute(sql, vec![]).await })).await.unwrap();
+    }
+    let (mut all, mut pages) = (Vec::new(), Pages::default());
+    while let Some(page) = set.persons().export(&juliet(), &mut pages).await.unwrap() {
+        all.extend(page.into_iter().map(|line| format!("{} {} {}", line.kind, line.key, line.value)));
+    }
+    for (kind, place, value) in
+        [("room", " #a ann ", "to her"), ("name", " room #a ", "x1 = far-1"), ("reaction", " room #a x1 ", "[\"+\"]")]
+    {
+        let found = all.iter().find(|line| line.starts_with(kind)).unwrap();
+        assert!(
+            found.contains(&format!("{place}{value}")) && !found.contains('\n'),
+            "the room as she knows it: {found:?}"
+        );
+    }
+    assert_eq!(all.len(), 3, "{all:?}");
+    set.persons().forget(&juliet()).await.unwrap();
+    let texts = async |sql| -> Vec<String> {
+        set.store.read(sql, vec![]).await.unwrap().iter().map(|row| row.text(0).unwrap()).collect()
+    };
+    assert_eq!(texts("SELECT body FROM archive ORDER BY id").await, ["to all", "to him"]);
+    for sql in [
+        "SELECT room FROM archive_rooms",
+        "SELECT room FROM archive_stays",
+        "SELECT place FROM names",
+        "SELECT place FROM reactions",
+    ] {
+        let all = texts(sql).await;
+        assert!(!all.iter().any(|text| text.contains("juliet")), "{sql}: {all:?}");
+    }
+    // The number is not given to another room.
+    assert_eq!(texts("SELECT room FROM archive_rooms ORDER BY no").await.len(), 3);
+}
+
 async fn audit_log(url: &str) {
     let set = Set::new(url).await;
     let line = |act: &str| Audit {
@@ -424,7 +471,7 @@ macro_rules! on_both_engines {
 on_both_engines! {
     registration, settings_in_force, identities, routes, contacts_and_blocks, contact_lists, own_messages, pictures,
     small_state, audit_log, what_is_kept_of_whom, secrets_under_a_new_key,
-    an_export_is_whole_and_comes_in_pages,
+    an_export_is_whole_and_comes_in_pages, rooms_of_ones_own_go_with_their_user,
 }
 
 #[tokio::test]

@@ -29,9 +29,23 @@ impl Session {
         self.host.resolved(&BareJid::from(""), &Address::Network(self.of.network.clone()))
     }
 
+    /// Whether the server is the user's own choice: what it says counts for them alone.
+    pub(super) fn is_apart(&self) -> bool {
+        self.rare.as_ref().is_some_and(|r| r.own_server.is_some())
+    }
+
+    /// The host that settings name, in the form in which two names of one host are equal.
     fn host_of(&self, settings: &Resolved) -> String {
-        let host = settings.get(settings::ADDRESS).unwrap_or(self.of.network.as_str());
-        host.trim().trim_end_matches('.').to_ascii_lowercase()
+        self.named_host(settings).trim_end_matches('.').to_ascii_lowercase()
+    }
+
+    /// The server's name or address, as the settings in force spell it.
+    pub(super) fn server_host(&self) -> String {
+        self.named_host(&self.settings).to_owned()
+    }
+
+    fn named_host<'a>(&'a self, settings: &'a Resolved) -> &'a str {
+        settings.get(settings::ADDRESS).unwrap_or(self.of.network.as_str()).trim()
     }
 
     /// Where the administrator names the networks that may be used: what is asked for and is not among them, the network or a server of the user's
@@ -72,8 +86,7 @@ impl Session {
     /// Keeps, or forgets, how the server is spoken to.
     pub(super) fn keep_trust(&mut self, change: impl FnOnce(String) -> Change) {
         let change = change(self.trust());
-        let own = self.rare.as_ref().is_some_and(|r| r.own_server.is_some());
-        self.changes.push(if own { change.of(self.of.user.clone()) } else { change });
+        self.changes.push(if self.is_apart() { change.of(self.of.user.clone()) } else { change });
     }
 
     /// What is kept of how the server is spoken to.

@@ -44,11 +44,6 @@ pub(super) struct Attempt {
 }
 
 impl Session {
-    /// The server's name or address.
-    pub(super) fn server_host(&self) -> String {
-        self.settings.get(settings::ADDRESS).unwrap_or(self.of.network.as_str()).trim().to_owned()
-    }
-
     /// Begins a round through the ports, unless a connection is there or being made.
     pub(super) fn connect(&mut self) {
         if self.link.is_some() || self.attempt.is_some() {

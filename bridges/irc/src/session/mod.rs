@@ -564,7 +564,8 @@ impl Session {
         self.push(inbound);
     }
 
-    fn push(&mut self, inbound: Inbound) {
+    fn push(&mut self, mut inbound: Inbound) {
+        inbound.apart = self.is_apart();
         if !self.events.is_empty() || self.host.offer(&inbound).is_err() {
             self.events.push_back(inbound);
         }

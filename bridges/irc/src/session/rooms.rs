@@ -322,7 +322,7 @@ impl Session {
     /// 366: those were all.
     pub(super) fn on_names_end(&mut self, line: &Line<'_>) {
         let own = self.own_nick().to_owned();
-        let people = self.people.clone();
+        let (people, apart) = (self.people.clone(), self.is_apart());
         let Some(room) = self.room_mut(line.param(1)).filter(|r| r.stage == Stage::Listing) else {
             return self.show_asked(line, 1);
         };
@@ -331,6 +331,7 @@ impl Session {
         room.coming_back = false;
         {
             let mut view = view(&room.view);
+            view.apart = apart;
             view.entered();
             if view.get(&people, &own).is_none() {
                 view.enter(people.intern(&own), Rank::NONE);
