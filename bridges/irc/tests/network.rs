@@ -51,6 +51,44 @@ async fn a_strict_server_moves_us_to_tls_and_is_remembered() -> Result<()> {
     Ok(())
 }
 
+/// The same host, as it happens: what somebody's own choice of ports has led to says nothing of the network's.
+#[tokio::test]
+async fn a_policy_of_a_server_of_ones_own_is_kept_for_its_user_alone() -> Result<()> {
+    let (usual, strict) = (Inspircd::start().await?, Inspircd::strict().await?);
+    let net = Net::at(usual.plain().number(), false);
+    net.host.set_default("address", "localhost");
+    let room = net.address("#verona%net");
+    let start = |who: &str| Session::start(&net.bridge, &net.host, &format!("{who}@example.org"), &room);
+    let tybalt = start("tybalt");
+    tybalt.set(&net.address("net"), "ports", Some(&strict.plain().to_string())).await;
+    assert_eq!(done(&tybalt, room.clone(), join("tybalt")).await, Ok(()));
+    let by_tls = (strict.tls().to_string(), "TLS".to_owned());
+    assert_eq!(link(&net, &tybalt).await, by_tls);
+    // Another user, on the network's server.
+    let romeo = start("romeo");
+    assert_eq!(done(&romeo, room.clone(), join("romeo")).await, Ok(()));
+    assert_eq!(link(&net, &romeo).await, (usual.plain().to_string(), "-".to_owned()));
+    romeo.stop().await?;
+    // What was learnt is his, and of that server: his next session goes there by TLS at once.
+    tybalt.stop().await?;
+    let kept = async |user: Option<&str>| {
+        let user = user.map(Into::into);
+        let all = net.host.host().list("sts", user.as_ref()).await;
+        all.map(|all| all.into_iter().map(|(key, _)| key).collect::<Vec<_>>())
+    };
+    let his = format!("net tybalt@example.org localhost [({}, false)]", strict.plain());
+    assert_eq!(kept(Some("tybalt@example.org")).await?, std::slice::from_ref(&his));
+    assert_eq!(kept(None).await?, [his]);
+    net.host.take_emits();
+    let tybalt = start("tybalt");
+    assert_eq!(done(&tybalt, room, join("tybalt")).await, Ok(()));
+    assert_eq!(link(&net, &tybalt).await, by_tls);
+    let plain = |e: &Inbound| matches!(&e.event, Event::Notice { text: Text::Key { name, .. }, .. } if name == "connecting-plain");
+    assert!(!net.host.emits().iter().any(plain), "not a word in clear");
+    tybalt.stop().await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn webirc_gives_each_user_an_address_of_their_own() -> Result<()> {
     let server = Inspircd::start().await?;

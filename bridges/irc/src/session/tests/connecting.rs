@@ -441,6 +441,52 @@ async fn what_a_server_of_ones_own_says_counts_for_nobody_else() {
     session.stop().await.expect("stops");
 }
 
+/// A server that somebody has chosen for themself says that it is spoken to by TLS alone: that is no reason to speak so to the network's.
+#[tokio::test]
+async fn a_policy_of_a_server_of_ones_own_locks_nobody_else_out() {
+    let (stage, own, secure, closed) =
+        (Stage::open().await, Stage::open().await, Stage::open().await, Stage::open().await);
+    let net = Net::at(stage.port);
+    net.host.set_default("tls_ports", &closed.port.to_string());
+    drop(closed);
+    let tybalt = Session::start(&net.bridge, &net.host, "tybalt@example.org", &net.address("net"));
+    tybalt.set(&net.address("net"), "tls_ports", Some("")).await;
+    tybalt.set(&net.address("net"), "ports", Some(&own.port.to_string())).await;
+    let key = tybalt.send(net.address("#c%net"), join("tybalt"));
+    let mut evil = own.accept().await;
+    evil.expect("CAP LS 302").await;
+    evil.send(&format!(":irc.test CAP * LS :sts=port={},duration=100", secure.port)).await;
+    evil.expect("QUIT").await;
+    drop(secure.accept().await);
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Unreachable));
+    // Somebody else still comes to the network's server, in clear as before.
+    let session = net.session();
+    let joined = session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("").await;
+    client.admit("#c", "romeo").await;
+    assert_eq!(failure(&net.host, &joined).await, None);
+    session.stop().await.expect("stops");
+    tybalt.stop().await.expect("stops");
+    // What was learnt of it is his, and of that server.
+    let kept = async |user: Option<&str>| {
+        let user = user.map(Into::into);
+        let all = net.host.host().list("spoke-tls", user.as_ref()).await.expect("the store is there");
+        all.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    let his = format!("net tybalt@example.org 127.0.0.1 [({}, false)]", own.port);
+    assert_eq!(kept(Some("tybalt@example.org")).await, std::slice::from_ref(&his));
+    assert_eq!(kept(None).await, [his], "nothing is kept of the network");
+    // Back on the network's server, it is as ever for him, too.
+    let tybalt = Session::start(&net.bridge, &net.host, "tybalt@example.org", &net.address("net"));
+    tybalt.set(&net.address("net"), "tls_ports", None).await;
+    tybalt.set(&net.address("net"), "ports", None).await;
+    let joined = tybalt.send(net.address("#c%net"), join("tybalt"));
+    let mut client = stage.welcome("").await;
+    client.admit("#c", "tybalt").await;
+    assert_eq!(failure(&net.host, &joined).await, None);
+    tybalt.stop().await.expect("stops");
+}
+
 #[tokio::test]
 async fn commands_disconnect_and_say_how_things_stand() {
     let stage = Stage::open().await;
