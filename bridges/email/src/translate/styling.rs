@@ -2,6 +2,9 @@
 
 /// The text as an HTML document, or `None` where no styling is in it.
 pub(crate) fn html(text: &str) -> Option<String> {
+    if text.len() > MAX_TEXT {
+        return None;
+    }
     let mut writer = Writer::default();
     writer.blocks(&text.split('\n').collect::<Vec<_>>(), 0);
     writer.styled.then(|| {
@@ -9,6 +12,8 @@ pub(crate) fn html(text: &str) -> Option<String> {
     })
 }
 
+/// Longer texts, in octets, are no letters that somebody has styled; they go as plain text only.
+const MAX_TEXT: usize = 32 << 10;
 /// Quotes in quotes, at most; deeper ones stay text.
 const MAX_DEPTH: usize = 16;
 
@@ -60,8 +65,14 @@ impl Writer {
     fn spans(&mut self, line: &str) {
         let mut rest = line;
         let mut before = None;
+        // Where one mark finds nothing that closes it, a later one of its kind does not either.
+        let mut open = Vec::new();
         while let Some(c) = rest.chars().next() {
-            if let Some((tag, inner, after)) = span(rest, before) {
+            let found = if open.contains(&c) { None } else { span(rest, before) };
+            if let Some(Found::Open) = found {
+                open.push(c);
+            }
+            if let Some(Found::Span(tag, inner, after)) = found {
                 self.styled = true;
                 self.out.push_str(&format!("<{tag}>"));
                 if tag == "code" {
@@ -82,8 +93,16 @@ impl Writer {
     }
 }
 
-/// A span at the start of `text` (6.2): tag, content, what follows. `before` is the character before it.
-fn span(text: &str, before: Option<char>) -> Option<(&'static str, &str, &str)> {
+/// What a mark begins.
+enum Found<'t> {
+    /// A span: tag, content, what follows.
+    Span(&'static str, &'t str, &'t str),
+    /// Nothing closes it.
+    Open,
+}
+
+/// A span at the start of `text` (6.2). `before` is the character before it.
+fn span(text: &str, before: Option<char>) -> Option<Found<'_>> {
     let mark = text.chars().next()?;
     let tag = match mark {
         '*' => "strong",
@@ -97,9 +116,11 @@ fn span(text: &str, before: Option<char>) -> Option<(&'static str, &str, &str)> 
     if !opens || body.starts_with(|c: char| c.is_whitespace() || c == mark) {
         return None;
     }
-    let end =
-        body.match_indices(mark).find(|(i, _)| *i > 0 && !body[..*i].ends_with(char::is_whitespace)).map(|(i, _)| i)?;
-    Some((tag, &body[..end], &body[end + 1..]))
+    let closes = |(i, _): &(usize, &str)| *i > 0 && !body[..*i].ends_with(char::is_whitespace);
+    Some(match body.match_indices(mark).find(closes) {
+        Some((end, _)) => Found::Span(tag, &body[..end], &body[end + 1..]),
+        None => Found::Open,
+    })
 }
 
 fn escape(out: &mut String, text: &str) {
@@ -139,6 +160,8 @@ mod tests {
                 "<blockquote>\none<br>\n<blockquote>\ntwo<br>\n</blockquote>\n</blockquote>\nme<br>\n",
             ),
             ("*<script>*", "<strong>&lt;script&gt;</strong><br>\n"),
+            ("*a *b c* *d", "<strong>a *b c</strong> *d<br>\n"),
+            ("_a *b* _c ~d *e*", "_a <strong>b</strong> _c ~d <strong>e</strong><br>\n"),
         ] {
             assert_eq!(body(text).as_deref(), Some(wanted), "{text}");
         }
@@ -149,6 +172,13 @@ mod tests {
         for text in ["plain", "2 * 3 * 4", "snake_case_name", "* list", "**", "a*b*", "1 < 2", ""] {
             assert_eq!(html(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_long_text_goes_without() {
+        assert!(html(&"*a ".repeat(10_000)).is_none(), "nothing closes them");
+        let styled = "*a* ".repeat(8_000);
+        assert!(html(&styled).is_some() && html(&styled.repeat(2)).is_none());
     }
 
     proptest! {
