@@ -24,17 +24,22 @@ impl Intake {
     async fn forwarded(&self, letter: &Letter) -> bool {
         let header = letter.raw.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(letter.raw.len());
         let utf8 = !letter.raw[..header].is_ascii();
+        // Somebody has to have it: the administrators by XMPP, or one by mail.
+        let mut arrived = !self.host.admins().is_empty();
         for to in &self.bridge.config.postmaster {
             let sender = letter.sender.as_ref().map(ToString::to_string);
             let envelope = Envelope { sender, to: to.clone(), id: None, utf8 };
-            if let Err(fault) = self.bridge.relay.send(&envelope, &letter.raw, &mut Start::unasked()).await {
-                // What the relay will never take is not worth trying for days; the administrators by XMPP have it.
-                warn!(%to, %fault, "mail for the postmaster could not be passed on");
-                if fault.retry != isthmus_bridge::Retry::Never {
-                    return false;
+            match self.bridge.relay.send(&envelope, &letter.raw, &mut Start::unasked()).await {
+                Ok(_) => arrived = true,
+                Err(fault) => {
+                    // What the relay will never take is not worth trying for days where somebody else has it.
+                    warn!(%to, %fault, "mail for the postmaster could not be passed on");
+                    if fault.retry != isthmus_bridge::Retry::Never {
+                        return false;
+                    }
                 }
             }
         }
-        true
+        arrived
     }
 }
