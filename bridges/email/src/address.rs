@@ -75,6 +75,19 @@ impl Mailbox {
         let local = fold(&self.local).unwrap_or_else(|| self.local.to_lowercase());
         ContactId::new(format!("{local}@{}", self.domain))
     }
+
+    /// Whether it is its contact's address but for the case of letters. The folding of JIDs does more than that, and then what is written to the
+    /// contact goes to another mailbox: no letter may become an ASCII one (the Kelvin sign a `k`), or several.
+    pub(crate) fn is_contact(&self) -> bool {
+        let lower = |c: char| {
+            let mut lower = c.to_lowercase();
+            match (lower.next(), lower.next()) {
+                (Some(one), None) if c.is_ascii() == one.is_ascii() => one,
+                _ => c,
+            }
+        };
+        self.to_string().chars().map(lower).eq(self.contact().as_str().chars())
+    }
 }
 
 impl fmt::Display for Mailbox {
@@ -307,6 +320,21 @@ mod tests {
         let mailbox = Mailbox::parse("Alice.B@Example.Net").unwrap();
         assert_eq!(mailbox.to_string(), "Alice.B@example.net");
         assert_eq!(mailbox.contact().as_str(), "alice.b@example.net");
+    }
+
+    #[test]
+    fn only_the_case_of_letters_is_a_matter_of_spelling() {
+        for (spelling, same) in [
+            ("Alice@example.net", true),
+            ("alice@example.net", true),
+            ("ÉLODIE@example.net", true),
+            ("straße@example.net", false),
+            ("ａlice@example.net", false),
+            ("\u{212A}ate@example.net", false),
+        ] {
+            let mailbox = Mailbox::parse(spelling).unwrap();
+            assert_eq!(mailbox.is_contact(), same, "{spelling} is {}", mailbox.contact());
+        }
     }
 
     proptest! {

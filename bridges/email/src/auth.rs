@@ -3,6 +3,7 @@
 //! Behind LMTP the connecting address is our own mail server, so SPF cannot be checked here: its `Authentication-Results` count, and DKIM and ARC
 //! are checked by us. On the SMTP listener everything is.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,16 +20,16 @@ use mail_auth::{
 };
 use tracing::{error, warn};
 
+use crate::address::{Mailbox, normal_domain};
 use crate::auth_results::{self, Results};
 use crate::config::SenderAuth;
 use crate::translate::mime::{self, Part};
 
-/// All look-ups of one mail together.
+/// The look-ups of one method. Each has its own time, so that signatures of domains that never answer keep nobody from asking what the domain of
+/// From wants.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Signatures of one mail; with more none is checked.
+/// Signatures of one mail that are checked; there is no use in more.
 const MAX_SIGNATURES: usize = 20;
-/// Headers longer than this are not checked.
-const MAX_HEADER: usize = 256 << 10;
 
 /// Where a mail came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,18 @@ pub(crate) enum Standing {
     Unknown,
     /// The domain of From says which mails are its own, and this is none of them.
     Failed(Policy),
+    /// It could not be found out now, and might be next time.
+    Unfinished,
+}
+
+impl Standing {
+    /// Of a mail that does not say who its one author is: nobody vouches for it.
+    pub(crate) fn without_author(self) -> Self {
+        match self {
+            Self::Failed(policy) => Self::Failed(policy),
+            _ => Self::Failed(Policy::None),
+        }
+    }
 }
 
 /// The result of all checks.
@@ -73,6 +86,8 @@ pub(crate) struct Verdict {
     pub standing: Standing,
     /// For people who know: `spf=pass dkim=pass (example.net) arc=none dmarc=pass (p=reject)`.
     pub words: String,
+    /// Domains whose signatures hold, lower case.
+    pub signed: Vec<String>,
 }
 
 /// Checks mails.
@@ -96,24 +111,25 @@ impl Checker {
         })
     }
 
-    /// Checks a mail. Never fails: what cannot be found out is unknown.
-    pub(crate) async fn check(&self, raw: Bytes, peer: &Peer, return_path: &str) -> Verdict {
+    /// Checks a mail that is shown as being from `author`. Never fails: what cannot be found out is unknown.
+    pub(crate) async fn check(&self, raw: Bytes, peer: &Peer, return_path: &str, author: &Mailbox) -> Verdict {
         let upstream = match peer {
             Peer::Mta => self.upstream(&raw),
             Peer::Direct { .. } => Vec::new(),
         };
         let own = match &self.dns {
-            Some(dns) if is_checkable(&raw) => {
+            Some(dns) => {
                 let asked = Asked {
                     raw,
                     peer: peer.clone(),
                     return_path: return_path.to_owned(),
                     host: self.host.clone(),
                     upstream: upstream.clone(),
+                    author: author.domain().to_owned(),
                 };
-                look_up(dns.clone(), asked).await
+                Some(look_up(dns.clone(), asked).await)
             }
-            _ => None,
+            None => None,
         };
         conclude(&upstream, own.as_ref(), &self.sealers)
     }
@@ -141,6 +157,8 @@ struct Own {
     policy: Option<Policy>,
     /// Whether SPF was known: without it a failure of DMARC is not certain.
     whole: bool,
+    /// A method did not come to its end that might have spoken for the mail.
+    unfinished: bool,
 }
 
 fn resolver(config: &SenderAuth) -> Result<MessageAuthenticator, String> {
@@ -167,64 +185,106 @@ struct Asked {
     return_path: String,
     host: String,
     upstream: Vec<Results>,
+    /// The domain that users see the mail from.
+    author: String,
 }
 
 /// Checks off the threads that serve connections: each signature hashes the whole body.
-async fn look_up(dns: Arc<MessageAuthenticator>, asked: Asked) -> Option<Own> {
+async fn look_up(dns: Arc<MessageAuthenticator>, asked: Asked) -> Own {
     let runtime = tokio::runtime::Handle::current();
-    let work = tokio::task::spawn_blocking(move || {
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, own(&dns, &asked)).await })
-    });
-    match work.await {
-        Ok(Ok(own)) => own,
-        Ok(Err(_)) => {
-            warn!("the checks of a mail's sender took too long; they count as not done");
-            None
+    let work = tokio::task::spawn_blocking(move || runtime.block_on(own(&dns, &asked)));
+    work.await.unwrap_or_else(|fault| {
+        error!(error = %fault, "the checks of a mail's sender failed; they count as not done");
+        Own { unfinished: true, ..Own::default() }
+    })
+}
+
+/// The mail without the signatures that are more than are checked: each could hash the whole body its own way.
+fn bounded(raw: &Bytes) -> Cow<'_, [u8]> {
+    if Part::read(raw).all("DKIM-Signature").len() <= MAX_SIGNATURES {
+        return Cow::Borrowed(raw);
+    }
+    let (mut out, mut seen, mut skipping) = (Vec::with_capacity(raw.len()), 0, false);
+    let header = header_len(raw);
+    for line in raw[..header].split_inclusive(|b| *b == b'\n') {
+        if !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            let name = line.split(|b| *b == b':').next().unwrap_or_default().trim_ascii_end();
+            let signature = name.eq_ignore_ascii_case(b"DKIM-Signature");
+            seen += usize::from(signature);
+            skipping = signature && seen > MAX_SIGNATURES;
         }
-        Err(fault) => {
-            error!(error = %fault, "the checks of a mail's sender failed; they count as not done");
-            None
+        if !skipping {
+            out.extend_from_slice(line);
         }
     }
+    out.extend_from_slice(&raw[header..]);
+    Cow::Owned(out)
 }
 
-/// Whether the header is such that checking it costs no more than an ordinary mail's.
-fn is_checkable(raw: &[u8]) -> bool {
-    header_len(raw) <= MAX_HEADER && Part::read(raw).all("DKIM-Signature").len() <= MAX_SIGNATURES
+/// Gives a method its time; `None`: it took longer.
+async fn in_time<T>(method: &'static str, work: impl Future<Output = T>) -> Option<T> {
+    let done = tokio::time::timeout(PATIENCE, work).await.ok();
+    if done.is_none() {
+        warn!(method, "a check of a mail's sender took too long; it counts as not done");
+    }
+    done
 }
 
-async fn own(dns: &MessageAuthenticator, asked: &Asked) -> Option<Own> {
-    let Asked { raw, peer, return_path, host, upstream } = asked;
-    let message = AuthenticatedMessage::parse(raw)?;
-    let dkim = dns.verify_dkim(&message).await;
-    let arc = dns.verify_arc(&message).await;
-    let mut found = Own { dkim: dkim.iter().map(dkim_words).collect(), ..Own::default() };
-    found.arc = Some(result_word(arc.result()));
-    found.sealed = sealed(&arc);
-    let (spf, domain) = match peer {
-        Peer::Direct { ip, helo } => {
-            // A null return path is checked by the name in EHLO (RFC 7208 section 2.4).
-            let parameters = if return_path.is_empty() {
-                SpfParameters::verify_ehlo(*ip, helo, host)
-            } else {
-                SpfParameters::verify_mail_from(*ip, helo, host, return_path)
-            };
-            let spf = dns.verify_spf(parameters).await;
-            found.spf = Some(spf_word(spf.result()));
-            found.whole = spf.result() != SpfResult::TempError;
-            let domain = return_path.rsplit_once('@').map_or(helo.as_str(), |(_, d)| d).to_owned();
-            (spf, domain)
-        }
-        Peer::Mta => {
-            let method = auth_results::first(upstream, "spf");
-            found.whole = method.is_some();
-            upstream_spf(method, return_path)
-        }
+async fn own(dns: &MessageAuthenticator, asked: &Asked) -> Own {
+    let mut found = Own::default();
+    let raw = bounded(&asked.raw);
+    // Where the library sees another author than users do, what it finds is about somebody else.
+    let message = AuthenticatedMessage::parse(&raw).filter(|m| is_author(&m.from, &asked.author));
+    let Some(message) = message else {
+        return Own { dmarc: Some("fail"), policy: Some(Policy::None), ..found };
     };
-    let dmarc = dns.verify_dmarc(DmarcParameters::new(&message, &dkim, &domain, &spf)).await;
-    found.dmarc = Some(dmarc_word(&dmarc));
-    found.policy = dmarc.dmarc_record().map(|_| policy(dmarc.policy()));
-    Some(found)
+    let (spf, domain) = spf(dns, asked, &mut found).await;
+    let dkim = in_time("dkim", dns.verify_dkim(&message)).await;
+    found.unfinished |= dkim.is_none();
+    let dkim = dkim.unwrap_or_default();
+    found.dkim = dkim.iter().map(dkim_words).collect();
+    match in_time("dmarc", dns.verify_dmarc(DmarcParameters::new(&message, &dkim, &domain, &spf))).await {
+        Some(dmarc) => {
+            found.dmarc = Some(dmarc_word(&dmarc));
+            found.policy = dmarc.dmarc_record().map(|_| policy(dmarc.policy()));
+        }
+        None => found.unfinished = true,
+    }
+    if let Some(arc) = in_time("arc", dns.verify_arc(&message)).await {
+        found.arc = Some(result_word(arc.result()));
+        found.sealed = sealed(&arc);
+    }
+    found
+}
+
+fn is_author(from: &[String], author: &str) -> bool {
+    let same = |address: &String| {
+        address.rsplit_once('@').and_then(|(_, domain)| normal_domain(domain)).is_some_and(|domain| domain == author)
+    };
+    !from.is_empty() && from.iter().all(same)
+}
+
+async fn spf(dns: &MessageAuthenticator, asked: &Asked, found: &mut Own) -> (SpfOutput, String) {
+    let Asked { peer, return_path, host, upstream, .. } = asked;
+    let Peer::Direct { ip, helo } = peer else {
+        let method = auth_results::first(upstream, "spf");
+        found.whole = method.is_some();
+        return upstream_spf(method, return_path);
+    };
+    // A null return path is checked by the name in EHLO (RFC 7208 section 2.4).
+    let parameters = if return_path.is_empty() {
+        SpfParameters::verify_ehlo(*ip, helo, host)
+    } else {
+        SpfParameters::verify_mail_from(*ip, helo, host, return_path)
+    };
+    let domain = return_path.rsplit_once('@').map_or(helo.as_str(), |(_, d)| d).to_owned();
+    let Some(spf) = in_time("spf", dns.verify_spf(parameters)).await else {
+        found.unfinished = true;
+        return (SpfOutput::new(domain.clone()).with_result(SpfResult::TempError), domain);
+    };
+    found.spf = Some(spf_word(spf.result()));
+    found.whole = spf.result() != SpfResult::TempError;
+    (spf, domain)
 }
 
 /// SPF as the server before us found it, in the terms of the library.
@@ -261,6 +321,8 @@ fn conclude(upstream: &[Results], own: Option<&Own>, sealers: &[String]) -> Verd
         (Some("fail"), _) => {
             Standing::Failed(theirs.and_then(published).or(own.and_then(|o| o.policy)).unwrap_or(Policy::None))
         }
+        // What was not looked at might have spoken for it.
+        (_, Some("fail") | None) if own.is_some_and(|o| o.unfinished) => Standing::Unfinished,
         (_, Some("fail")) => match own {
             Some(o) if o.whole => Standing::Failed(o.policy.unwrap_or(Policy::None)),
             // SPF might have passed where the mail came in; nobody told us.
@@ -268,7 +330,11 @@ fn conclude(upstream: &[Results], own: Option<&Own>, sealers: &[String]) -> Verd
         },
         _ => Standing::Unknown,
     };
-    Verdict { standing, words }
+    let theirs = upstream.iter().flat_map(|r| &r.methods).filter(|m| m.name == "dkim" && m.result == "pass");
+    let theirs = theirs.filter_map(|m| m.property("header.d").map(str::to_ascii_lowercase));
+    let ours = own.into_iter().flat_map(|o| &o.dkim).filter(|(_, result)| *result == "pass");
+    let signed = theirs.chain(ours.map(|(domain, _)| domain.to_ascii_lowercase())).collect();
+    Verdict { standing, words, signed }
 }
 
 fn upstream_of<'r>(upstream: &'r [Results], name: &str) -> &'r str {
@@ -392,6 +458,7 @@ mod tests {
     fn what_follows_from_the_results() {
         let none = Own::default;
         let dmarc = |word, policy, whole| Own { dmarc: Some(word), policy, whole, ..Own::default() };
+        let unfinished = |word| Own { unfinished: true, ..dmarc(word, Some(Policy::Reject), true) };
         let arc = || Own {
             arc: Some("pass"),
             sealed: Some(("list.test".into(), "pass".into())),
@@ -416,6 +483,11 @@ mod tests {
             (vec![], Some(dmarc("temperror", None, true)), Standing::Unknown),
             (vec![], Some(arc()), Standing::Verified),
             (vec![], None, Standing::Unknown),
+            (vec![], Some(unfinished("fail")), Standing::Unfinished),
+            (vec![], Some(unfinished("none")), Standing::Unknown),
+            (vec![], Some(unfinished("pass")), Standing::Verified),
+            (vec![], Some(Own { unfinished: true, ..none() }), Standing::Unfinished),
+            (vec!["mx; dmarc=pass"], Some(unfinished("fail")), Standing::Verified),
         ];
         for (headers, own, standing) in cases {
             let verdict = conclude(&upstream(&headers), own.as_ref(), &["list.test".to_owned()]);
@@ -437,16 +509,50 @@ mod tests {
             trusted_sealers: vec![],
         };
         let checker = Checker::new(&config, "gw.test").unwrap();
+        let author = Mailbox::parse("a@x.test").unwrap();
         let bytes = |raw: &'static [u8]| Bytes::from_static(raw);
         let forged = b"Authentication-Results: evil.test; dmarc=pass\r\nFrom: a@x.test\r\n\r\nhi";
-        assert_eq!(checker.check(bytes(forged), &Peer::Mta, "").await.standing, Standing::Unknown);
+        assert_eq!(checker.check(bytes(forged), &Peer::Mta, "", &author).await.standing, Standing::Unknown);
         let true_one = b"Authentication-Results: mx.test; dmarc=pass\r\nFrom: a@x.test\r\n\r\nhi";
-        assert_eq!(checker.check(bytes(true_one), &Peer::Mta, "").await.standing, Standing::Verified);
+        assert_eq!(checker.check(bytes(true_one), &Peer::Mta, "", &author).await.standing, Standing::Verified);
         let direct = Peer::Direct { ip: IpAddr::from([127, 0, 0, 1]), helo: "x".into() };
         assert_eq!(
-            checker.check(bytes(true_one), &direct, "").await.standing,
+            checker.check(bytes(true_one), &direct, "", &author).await.standing,
             Standing::Unknown,
             "a stranger wrote that header"
         );
+    }
+
+    /// A resolver that never answers.
+    async fn silent() -> (tokio::net::UdpSocket, Checker) {
+        let socket = tokio::net::UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
+        let config = SenderAuth {
+            authserv_ids: vec![],
+            check: true,
+            resolvers: vec![socket.local_addr().unwrap()],
+            trusted_sealers: vec![],
+        };
+        (socket, Checker::new(&config, "gw.test").unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_mail_with_two_authors_is_not_checked_for_one_of_them() {
+        let (_socket, checker) = silent().await;
+        let author = Mailbox::parse("a@x.test").unwrap();
+        for header in ["From: a@x.test, b@y.test", "From: b@y.test", "From: a@x.test\r\nFrom: b@y.test", "To: x@y.test"]
+        {
+            let raw = Bytes::from(format!("{header}\r\n\r\nhi"));
+            let verdict = checker.check(raw, &Peer::Mta, "", &author).await;
+            assert_eq!(verdict.standing, Standing::Failed(Policy::None), "{header}");
+        }
+    }
+
+    #[test]
+    fn more_signatures_than_are_checked_do_not_keep_the_first_from_it() {
+        let signature = "DKIM-Signature: v=1;\r\n d=x.test\r\n";
+        let few = Bytes::from(format!("{}From: a@x.test\r\n\r\nbody\r\n", signature.repeat(MAX_SIGNATURES)));
+        assert_eq!(bounded(&few).as_ref(), few.as_ref());
+        let many = Bytes::from(format!("{}From: a@x.test\r\n\r\nbody\r\n", signature.repeat(MAX_SIGNATURES + 5)));
+        assert_eq!(bounded(&many).as_ref(), few.as_ref(), "the others are left out, and nothing else is");
     }
 }

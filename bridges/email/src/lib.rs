@@ -118,6 +118,11 @@ impl Mail {
     }
 }
 
+/// For how long a mail is tried.
+pub(crate) const RETRY_FOR: Duration = Duration::from_secs(2 * 24 * 3600);
+/// Time for one try of a mail: more than a relay takes that uses up the time of every command (RFC 5321, 4.5.3.2). A try that has no answer then is
+/// one of which nobody knows the end.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// Text of one outbound mail; longer ones belong in a file.
 const MAX_TEXT: usize = 256 * 1024;
 
@@ -133,9 +138,9 @@ fn profile(config: &Config) -> Profile {
     profile.correction_prefix = "Correction: ";
     profile.replies = true;
     profile.files = true;
-    profile.retry_for = Duration::from_secs(2 * 24 * 3600);
+    profile.retry_for = RETRY_FOR;
     profile.notice_after = Some(Duration::from_secs(3600));
-    profile.answer_within = Duration::from_secs(15 * 60);
+    profile.answer_within = ANSWER_WITHIN;
     profile.inbound_per_hour = config.limits.contact_per_hour;
     profile
 }

@@ -159,7 +159,8 @@ struct Door {
     limits: Limits,
     hello: String,
     idle: Duration,
-    places: Arc<Semaphore>,
+    /// Connections of one listener: strangers (SMTP) must not keep our own server (LMTP) out.
+    connections: usize,
     budget: Arc<Semaphore>,
     per_address: usize,
     addresses: Mutex<HashMap<IpAddr, usize>>,
@@ -177,7 +178,7 @@ impl Door {
             limits,
             hello: config.listen.hello.clone(),
             idle: config.listen.idle,
-            places: Arc::new(Semaphore::new(config.listen.connections)),
+            connections: config.listen.connections,
             budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
             per_address: (config.listen.connections / 4).max(10),
             addresses: Mutex::new(HashMap::new()),
@@ -186,6 +187,7 @@ impl Door {
 
     /// Counts a connection of this address; `None` where it has too many.
     fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Visit> {
+        let ip = subscriber(ip);
         let mut addresses = self.addresses.lock().ok()?;
         let count = addresses.entry(ip).or_default();
         if *count >= self.per_address {
@@ -193,6 +195,14 @@ impl Door {
         }
         *count += 1;
         Some(Visit { door: self.clone(), ip })
+    }
+}
+
+/// Who is behind an address: one gets a whole /64 of IPv6 (RFC 6177).
+fn subscriber(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => (u128::from(v6) & !u128::from(u64::MAX)).to_be_bytes().into(),
     }
 }
 
@@ -217,6 +227,7 @@ impl Drop for Visit {
 
 async fn accept(socket: Socket, dialect: Dialect, door: Arc<Door>, stop: CancellationToken) {
     let mut connections = JoinSet::new();
+    let places = Arc::new(Semaphore::new(door.connections));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -241,7 +252,7 @@ async fn accept(socket: Socket, dialect: Dialect, door: Arc<Door>, stop: Cancell
             (Dialect::Smtp, Some(ip)) => Peer::Direct { ip, helo: String::new() },
             _ => Peer::Mta,
         };
-        let place = door.places.clone().try_acquire_owned().ok();
+        let place = places.clone().try_acquire_owned().ok();
         let visit = if let (Peer::Direct { ip, .. }, Some(_)) = (&peer, &place) { door.enter(*ip) } else { None };
         let refused = place.is_none() || matches!(peer, Peer::Direct { .. }) && visit.is_none();
         let (door, stop) = (door.clone(), stop.clone());
@@ -443,6 +454,10 @@ fn one_for_all(replies: Vec<Reply>) -> Reply {
 #[cfg(test)]
 #[path = "listen_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "listen_doubt_tests.rs"]
+mod doubt;
 
 #[cfg(test)]
 #[path = "listen_e2e.rs"]

@@ -1,22 +1,29 @@
 //! Sends a message as mail: sender, recipients, conversation, files, limits, one envelope per recipient.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::{
-    Address, Change, ContactId, DeliveryError, Event, Failure, Fetch, FileSource, ForeignMessageId, Inbound, Leg,
-    Message, OnceKey, Outbound, RecipientKind, Resolved, Text, Ticket,
+    Address, BareJid, ContactId, DeliveryError, Event, Failure, Fetch, FileSource, ForeignMessageId, Inbound, Leg,
+    Message, MessageRef, OnceKey, Outbound, RecipientKind, Resolved, Retry, Sent, Text, Ticket,
 };
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::address::Mailbox;
 use crate::session::{User, store_away};
 use crate::smtp::{Envelope, Start};
+use crate::state::Begun;
 use crate::talk::{self, Talk};
 use crate::translate::outbound::{self as translate, Attached, Draft, bare_subject};
 use crate::{envelope, settings, state};
 
 /// Time for each file that is fetched.
 const FETCH: Duration = Duration::from_secs(60);
+
+/// Time for the recipients of one mail, within [`crate::ANSWER_WITHIN`] even if the last one that is begun in it takes as long as it may. Who is not
+/// reached in it is tried again.
+const ENOUGH: Duration = Duration::from_secs(5 * 60);
 
 /// Somebody who gets an envelope.
 #[derive(Debug, Clone)]
@@ -45,6 +52,8 @@ struct Ready {
     refused: Vec<Leg>,
     message_id: String,
     talk: Talk,
+    /// What a later try needs to know; `None` for a mail to a single person.
+    begun: Option<Begun>,
 }
 
 async fn prepare(user: &User, event: &Outbound, message: &Message) -> Result<Ready, DeliveryError> {
@@ -54,17 +63,8 @@ async fn prepare(user: &User, event: &Outbound, message: &Message) -> Result<Rea
     if to.is_empty() {
         return Err(no_address());
     }
-    let only = match to.as_slice() {
-        [one] => Some(one.contact.clone()),
-        _ => None,
-    };
-    let at = only.clone().map_or(Address::Gateway, Address::Contact);
-    let wishes = host.resolved(&event.user, &at);
-    let talk = talk::place(host, event, message, only.as_ref()).await.map_err(store_away)?;
-    if only.is_some() && wishes.bool(settings::REPLY_ALL) {
-        add_others(&mut to, &talk, &from);
-    }
-    let (named_to, named_cc) = named(user, event, &to).await?;
+    let Course { only, wishes, mut talk, named: (named_to, named_cc), begun } =
+        course(user, event, message, &mut to, &from).await?;
     let (files, links) = files(user, event, message).await;
     let alone = talk.text.trim();
     let body = if message.files.iter().any(|f| matches!(&f.source, FileSource::Url(u) if u.as_str() == alone)) {
@@ -93,7 +93,6 @@ async fn prepare(user: &User, event: &Outbound, message: &Message) -> Result<Rea
         ask_read: wishes.bool(settings::ASK_READ),
         from,
     };
-    let mut talk = talk;
     if talk.chain.subject.is_empty() || talk.subject.is_some() {
         bare_subject(&draft.subject).clone_into(&mut talk.chain.subject);
     }
@@ -110,7 +109,85 @@ async fn prepare(user: &User, event: &Outbound, message: &Message) -> Result<Rea
         let text = Text::key("too-big").with("limit", limit / 1024);
         return Err(DeliveryError::new(Failure::TooLong { limit }, text));
     }
-    Ok(Ready { bytes, utf8: written.utf8, to, refused, message_id, talk })
+    Ok(Ready { bytes, utf8: written.utf8, to, refused, message_id, talk, begun })
+}
+
+/// What is decided once for all tries of a mail.
+struct Course {
+    only: Option<ContactId>,
+    wishes: Arc<Resolved>,
+    talk: Talk,
+    named: (Vec<Mailbox>, Vec<Mailbox>),
+    begun: Option<Begun>,
+}
+
+/// Conversation, subject and who gets it besides. A later try may be for some of the recipients only, but the mail is the same: what the first one
+/// has decided holds, and of those whom it added only who was put off is tried again.
+async fn course(
+    user: &User,
+    event: &Outbound,
+    message: &Message,
+    to: &mut Vec<To>,
+    from: &Mailbox,
+) -> Result<Course, DeliveryError> {
+    let host = user.host.as_ref();
+    let wishes_of =
+        |only: &Option<ContactId>| host.resolved(&event.user, &only.clone().map_or(Address::Gateway, Address::Contact));
+    if event.attempt > 0
+        && let Some(begun) = state::begun(host, event.key.as_str()).await.map_err(store_away)?
+    {
+        add(to, &begun.left);
+        return Ok(Course {
+            wishes: wishes_of(&begun.only),
+            only: begun.only.clone(),
+            talk: Talk::again(message, &begun),
+            named: (begun.to.clone(), begun.cc.clone()),
+            begun: Some(begun),
+        });
+    }
+    let only = match to.as_slice() {
+        [one] => Some(one.contact.clone()),
+        _ => None,
+    };
+    let legs = to.iter().map(|t| t.contact.clone()).collect();
+    let wishes = wishes_of(&only);
+    let talk = talk::place(host, event, message, only.as_ref()).await.map_err(store_away)?;
+    if only.is_some() && wishes.bool(settings::REPLY_ALL) {
+        let others: Vec<Mailbox> =
+            talk.chain.others.iter().filter(|m| m.contact() != from.contact()).cloned().collect();
+        add(to, &others);
+    }
+    let of = |kind: RecipientKind| to.iter().filter(|t| t.kind == kind).map(|t| t.mailbox.clone()).collect::<Vec<_>>();
+    let named = (of(RecipientKind::To), of(RecipientKind::Cc));
+    let mut begun = None;
+    if to.len() > 1 {
+        let added: Vec<Mailbox> = to.iter().filter(|t| t.added).map(|t| t.mailbox.clone()).collect();
+        let made = Begun {
+            to: named.0.clone(),
+            cc: named.1.clone(),
+            only: only.clone(),
+            legs,
+            left: added.clone(),
+            added,
+            thread: talk.thread.clone(),
+            chain: talk.chain.clone(),
+            subject: talk.subject.clone(),
+        };
+        let change = state::begin(host.now(), &event.user, event.key.as_str(), &made);
+        host.store(vec![change]).await.map_err(store_away)?;
+        begun = Some(made);
+    }
+    Ok(Course { only, wishes, talk, named, begun })
+}
+
+/// Adds who is not among them yet, as copies that are no leg of the event.
+fn add(to: &mut Vec<To>, others: &[Mailbox]) {
+    for mailbox in others {
+        let contact = mailbox.contact();
+        if !to.iter().any(|t| t.contact == contact) {
+            to.push(To { contact, mailbox: mailbox.clone(), kind: RecipientKind::Cc, added: true });
+        }
+    }
 }
 
 async fn hand_over(user: &User, event: &Outbound, mail: Ready, ticket: Ticket) {
@@ -121,8 +198,9 @@ async fn hand_over(user: &User, event: &Outbound, mail: Ready, ticket: Ticket) {
     }
     let several = event.to.len() > 1;
     let mut legs = mail.refused.clone();
-    let mut gone = Vec::new();
+    let (mut gone, mut unreached) = (Vec::new(), Vec::new());
     let mut start = Start::of(&ticket);
+    let began = Instant::now();
     for to in &mail.to {
         let envelope = Envelope {
             sender: Some(envelope::sender(host, &event.key, &to.contact, &user.mail.config.mail_domain)),
@@ -130,7 +208,11 @@ async fn hand_over(user: &User, event: &Outbound, mail: Ready, ticket: Ticket) {
             id: Some(event.key.to_string()),
             utf8: mail.utf8,
         };
-        let result = user.mail.relay.send(&envelope, &mail.bytes, &mut start).await.map(drop);
+        let result = if began.elapsed() < ENOUGH {
+            user.mail.relay.send(&envelope, &mail.bytes, &mut start).await.map(drop)
+        } else {
+            Err(DeliveryError::temporary(Failure::TimedOut, Text::key("relay-slow")))
+        };
         if start.is_lost() {
             // Somebody else has the event now, or the store is away: nothing was sent, nothing may be said.
             user.meter.give_back(host, count, size).await;
@@ -143,9 +225,7 @@ async fn hand_over(user: &User, event: &Outbound, mail: Ready, ticket: Ticket) {
             }
         }
         if to.added {
-            if let Err(error) = &result {
-                tell_of_other(user, event, to, error).await;
-            }
+            unreached.extend(result.err().map(|error| (to, error)));
             continue;
         }
         let who = several.then(|| to.contact.clone());
@@ -154,6 +234,7 @@ async fn hand_over(user: &User, event: &Outbound, mail: Ready, ticket: Ticket) {
             Err(error) => Leg::failed(who, error),
         });
     }
+    left_out(user, event, &mail, &legs, unreached).await;
     if gone.is_empty() {
         user.meter.give_back(host, count, size).await;
     } else {
@@ -162,9 +243,35 @@ async fn hand_over(user: &User, event: &Outbound, mail: Ready, ticket: Ticket) {
     ticket.done(legs);
 }
 
+/// Who was added and put off is tried again with the rest of the mail; who will not get it any more is told to the user.
+async fn left_out(user: &User, event: &Outbound, mail: &Ready, legs: &[Leg], unreached: Vec<(&To, DeliveryError)>) {
+    let Some(begun) = &mail.begun else { return };
+    let passes = |error: &DeliveryError| error.retry != Retry::Never && error.sent == Sent::No;
+    let host = user.host.as_ref();
+    let end = moment(event, host.now()) + crate::RETRY_FOR;
+    let again = host.now() < end && legs.iter().any(|leg| leg.result.as_ref().is_err_and(passes));
+    let (later, lost): (Vec<_>, Vec<_>) = unreached.into_iter().partition(|(_, error)| again && passes(error));
+    for (to, error) in lost {
+        tell_of_other(user, event, to, &error).await;
+    }
+    let left: Vec<Mailbox> = later.into_iter().map(|(to, _)| to.mailbox.clone()).collect();
+    if again && left != begun.left {
+        let begun = Begun { left, ..begun.clone() };
+        if let Err(error) = host.store(vec![state::begin(host.now(), &event.user, event.key.as_str(), &begun)]).await {
+            warn!(key = %event.key, %error, "who is to be tried again could not be stored");
+        }
+    }
+}
+
 /// The conversation goes on from this mail, and whom one writes to is no stranger. Lost, only the threading of the next mail suffers.
 async fn remember(user: &User, event: &Outbound, mail: Ready, gone: &[ContactId]) {
     let Talk { thread, mut chain, .. } = mail.talk;
+    if event.attempt > 0
+        && mail.begun.is_some()
+        && let Ok(Some(now)) = state::chain(user.host.as_ref(), &event.user, &thread).await
+    {
+        chain = now; // it may have gone on since the first try
+    }
     chain.push(&mail.message_id);
     let mut changes = state::record(user.host.now(), &event.user, &thread, &chain, &mail.message_id, gone);
     changes.extend(gone.iter().map(|contact| state::accept(&event.user, contact)));
@@ -200,7 +307,7 @@ async fn recipients(user: &User, event: &Outbound) -> Result<(Vec<To>, Vec<Leg>)
         if to.iter().any(|t| t.contact == *contact) {
             continue;
         }
-        match state::spelling(user.host.as_ref(), contact).await.map_err(store_away)? {
+        match state::spelling(user.host.as_ref(), &event.user, contact).await.map_err(store_away)? {
             Some(mailbox) => to.push(To { contact: contact.clone(), mailbox, kind: recipient.kind, added: false }),
             None => refused.push(Leg::failed(Some(contact.clone()), no_address())),
         }
@@ -210,32 +317,6 @@ async fn recipients(user: &User, event: &Outbound) -> Result<(Vec<To>, Vec<Leg>)
 
 fn no_address() -> DeliveryError {
     DeliveryError::new(Failure::NoSuchRecipient, Text::key("no-address"))
-}
-
-fn add_others(to: &mut Vec<To>, talk: &Talk, own: &Mailbox) {
-    for mailbox in &talk.chain.others {
-        let contact = mailbox.contact();
-        if contact != own.contact() && !to.iter().any(|t| t.contact == contact) {
-            to.push(To { contact, mailbox: mailbox.clone(), kind: RecipientKind::Cc, added: true });
-        }
-    }
-}
-
-/// To and Cc. A later try may be for some of the recipients only, but the mail is the same, so the first try's names are kept.
-async fn named(user: &User, event: &Outbound, to: &[To]) -> Result<(Vec<Mailbox>, Vec<Mailbox>), DeliveryError> {
-    let host = user.host.as_ref();
-    if event.attempt > 0
-        && let Some(first) = state::named(host, event.key.as_str()).await.map_err(store_away)?
-    {
-        return Ok(first);
-    }
-    let of = |kind: RecipientKind| to.iter().filter(|t| t.kind == kind).map(|t| t.mailbox.clone()).collect::<Vec<_>>();
-    let (named_to, named_cc) = (of(RecipientKind::To), of(RecipientKind::Cc));
-    if to.len() > 1 {
-        let change: Change = state::name(host.now(), event.key.as_str(), &named_to, &named_cc);
-        host.store(vec![change]).await.map_err(store_away)?;
-    }
-    Ok((named_to, named_cc))
 }
 
 /// Files within the limit are attached; of the others the link stays, or the name.
@@ -309,11 +390,28 @@ fn moment(event: &Outbound, now: SystemTime) -> SystemTime {
 
 /// One of those whom "reply to all" added did not get it. They are no leg of the event, so the user gets a notice.
 async fn tell_of_other(user: &User, event: &Outbound, to: &To, error: &DeliveryError) {
+    let of = MessageRef::Key(event.key.clone());
+    let notice = not_reached(user.host.now(), &event.user, &of, &to.contact, error);
+    let _ = user.host.accept(vec![notice]).await; // a notice that the store cannot take is not worth the mail of the others
+}
+
+/// The notice that somebody who is no recipient of the message itself did not get it.
+pub(crate) fn not_reached(
+    now: SystemTime,
+    user: &BareJid,
+    of: &MessageRef,
+    contact: &ContactId,
+    error: &DeliveryError,
+) -> Inbound {
     let text =
-        Text::key("other-not-reached").with("address", &to.mailbox).with("why", error.code.as_deref().unwrap_or("-"));
+        Text::key("other-not-reached").with("address", contact).with("why", error.code.as_deref().unwrap_or("-"));
     let notice = Event::Notice { text, about: None, actions: Vec::new() };
-    let mut inbound = Inbound::new(event.user.clone(), Address::Contact(to.contact.clone()), notice);
-    inbound.at = user.host.now();
-    inbound.once = Some(OnceKey::new(format!("other {} {}", event.key, to.contact)));
-    let _ = user.host.accept(vec![inbound]).await; // a notice that the store cannot take is not worth the mail of the others
+    let mut inbound = Inbound::new(user.clone(), Address::Contact(contact.clone()), notice);
+    inbound.at = now;
+    let key = match of {
+        MessageRef::Key(key) => key.as_str(),
+        _ => "",
+    };
+    inbound.once = Some(OnceKey::new(format!("other {key} {contact}")));
+    inbound
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use isthmus_bridge::{DeliveryError, Failure, Late, Text};
 
 use crate::address::Mailbox;
-use crate::translate::inbound::truncated;
+use crate::translate::inbound::{Mail, truncated};
 use crate::translate::mime::{self, Part, children};
 
 /// What a report says.
@@ -78,17 +78,18 @@ pub(crate) fn read(raw: &[u8]) -> Option<Report> {
     Some(Report::Disposition(disposition(&status.decoded(), message_id)))
 }
 
-/// What a mail means that came back to a bounce address without being a report by RFC 3464; `None` for what is no bounce (an answer by a
-/// vacation program goes to the return path too, RFC 3834).
-pub(crate) fn plain_bounce(from: &str, subject: &str, text: &str) -> Option<Late> {
-    let local = from.split('@').next().unwrap_or("").to_lowercase();
-    let subject = subject.to_lowercase();
-    let daemon = ["mailer-daemon", "postmaster", "mail-daemon", "mdaemon", ""].contains(&local.as_str());
+/// What a mail means that came back to a bounce address without being a report by RFC 3464; `None` for what is no bounce. An answer by a vacation
+/// program goes to the return path too (RFC 3834): what says that it is an answer is one, whatever its subject (which quotes ours), and so is what
+/// has a sender on its envelope, for a bounce has none (RFC 5321, 4.5.5).
+pub(crate) fn plain_bounce(mail: &Mail, from: &Mailbox, null_sender: bool) -> Option<Late> {
+    let local = from.local().to_lowercase();
+    let subject = mail.subject.as_deref().unwrap_or("").to_lowercase();
+    let daemon = ["mailer-daemon", "postmaster", "mail-daemon", "mdaemon"].contains(&local.as_str());
     let worded = ["undeliver", "failure", "returned", "delivery", "unzustellbar", "rejected"]
         .iter()
         .any(|w| subject.contains(w));
-    let words = mime::one_line(truncated(text, 400));
-    (daemon || worded)
+    let words = mime::one_line(truncated(&mail.text, 400));
+    (daemon || worded && null_sender && !mail.automatic.auto_replied)
         .then(|| Late::Failed(DeliveryError::new(Failure::Rejected, Text::key("bounced").with("words", words))))
 }
 
@@ -224,6 +225,7 @@ fn from_xtext(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::translate::inbound;
     use proptest::prelude::*;
 
     fn sample(name: &str) -> Vec<u8> {
@@ -321,9 +323,20 @@ mod tests {
 
     #[test]
     fn answers_of_vacation_programs_are_no_bounces() {
-        assert_eq!(plain_bounce("alice@x.test", "Out of office", "back on Monday"), None);
-        assert!(plain_bounce("MAILER-DAEMON@x.test", "hello", "no such user").is_some());
-        assert!(plain_bounce("qmail@x.test", "failure notice", "Sorry").is_some());
+        let bounce = |from: &str, header: &str, null_sender| {
+            let mail = inbound::read(format!("From: {from}\r\n{header}\r\n\r\nwords\r\n").as_bytes());
+            plain_bounce(&mail, &Mailbox::parse(from).unwrap(), null_sender).is_some()
+        };
+        for (from, header, null_sender, wanted) in [
+            ("alice@x.test", "Subject: Out of office", true, false),
+            ("alice@x.test", "Subject: Re: delivery on Friday\r\nAuto-Submitted: auto-replied (vacation)", true, false),
+            ("alice@x.test", "Subject: Re: delivery on Friday", false, false),
+            ("MAILER-DAEMON@x.test", "Subject: hello", true, true),
+            ("MAILER-DAEMON@x.test", "Subject: hello\r\nAuto-Submitted: auto-replied", true, true),
+            ("qmail@x.test", "Subject: failure notice", true, true),
+        ] {
+            assert_eq!(bounce(from, header, null_sender), wanted, "{from} {header} {null_sender}");
+        }
         assert_eq!(from_xtext("a+2Bb+zz+"), "a+b+zz+");
     }
 

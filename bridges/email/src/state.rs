@@ -14,8 +14,10 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CHAIN_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The whole text of a mail is kept for this long.
 const MAIL_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Longer than the 48 h in which the core may give an inbound mail back.
-const RETURN_LIFE: Duration = Duration::from_secs(4 * 24 * 3600);
+/// Longer than mail is held for the user's word, and the 48 h after that in which the core may give it back.
+const RETURN_LIFE: Duration = Duration::from_secs(33 * 24 * 3600);
+/// Longer than mail is tried, and reports of it come.
+const BEGUN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// References that a mail carries, at most (RFC 5322, 3.6.4, lets the middle be left out).
 const MAX_REFERENCES: usize = 20;
 
@@ -35,8 +37,20 @@ impl Chain {
     pub(crate) fn push(&mut self, message_id: &str) {
         self.references.retain(|id| id != message_id);
         self.references.push(message_id.to_owned());
-        if self.references.len() > MAX_REFERENCES {
-            self.references.remove(1); // the first one holds the conversation together
+        self.bound();
+    }
+
+    /// Takes what a mail refers to for what went before.
+    pub(crate) fn follow(&mut self, references: &[String]) {
+        self.references = references.to_vec();
+        self.bound();
+    }
+
+    /// The first one holds the conversation together, the last ones say where in it one is.
+    fn bound(&mut self) {
+        let over = self.references.len().saturating_sub(MAX_REFERENCES);
+        if over > 0 {
+            self.references.drain(1..=over);
         }
     }
 }
@@ -81,18 +95,28 @@ pub(crate) fn record(
     changes
 }
 
-/// The spelling of a contact that was last seen on a mail; the folded one where none was.
-pub(crate) async fn spelling(host: &dyn Gateway, contact: &ContactId) -> Result<Option<Mailbox>, StoreError> {
-    match load(host, "spelling", contact.as_str()).await? {
+/// The spelling of a contact that was last seen on a mail to this user; the folded one where none was.
+pub(crate) async fn spelling(
+    host: &dyn Gateway,
+    user: &BareJid,
+    contact: &ContactId,
+) -> Result<Option<Mailbox>, StoreError> {
+    match load(host, "spelled", &two(user, contact.as_str())).await? {
         Some(seen) => Ok(Some(seen)),
         None => Ok(Mailbox::parse(contact.as_str()).ok()),
     }
 }
 
-/// Remembers a spelling; `None` where it is the folded one anyway.
-pub(crate) fn spelled(mailbox: &Mailbox) -> Option<Change> {
+/// Remembers a spelling that differs from the folded one in the case of letters only, and forgets it where the folded one is seen. Folding does
+/// more than that (`straße@` is `strasse@`, letters of full width are plain ones): such an address is somebody else's, and what is written to the
+/// contact must not go there.
+pub(crate) fn spelled(now: SystemTime, user: &BareJid, mailbox: &Mailbox) -> Option<Change> {
     let contact = mailbox.contact();
-    (contact.as_str() != mailbox.to_string()).then(|| put("spelling", contact.as_str(), mailbox))
+    let key = two(user, contact.as_str());
+    if contact.as_str() == mailbox.to_string() {
+        return Some(Change::remove("spelled", key));
+    }
+    mailbox.is_contact().then(|| put("spelled", &key, mailbox).of(user.clone()).until(now + CHAIN_LIFE))
 }
 
 /// An inbound mail as it was, for the commands `full`, `verdict` and `unsubscribe`. Key: user and an id made from its `OnceKey`.
@@ -143,11 +167,54 @@ pub(crate) struct HeldMail {
     pub from: ContactId,
     /// The events that it would have been.
     pub events: Vec<Inbound>,
+    /// The conversation that it goes into when the user has accepted it. Until then nothing that the user writes follows from it.
+    #[serde(default)]
+    pub place: Option<HeldPlace>,
+    /// The user was told of it.
+    #[serde(default = "yes")]
+    pub noticed: bool,
+}
+
+/// A held mail's place in a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldPlace {
+    /// The thread.
+    pub thread: String,
+    /// The conversation, as it was with this mail.
+    pub chain: Chain,
+    /// The mail's own name.
+    pub name: String,
+    /// How its sender spells their address.
+    pub spelling: Mailbox,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The changes that take a mail that was held into its conversation, which may have gone on since.
+pub(crate) async fn release(host: &dyn Gateway, user: &BareJid, mail: &HeldMail) -> Result<Vec<Change>, StoreError> {
+    let Some(place) = &mail.place else { return Ok(Vec::new()) };
+    let chain = match chain(host, user, &place.thread).await? {
+        Some(mut chain) => {
+            chain.push(&place.name);
+            chain
+        }
+        None => place.chain.clone(),
+    };
+    let mut changes = record(host.now(), user, &place.thread, &chain, &place.name, std::slice::from_ref(&mail.from));
+    changes.extend(spelled(host.now(), user, &place.spelling));
+    Ok(changes)
 }
 
 /// Holds a stranger's mail.
 pub(crate) fn hold(now: SystemTime, user: &BareJid, id: &str, mail: &HeldMail) -> Change {
-    put("held", &two(user, &format!("{} {id}", mail.from)), mail).of(user.clone()).until(now + MAIL_LIFE)
+    put("held", &held_key(user, &mail.from, id), mail).of(user.clone()).until(now + MAIL_LIFE)
+}
+
+/// Under which key a mail is held.
+pub(crate) fn held_key(user: &BareJid, from: &ContactId, id: &str) -> String {
+    two(user, &format!("{from} {id}"))
 }
 
 /// What waits from this contact (from anybody, with `None`), oldest first; with the change that takes each away.
@@ -190,14 +257,38 @@ pub(crate) async fn return_path(host: &dyn Gateway, once: &str) -> Result<Option
     load(host, "return", once).await
 }
 
-/// Everybody whom an outbound mail names, for later tries of which only some recipients are left. Key: the delivery key.
-pub(crate) async fn named(host: &dyn Gateway, key: &str) -> Result<Option<(Vec<Mailbox>, Vec<Mailbox>)>, StoreError> {
-    load(host, "named", key).await
+/// What the first try of a mail to several people has decided. A later try is for some of them only, but the mail is the same. Key: the delivery
+/// key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    /// To.
+    pub to: Vec<Mailbox>,
+    /// Cc.
+    pub cc: Vec<Mailbox>,
+    /// The contact, where the message was to one only.
+    pub only: Option<ContactId>,
+    /// Whom the message was to.
+    pub legs: Vec<ContactId>,
+    /// Whom "reply to all" has added.
+    pub added: Vec<Mailbox>,
+    /// Those of them who are to be tried yet.
+    pub left: Vec<Mailbox>,
+    /// The conversation.
+    pub thread: String,
+    /// What went before in it.
+    pub chain: Chain,
+    /// The subject, if it is not that of the settings.
+    pub subject: Option<String>,
 }
 
-/// Remembers To and Cc of an outbound mail while it is tried.
-pub(crate) fn name(now: SystemTime, key: &str, to: &[Mailbox], cc: &[Mailbox]) -> Change {
-    put("named", key, &(to, cc)).until(now + RETURN_LIFE)
+/// What was decided about this mail; `None` for one to a single person.
+pub(crate) async fn begun(host: &dyn Gateway, key: &str) -> Result<Option<Begun>, StoreError> {
+    load(host, "begun", key).await
+}
+
+/// Remembers it.
+pub(crate) fn begin(now: SystemTime, user: &BareJid, key: &str, begun: &Begun) -> Change {
+    put("begun", key, begun).of(user.clone()).until(now + BEGUN_LIFE)
 }
 
 /// What a user has sent on one day (UTC). Key: user and day.
@@ -272,4 +363,23 @@ async fn list<T: DeserializeOwned>(
         .into_iter()
         .filter_map(|(key, bytes)| Some((key.strip_prefix(&prefix)?.to_owned(), serde_json::from_slice(&bytes).ok()?)))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_the_first_and_the_last_ones() {
+        let ids: Vec<String> = (0..100).map(|n| format!("{n}@x")).collect();
+        let mut chain = Chain::default();
+        chain.follow(&ids);
+        assert_eq!(chain.references.len(), MAX_REFERENCES);
+        assert_eq!((chain.references[0].as_str(), chain.references[1].as_str()), ("0@x", "81@x"));
+        chain.push("new@x");
+        assert_eq!((chain.references.len(), chain.references[1].as_str()), (MAX_REFERENCES, "82@x"));
+        assert_eq!(chain.references.last().map(String::as_str), Some("new@x"));
+        chain.follow(&ids[..3]);
+        assert_eq!(chain.references, ids[..3]);
+    }
 }

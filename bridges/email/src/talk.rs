@@ -2,7 +2,7 @@
 
 use isthmus_bridge::{ContactId, Gateway, Message, MessageRef, Outbound, StoreError};
 
-use crate::state::{self, Chain};
+use crate::state::{self, Begun, Chain};
 use crate::translate::outbound::{bare_subject, reply_subject, subject_line};
 
 /// A message's place in a conversation.
@@ -16,6 +16,17 @@ pub(crate) struct Talk {
     pub subject: Option<String>,
     /// The text, without a line that set the subject.
     pub text: String,
+}
+
+impl Talk {
+    /// That of a later try of the same mail: what the first one has found, with the words as they are now.
+    pub(crate) fn again(message: &Message, begun: &Begun) -> Self {
+        let (subject, text) = match subject_line(&message.body) {
+            Some((subject, rest)) => (Some(subject.to_owned()), rest.to_owned()),
+            None => (begun.subject.clone(), message.body.clone()),
+        };
+        Self { thread: begun.thread.clone(), chain: begun.chain.clone(), subject, text }
+    }
 }
 
 /// Finds it. `with` is the contact, where there is only one.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::{JULIET, Juliet, contact, relay};
 use isthmus_bridge::{
-    Address, BareJid, ContactId, DeliveryError, Event, Failure, File, FileSource, Host, Intent, Media, Message,
-    MessageRef, NetworkId, OnceKey, Outcome, Recipient, RecipientKind, Retry, Sent, Text, Values,
+    Address, BareJid, ContactId, DeliveryError, Event, Failure, File, FileSource, Host, Intent, Leg, Media, Message,
+    MessageRef, NetworkId, OnceKey, Outbound, Outcome, Recipient, RecipientKind, Retry, Sent, Text, Values,
 };
 use isthmus_testkit::certificate::Certificate;
 use isthmus_testkit::process::Folder;
@@ -442,6 +442,107 @@ async fn reply_to_all_writes_to_all_and_tells_who_was_not_reached() {
     assert_eq!(mails[3].header("Cc").as_deref(), Some("bob@outside.test, carol@outside.test"));
     let notice = juliet.host.accepted("a notice about Carol", |e| e.from == contact("carol@outside.test")).await;
     assert!(matches!(notice.event, Event::Notice { .. }));
+}
+
+/// One try of an event, and what it ended in.
+async fn attempt(juliet: &Juliet, event: &Outbound, attempt: u32, to: &[Recipient]) -> Vec<Leg> {
+    let mut event = event.clone();
+    (event.attempt, event.to) = (attempt, to.to_vec());
+    let key = juliet.session.send_event(event);
+    loop {
+        let done = juliet.host.settled().into_iter().find(|(of, n, _)| *of == key && *n == attempt);
+        match done {
+            Some((_, _, Outcome::Legs(legs))) => return legs,
+            Some(_) => panic!("dropped"),
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_later_try_of_a_reply_to_all_is_for_those_who_have_not_got_it() {
+    let server = server().await;
+    let juliet = juliet(&server).await;
+    let send = Intent::Send(Box::new(Message::chat("Subject: Plans\n\nall")));
+    let mut event = juliet.host.outbound(&BareJid::from(JULIET), contact("alice@outside.test"), send);
+    let (alice, bob) = (Recipient::to(contact("alice@outside.test")), Recipient::to(contact("bob@outside.test")));
+    let carol = Recipient::to(contact("carol@outside.test"));
+    attempt(&juliet, &event, 0, &[alice.clone(), bob, carol]).await;
+    juliet.session.set(&Address::Gateway, "reply_all", Some("true")).await;
+
+    server.script(|s| match s {
+        Stage::To("alice@outside.test" | "carol@outside.test") => Act::say("450 4.2.1 later"),
+        _ => Act::Take,
+    });
+    event = juliet.host.outbound(
+        &BareJid::from(JULIET),
+        contact("alice@outside.test"),
+        Intent::Send(Box::new(Message::chat("again"))),
+    );
+    let legs = attempt(&juliet, &event, 0, std::slice::from_ref(&alice)).await;
+    assert_eq!(legs[0].result.as_ref().expect_err("later").retry, Retry::ByPolicy);
+    assert_eq!(server.mails().len(), 4, "Bob has it");
+    server.script(|_| Act::Take);
+    let legs = attempt(&juliet, &event, 1, std::slice::from_ref(&alice)).await;
+    assert!(legs.len() == 1 && legs[0].result.is_ok());
+    let mails = server.mails();
+    let to: Vec<&str> = mails[4..].iter().map(|mail| mail.to[0].0.as_str()).collect();
+    assert_eq!(to, ["alice@outside.test", "carol@outside.test"], "and nobody gets it twice");
+    for name in ["To", "Cc", "Subject", "References", "Message-ID"] {
+        assert!(mails[4..].iter().all(|mail| mail.header(name) == mails[3].header(name)), "{name} is another one");
+    }
+    assert!(juliet.host.accepts().is_empty(), "who got it in the end is not told of");
+}
+
+#[tokio::test]
+async fn a_later_try_for_one_of_several_stays_in_its_conversation() {
+    let server = server().await;
+    server.script(|s| if matches!(s, Stage::To("bob@outside.test")) { Act::say("450 4.2.1 later") } else { Act::Take });
+    let juliet = juliet(&server).await;
+    let event = juliet.host.outbound(
+        &BareJid::from(JULIET),
+        contact("alice@outside.test"),
+        Intent::Send(Box::new(Message::chat("to both"))),
+    );
+    let bob = Recipient::new(contact("bob@outside.test"), RecipientKind::Cc);
+    attempt(&juliet, &event, 0, &[Recipient::to(contact("alice@outside.test")), bob.clone()]).await;
+    server.script(|_| Act::Take);
+    juliet.say("bob@outside.test", "Subject: Secret\n\nonly for you").await.expect("sent");
+    attempt(&juliet, &event, 1, &[bob]).await;
+    let mails = server.mails();
+    assert_eq!(mails.len(), 3);
+    for name in ["To", "Cc", "Subject", "References", "In-Reply-To"] {
+        assert_eq!(mails[2].header(name), mails[0].header(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_relay_that_is_away_hears_it_with_the_first() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let met = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = met.clone();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            held.push(stream); // never a greeting
+        }
+    });
+    let juliet = Juliet::at(relay(address, json!({"connections": 1, "timeout_seconds": 2})), json!({})).await;
+    let says = ["a", "b", "c", "d"].map(|who| {
+        let juliet = &juliet;
+        async move { juliet.say(&format!("{who}@outside.test"), "hi").await.expect_err("away") }
+    });
+    for error in futures(says).await {
+        assert_eq!(error.retry, Retry::ByPolicy);
+    }
+    assert_eq!(met.load(std::sync::atomic::Ordering::SeqCst), 1, "each waited its own time for the same silence");
+}
+
+async fn futures<T>(all: [impl Future<Output = T>; 4]) -> [T; 4] {
+    let [a, b, c, d] = all;
+    tokio::join!(a, b, c, d).into()
 }
 
 #[tokio::test]

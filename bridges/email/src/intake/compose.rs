@@ -13,7 +13,7 @@ use super::{Fate, Intake, Letter, Plan};
 use crate::address::Mailbox;
 use crate::auth::{Policy, Standing};
 use crate::proto::Reply;
-use crate::state::{self, Chain, HeldMail, KeptMail, ReturnPath};
+use crate::state::{self, Chain, HeldMail, HeldPlace, KeptMail, ReturnPath};
 use crate::translate::inbound::truncated;
 use crate::translate::quotes;
 use crate::{commands, settings};
@@ -56,7 +56,10 @@ impl Intake {
     pub(super) async fn admit(&self, letter: &Letter, user: &BareJid) -> Result<(ContactId, Gate), Fate> {
         let from = self.seen_from(letter, user);
         let at = Address::Contact(from.clone());
-        if self.host.blocked(user, &at) {
+        let hides_behind = [Some(&letter.from.mailbox), letter.mail.list_post.as_ref()].into_iter().flatten();
+        if self.host.blocked(user, &at)
+            || hides_behind.into_iter().any(|m| self.host.blocked(user, &Address::Contact(m.contact())))
+        {
             return Err(Fate::Stopped(Reply::new(550, "5.7.1", "this person does not take mail from you")));
         }
         if letter.quarantined {
@@ -64,6 +67,10 @@ impl Intake {
             return Ok((from, Gate::Held { notice: false }));
         }
         if !self.pace.allows(user, &from) {
+            if letter.is_disowned() {
+                // Put off, it would come back to a sender who may never have sent it.
+                return Err(Fate::Stopped(Reply::new(550, "5.7.1", "too many mails that their domain disowns")));
+            }
             info!(%from, "too many mails of one sender within the hour; they are put off");
             return Err(Fate::Refused(Reply::new(452, "4.2.2", "too many mails within the hour, try again later")));
         }
@@ -84,7 +91,7 @@ impl Intake {
 
     /// Whom the user sees it from: the author, or for mail of a list the list's address, as they wish.
     fn seen_from(&self, letter: &Letter, user: &BareJid) -> ContactId {
-        if let Some(list) = &letter.mail.list_post {
+        if let Some(list) = letter.mail.list_post.as_ref().filter(|list| is_of_list(letter, list)) {
             let contact = list.contact();
             let settings = self.host.resolved(user, &Address::Contact(contact.clone()));
             if settings.str(settings::LISTS) == settings::LIST {
@@ -131,9 +138,17 @@ impl Intake {
             let text = Text::key("parts-left-out");
             plan.events.push(self.note(letter, user, &at, text, Vec::new(), format!("{once}-parts")));
         }
-        self.remember(letter, user, to, &once, &from, place, &mut plan);
-        if let Gate::Held { notice } = gate {
-            self.hold(letter, user, &once, &from, notice, &mut plan).await?;
+        let place = self.remember(letter, user, to, &once, &from, place, &mut plan);
+        match gate {
+            Gate::Open => {
+                let (thread, chain) = (&place.thread, &place.chain);
+                let now = self.host.now();
+                plan.after.extend(state::record(now, user, thread, chain, &place.name, std::slice::from_ref(&from)));
+                if !letter.is_doubtful() {
+                    plan.after.extend(state::spelled(now, user, &place.spelling));
+                }
+            }
+            Gate::Held { notice } => self.hold(letter, user, &once, &from, notice, place, &mut plan).await?,
         }
         Ok(plan)
     }
@@ -162,7 +177,7 @@ impl Intake {
         let news = known.as_ref().is_none_or(|c| quotes::base_subject(&c.subject) != subject);
         let mut chain = known.unwrap_or_default();
         if chain.references.is_empty() {
-            chain.references = mail.references.clone();
+            chain.follow(&mail.references);
         }
         chain.subject = subject.to_owned();
         Ok(Place { thread, chain, answers, news })
@@ -246,7 +261,7 @@ impl Intake {
         from: &ContactId,
         mut place: Place,
         plan: &mut Plan,
-    ) {
+    ) -> HeldPlace {
         let id = short(once);
         let now = self.host.now();
         let mail = &letter.mail;
@@ -272,18 +287,21 @@ impl Intake {
             };
             plan.before.push(state::keep_return(now, once.as_str(), &path));
         }
-        plan.before.extend(state::spelled(&letter.from.mailbox));
-        let others = others(letter, to).filter(|(_, m, _)| **m != letter.from.mailbox).map(|(_, m, _)| m.clone());
-        place.chain.others = others.collect();
+        if !letter.is_doubtful() {
+            // What is written "to all" must not go where somebody wants it who only says that they take part.
+            let others = others(letter, to).filter(|(_, m, _)| **m != letter.from.mailbox).map(|(_, m, _)| m.clone());
+            place.chain.others = others.collect();
+        }
         // A mail without a Message-ID cannot be referred to; its conversation goes on all the same.
         let name = mail.id.clone().unwrap_or_else(|| format!("{id}@none.invalid"));
         if mail.id.is_some() {
             place.chain.push(&name);
         }
-        plan.after.extend(state::record(now, user, &place.thread, &place.chain, &name, std::slice::from_ref(from)));
+        HeldPlace { thread: place.thread, chain: place.chain, name, spelling: letter.from.mailbox.clone() }
     }
 
     /// Puts the events aside until the user says so.
+    #[allow(clippy::too_many_arguments)] // what is held comes from everywhere
     async fn hold(
         &self,
         letter: &Letter,
@@ -291,16 +309,23 @@ impl Intake {
         once: &OnceKey,
         from: &ContactId,
         notice: bool,
+        place: HeldPlace,
         plan: &mut Plan,
     ) -> Result<(), Fate> {
-        let waiting = state::held(self.host.as_ref(), user, Some(from)).await.map_err(|fault| away(&fault))?;
+        let mut waiting = state::held(self.host.as_ref(), user, Some(from)).await.map_err(|fault| away(&fault))?;
+        // This one, if it comes a second time because its notice could not be taken.
+        let own = state::held_key(user, from, short(once));
+        waiting.retain(|(_, taken_away)| taken_away.key != own);
         if waiting.len() >= MAX_HELD {
+            if letter.is_disowned() {
+                return Err(Fate::Stopped(Reply::new(550, "5.7.1", "too many mails that their domain disowns")));
+            }
             return Err(Fate::Refused(Reply::new(452, "4.2.2", "too many mails wait for this person's word")));
         }
         let events = std::mem::take(&mut plan.events);
-        let held = HeldMail { from: from.clone(), events };
+        let held = HeldMail { from: from.clone(), events, place: Some(place), noticed: notice };
         plan.before.push(state::hold(self.host.now(), user, short(once), &held));
-        if notice && waiting.is_empty() {
+        if notice && !waiting.iter().any(|(mail, _)| mail.noticed) {
             let name = letter.from.name.clone().unwrap_or_else(|| from.to_string());
             let subject = letter.mail.subject.clone().unwrap_or_default();
             let text = Text::key("stranger").with("name", name).with("address", from).with("subject", subject);
@@ -338,14 +363,24 @@ fn once(letter: &Letter, user: &BareJid) -> OnceKey {
     OnceKey::new(hex::encode(hash.finalize()))
 }
 
+/// Whether a mail that names this address as its list's is from there: the list signs what it sends. Anybody can write the header.
+fn is_of_list(letter: &Letter, list: &Mailbox) -> bool {
+    let domain = list.domain();
+    let signs = |by: &String| domain == by || domain.strip_suffix(by.as_str()).is_some_and(|sub| sub.ends_with('.'));
+    letter.mail.list_id.is_some() && letter.verdict.signed.iter().any(signs)
+}
+
 fn warning(letter: &Letter) -> Option<Text> {
     let from = &letter.from.mailbox;
     match letter.verdict.standing {
-        Standing::Failed(Policy::None | Policy::Quarantine) => {
+        Standing::Failed(Policy::None | Policy::Quarantine) | Standing::Unfinished => {
             Some(Text::key("sender-not-verified").with("address", from))
         }
         Standing::Failed(Policy::Reject) => Some(Text::key("sender-forged").with("address", from)),
         _ if letter.spam => Some(Text::key("looks-like-spam")),
+        _ if !from.is_contact() => {
+            Some(Text::key("sender-folded").with("address", from).with("contact", from.contact().as_str()))
+        }
         _ => None,
     }
 }

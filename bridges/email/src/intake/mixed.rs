@@ -47,6 +47,10 @@ impl Intake {
             no_report: false,
             headers: returned_header(&letter.raw),
         };
+        if !notice::may_answer(&path, &self.bridge.config.mail_domain) {
+            info!(%reply, "mail for one of several recipients was refused; its sender takes no reports");
+            return Fate::Taken;
+        }
         let failure = if reply.status == "5.2.2" { Failure::OverQuota } else { Failure::Rejected };
         let error = DeliveryError::new(failure, reply.text.as_str()).with_code(reply.status);
         let id = hex::encode(

@@ -86,6 +86,18 @@ struct Plan {
     after: Vec<Change>,
 }
 
+impl Letter {
+    /// Whether it may well be from somebody else than it says.
+    fn is_doubtful(&self) -> bool {
+        matches!(self.verdict.standing, Standing::Failed(_) | Standing::Unfinished)
+    }
+
+    /// Whether its domain wants it kept away: what comes back of it goes to somebody who has not sent it.
+    fn is_disowned(&self) -> bool {
+        matches!(self.verdict.standing, Standing::Failed(Policy::Quarantine | Policy::Reject))
+    }
+}
+
 impl Intake {
     /// For this bridge.
     pub(crate) fn new(bridge: Arc<Bridge>, host: Host) -> Result<Self, String> {
@@ -143,10 +155,27 @@ impl Intake {
                 }
             };
         }
-        let verdict = self.checker.check(raw.clone(), peer, return_path).await;
+        let direct = matches!(peer, Peer::Direct { .. });
+        if !mail.author_is_sound && direct {
+            // RFC 5322 section 3.6 wants one From; with several domains in it nothing says which of them would have to vouch for the mail (RFC 7489,
+            // 6.6.1).
+            return Err(Fate::Stopped(Reply::new(
+                550,
+                "5.7.1",
+                "this mail does not name one author domain in one From",
+            )));
+        }
+        let mut verdict = self.checker.check(raw.clone(), peer, return_path, &from.mailbox).await;
+        if !mail.author_is_sound {
+            verdict.standing = verdict.standing.without_author();
+        }
+        if verdict.standing == Standing::Unfinished && direct {
+            info!(from = %from.mailbox, verdict = %verdict.words, "a mail's sender could not be checked; it is put off");
+            return Err(Fate::Refused(Reply::new(451, "4.7.0", "the sender cannot be checked now, try again later")));
+        }
         let mut quarantined = false;
         if verdict.standing == Standing::Failed(Policy::Reject) {
-            if matches!(peer, Peer::Direct { .. }) {
+            if direct {
                 let words = format!("the domain of {} wants such mail refused (DMARC)", from.mailbox);
                 return Err(Fate::Stopped(Reply::new(550, "5.7.1", words)));
             }
@@ -214,13 +243,16 @@ impl Intake {
                     }
                     continue;
                 }
-                Recipient::User { user, address } => (vec![user.clone()], address),
+                Recipient::User { user, address } => {
+                    if let Some(fate) = self.reported(letter, user).await {
+                        fates.push(Some(fate));
+                        continue;
+                    }
+                    (vec![user.clone()], address)
+                }
+                // Whatever it looks like: who complains (RFC 5965) or asks is heard.
                 Recipient::Administrators(address) => (self.host.admins(), address),
             };
-            if let Some(fate) = self.reported(letter, &users).await {
-                fates.push(Some(fate));
-                continue;
-            }
             fates.push(None);
             self.prepare(letter, &users, to, at, &mut files, &mut plans, &mut fates).await;
             if users.is_empty() {

@@ -10,6 +10,7 @@ use crate::address::Mailbox;
 use crate::envelope::Bounce;
 use crate::proto::Reply;
 use crate::report::{self, Dsn, Mdn, Report};
+use crate::{outgoing, state};
 
 /// What became of a mail to a bounce address.
 pub(super) enum Done {
@@ -19,29 +20,50 @@ pub(super) enum Done {
     Ordinary(BareJid, Mailbox),
 }
 
+/// Whom a bounce address was made for.
+enum Whose {
+    /// A recipient of the message; `None` where it has a single one that nobody knows the name of.
+    Leg(Option<ContactId>),
+    /// One of those whom "reply to all" added to this user's message.
+    Added(BareJid, ContactId),
+    /// Somebody whom this user's message went to, long ago.
+    Unknown(BareJid),
+    /// Of a message that nobody knows.
+    Nobodys,
+}
+
 impl Intake {
     /// A mail to a bounce address, which was checked at RCPT: it is about that very message, whatever it looks like.
     pub(super) async fn bounced(&self, letter: &Letter, bounce: &Bounce) -> Done {
         let of = MessageRef::Key(bounce.key.clone());
         match &letter.report {
-            Some(Report::Delivery(dsn)) => Done::Fate(self.delivery(&of, Some(bounce), dsn).await),
-            Some(Report::Disposition(mdn)) => Done::Fate(self.disposition(&of, mdn).await),
+            Some(Report::Delivery(dsn)) => Done::Fate(self.delivery(&of, bounce, dsn).await),
+            Some(Report::Disposition(mdn)) => {
+                let leg = match self.whose(&of, bounce).await {
+                    Ok(Whose::Leg(leg)) => leg,
+                    Ok(_) => return Done::Fate(Fate::Taken),
+                    Err(fault) => return Done::Fate(later(&fault.to_string())),
+                };
+                Done::Fate(self.disposition(&of, leg, mdn).await)
+            }
             None => self.without_form(letter, bounce, &of).await,
         }
     }
 
-    /// A report to a user's own address: mail servers that do not keep to the envelope send it there. `None`: no report.
-    pub(super) async fn reported(&self, letter: &Letter, users: &[BareJid]) -> Option<Fate> {
+    /// A report to a user's own address. That a mail was opened is told there, and believed if it comes from somebody whom the mail went to. What
+    /// became of a mail on its way is told to its bounce address, which nobody else can make; anybody who has the mail could write such a report to
+    /// the user's address, so it is shown as what it is, a mail. `None`: no report.
+    pub(super) async fn reported(&self, letter: &Letter, user: &BareJid) -> Option<Fate> {
         let report = letter.report.as_ref()?;
         let found = match report {
-            Report::Delivery(dsn) => self.find_sent(users, dsn.envelope_id.as_deref(), dsn.message_id.as_deref()).await,
-            Report::Disposition(mdn) => self.find_sent(users, None, mdn.message_id.as_deref()).await,
+            Report::Delivery(dsn) => self.find_sent(user, dsn.envelope_id.as_deref(), dsn.message_id.as_deref()).await,
+            Report::Disposition(mdn) => self.find_sent(user, None, mdn.message_id.as_deref()).await,
         };
         match found {
-            Ok(Some(of)) => Some(match report {
-                Report::Delivery(dsn) => self.delivery(&of, None, dsn).await,
-                Report::Disposition(mdn) => self.disposition(&of, mdn).await,
-            }),
+            Ok(Some(known)) => match report {
+                Report::Delivery(_) => None,
+                Report::Disposition(mdn) => Some(self.opened(letter, known, mdn).await),
+            },
             Ok(None) => {
                 // Backscatter, or a forgery: nothing that was sent from here.
                 info!(
@@ -54,13 +76,32 @@ impl Intake {
         }
     }
 
-    /// The message that a report to one of these users is about, if they sent it.
+    /// A disposition notification: from whom the mail went to, as far as is known of them, or it changes nothing.
+    async fn opened(&self, letter: &Letter, known: Known, mdn: &Mdn) -> Fate {
+        let Some(key) = known.key else { return Fate::Taken };
+        let by = letter.from.mailbox.contact();
+        let several = match state::begun(self.host.as_ref(), key.as_str()).await {
+            Ok(begun) => begun.map(|b| b.legs).filter(|legs| legs.len() > 1),
+            Err(fault) => return later(&fault.to_string()),
+        };
+        let whose = match &several {
+            Some(legs) => legs.contains(&by),
+            None => known.address == Address::Contact(by.clone()),
+        };
+        if !whose || letter.is_doubtful() {
+            info!(id = letter.mail.id.as_deref().unwrap_or(""), "a read notice of somebody else was dropped");
+            return Fate::Taken;
+        }
+        self.disposition(&MessageRef::Key(key), Some(by), mdn).await
+    }
+
+    /// The message that a report to this user is about, if they sent it.
     async fn find_sent(
         &self,
-        users: &[BareJid],
+        user: &BareJid,
         envid: Option<&str>,
         id: Option<&str>,
-    ) -> Result<Option<MessageRef>, StoreError> {
+    ) -> Result<Option<Known>, StoreError> {
         let network = self.bridge.addressing.only_network();
         let key = envid.filter(|e| {
             !e.is_empty() && e.len() <= 100 && e.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
@@ -68,61 +109,81 @@ impl Intake {
         let by_key = key.map(|k| MessageRef::Key(DeliveryKey::new(k)));
         let by_id = id.map(|i| MessageRef::foreign(network.clone(), ForeignMessageId::new(i)));
         for of in by_key.into_iter().chain(by_id) {
-            if let Some(Known { user, key: Some(key), .. }) = self.host.find(&of).await?
-                && users.contains(&user)
+            if let Some(known) = self.host.find(&of).await?
+                && known.user == *user
+                && known.key.is_some()
             {
-                return Ok(Some(MessageRef::Key(key)));
+                return Ok(Some(known));
             }
         }
         Ok(None)
     }
 
-    async fn delivery(&self, of: &MessageRef, bounce: Option<&Bounce>, dsn: &Dsn) -> Fate {
+    /// Every recipient has an envelope and a bounce address of their own: that address says whom a report is about, whoever else the mail was
+    /// forwarded to and the report names.
+    async fn delivery(&self, of: &MessageRef, bounce: &Bounce, dsn: &Dsn) -> Fate {
+        let whose = match self.whose(of, bounce).await {
+            Ok(whose) => whose,
+            Err(fault) => return later(&fault.to_string()),
+        };
         let mut fate = Fate::Taken;
         for recipient in &dsn.recipients {
             let Some(what) = &recipient.what else { continue };
-            let named = [&recipient.original, &recipient.last];
-            let contacts = named.into_iter().flatten().map(Mailbox::contact);
-            let leg = match bounce {
-                // One envelope per recipient: whoever else is named there was reached by forwarding.
-                Some(bounce) => contacts.into_iter().find(|c| bounce.is_for(c, self.host.as_ref())),
-                None => contacts.into_iter().next(),
-            };
-            let leg = match (leg, bounce) {
-                (None, Some(bounce)) => self.only_leg(of, bounce).await,
-                (leg, _) => leg,
-            };
-            fate = worse(fate, self.tell(of, leg, what.clone()).await);
+            let named = recipient.original.as_ref().or(recipient.last.as_ref());
+            fate = worse(fate, self.tell_whose(of, &whose, named, what.clone()).await);
         }
         fate
     }
 
-    /// The recipient of the message that this bounce address was made for, where the report names somebody else.
-    async fn only_leg(&self, of: &MessageRef, bounce: &Bounce) -> Option<ContactId> {
-        match self.host.find(of).await {
-            Ok(Some(Known { address: Address::Contact(contact), .. }))
-                if bounce.is_for(&contact, self.host.as_ref()) =>
-            {
-                Some(contact)
-            }
-            _ => None,
+    async fn tell_whose(&self, of: &MessageRef, whose: &Whose, named: Option<&Mailbox>, what: Late) -> Fate {
+        let (user, contact) = match whose {
+            Whose::Leg(leg) => return self.tell(of, leg.clone(), what).await,
+            Whose::Added(user, contact) => (user, Some(contact.clone())),
+            Whose::Unknown(user) => (user, named.map(Mailbox::contact)),
+            Whose::Nobodys => return Fate::Taken,
+        };
+        let (Late::Failed(error), Some(contact)) = (what, contact) else { return Fate::Taken };
+        match self.host.accept(vec![outgoing::not_reached(self.host.now(), user, of, &contact, &error)]).await.pop() {
+            Some(Err(Refused::Later(reason))) => later(&reason),
+            _ => Fate::Taken,
         }
     }
 
-    async fn disposition(&self, of: &MessageRef, mdn: &Mdn) -> Fate {
+    /// Whom this bounce address was made for.
+    async fn whose(&self, of: &MessageRef, bounce: &Bounce) -> Result<Whose, StoreError> {
+        let host = self.host.as_ref();
+        let begun = state::begun(host, bounce.key.as_str()).await?.unwrap_or_default();
+        if let Some(leg) = begun.legs.iter().find(|leg| bounce.is_for(leg, host)) {
+            return Ok(Whose::Leg(Some(leg.clone())));
+        }
+        let Some(known) = host.find(of).await? else {
+            // Not written down yet, or forgotten: what comes early waits, and for a single recipient needs no name.
+            return Ok(if begun.legs.is_empty() { Whose::Leg(None) } else { Whose::Nobodys });
+        };
+        if let Some(added) = begun.added.iter().map(Mailbox::contact).find(|added| bounce.is_for(added, host)) {
+            return Ok(Whose::Added(known.user, added));
+        }
+        Ok(match known.address {
+            Address::Contact(contact) if bounce.is_for(&contact, host) => Whose::Leg(Some(contact)),
+            _ => Whose::Unknown(known.user),
+        })
+    }
+
+    async fn disposition(&self, of: &MessageRef, leg: Option<ContactId>, mdn: &Mdn) -> Fate {
         if !mdn.displayed {
             return Fate::Taken;
         }
-        self.tell(of, mdn.by.as_ref().map(Mailbox::contact), Late::Displayed).await
+        self.tell(of, leg, Late::Displayed).await
     }
 
     /// Not RFC 3464: either the bounce of an old server, or the answer of a vacation program.
     async fn without_form(&self, letter: &Letter, bounce: &Bounce, of: &MessageRef) -> Done {
         let mail = &letter.mail;
-        let from = letter.from.mailbox.to_string();
-        if let Some(what) = report::plain_bounce(&from, mail.subject.as_deref().unwrap_or(""), &mail.text) {
-            let leg = self.only_leg(of, bounce).await;
-            return Done::Fate(self.tell(of, leg, what).await);
+        if let Some(what) = report::plain_bounce(mail, &letter.from.mailbox, letter.sender.is_none()) {
+            return Done::Fate(match self.whose(of, bounce).await {
+                Ok(whose) => self.tell_whose(of, &whose, None, what).await,
+                Err(fault) => later(&fault.to_string()),
+            });
         }
         let user = match self.host.find(of).await {
             Ok(Some(known)) => known.user,

@@ -21,6 +21,8 @@ use wire::Connection;
 
 /// An idle connection is kept for this long; servers close earlier than they say.
 const KEEP_IDLE: Duration = Duration::from_secs(20);
+/// A mail waits for a connection for this long; then it is put off like one that the relay was away for.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Transactions over one connection.
 const MAX_SERVED: u32 = 100;
 
@@ -77,12 +79,20 @@ pub(crate) struct Relay {
     idle: Mutex<Vec<(Instant, Connection)>>,
     room: Semaphore,
     tls: OnceCell<Arc<rustls::ClientConfig>>,
+    /// When it was found to be away, or silent, last.
+    missed: Mutex<Option<tokio::time::Instant>>,
 }
 
 impl Relay {
     /// Opens nothing yet.
     pub(crate) fn new(config: config::Relay) -> Self {
-        Self { room: Semaphore::new(config.connections), idle: Mutex::default(), tls: OnceCell::new(), config }
+        Self {
+            room: Semaphore::new(config.connections),
+            idle: Mutex::default(),
+            tls: OnceCell::new(),
+            missed: Mutex::default(),
+            config,
+        }
     }
 
     /// Hands a mail over. `Ok` are the relay's words. Calls `start` before content leaves.
@@ -93,7 +103,16 @@ impl Relay {
         start: &mut Start<'_>,
     ) -> Result<String, DeliveryError> {
         let away = || DeliveryError::temporary(Failure::Unreachable, Text::key("relay-away"));
-        let _room = self.room.acquire().await.map_err(|_| away())?;
+        let asked = tokio::time::Instant::now();
+        let _room = match tokio::time::timeout(MAX_WAIT, self.room.acquire()).await {
+            Ok(Ok(room)) => room,
+            Ok(Err(_)) => return Err(away()),
+            Err(_) => return Err(DeliveryError::temporary(Failure::TimedOut, Text::key("relay-slow"))),
+        };
+        // Somebody has found out meanwhile that the relay is away: all who wait do not find it out one after the other.
+        if self.missed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|missed| missed > asked) {
+            return Err(away());
+        }
         let mut connection = match self.pooled() {
             Some(connection) => connection,
             None => self.open().await?,
@@ -178,6 +197,7 @@ impl Relay {
                 Stage::Tls | Stage::Login => error!(%host, port, ?stage, %fault, "the mail relay does not let us in"),
                 _ => warn!(%host, port, %fault, "the mail relay cannot be reached"),
             }
+            self.miss();
             fault.at(stage)
         })
     }
@@ -201,9 +221,16 @@ impl Relay {
                 if usable {
                     self.keep(connection).await;
                 }
+                if matches!(fault, Fault::TimedOut) {
+                    self.miss();
+                }
                 fault.at(stage)
             }
         }
+    }
+
+    fn miss(&self) {
+        *self.missed.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::time::Instant::now());
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Attachment {
 pub(crate) struct Automatic {
     /// `Auto-Submitted` is there and not `no`.
     pub auto_submitted: bool,
+    /// `Auto-Submitted: auto-replied`: a program's answer.
+    pub auto_replied: bool,
     /// `Precedence: bulk`, `junk` or `list`.
     pub bulk: bool,
     /// It went through a list.
@@ -64,6 +66,8 @@ impl Automatic {
 pub(crate) struct Mail {
     /// The first usable address of From.
     pub from: Option<Person>,
+    /// There is one From, and all addresses in it are of one domain: the one that vouches for the mail or disowns it.
+    pub author_is_sound: bool,
     /// To.
     pub to: Vec<Person>,
     /// Cc.
@@ -106,10 +110,11 @@ pub(crate) struct Mail {
 pub(crate) fn read(raw: &[u8]) -> Mail {
     let part = Part::read(raw);
     let list_id = part.text("List-Id");
+    let submitted = part.text("Auto-Submitted").unwrap_or_default();
+    let submitted = submitted.split([';', ' ', '(']).next().unwrap_or("");
     let automatic = Automatic {
-        auto_submitted: part
-            .text("Auto-Submitted")
-            .is_some_and(|v| !v.split([';', ' ']).next().unwrap_or("").eq_ignore_ascii_case("no")),
+        auto_submitted: !submitted.is_empty() && !submitted.eq_ignore_ascii_case("no"),
+        auto_replied: submitted.eq_ignore_ascii_case("auto-replied"),
         bulk: part
             .text("Precedence")
             .is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "bulk" | "junk" | "list")),
@@ -117,6 +122,7 @@ pub(crate) fn read(raw: &[u8]) -> Mail {
     };
     let mut mail = Mail {
         from: addresses(&part, HeaderName::From).into_iter().next(),
+        author_is_sound: has_one_author_domain(&part),
         to: addresses(&part, HeaderName::To),
         cc: addresses(&part, HeaderName::Cc),
         subject: part.text("Subject").map(|s| truncated(&s, 1000).to_owned()),
@@ -185,6 +191,19 @@ fn addresses(part: &Part<'_>, name: HeaderName<'static>) -> Vec<Person> {
         }
     }
     out
+}
+
+fn has_one_author_domain(part: &Part<'_>) -> bool {
+    let Some(message) = part.headers() else { return false };
+    let mut fields = message.headers().iter().filter(|h| h.name == HeaderName::From);
+    let (Some(field), None) = (fields.next(), fields.next()) else { return false };
+    let HeaderValue::Address(found) = &field.value else { return false };
+    let mut domains = found.iter().map(|a| {
+        let mailbox = Mailbox::parse(a.address.as_deref()?.trim()).ok()?;
+        Some(mailbox.domain().to_owned())
+    });
+    let Some(Some(first)) = domains.next() else { return false };
+    !part.is_cut() && domains.all(|domain| domain.as_ref() == Some(&first))
 }
 
 fn date(part: &Part<'_>) -> Option<SystemTime> {

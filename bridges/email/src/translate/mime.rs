@@ -28,6 +28,7 @@ pub(crate) struct Part<'m> {
     headers: Option<mail_parser::Message<'m>>,
     /// The octets after the empty line.
     pub body: &'m [u8],
+    cut: bool,
 }
 
 /// The leaves of the tree, and whether all of it was seen.
@@ -53,8 +54,14 @@ impl<'m> Part<'m> {
     /// Splits headers and body.
     pub(crate) fn read(raw: &'m [u8]) -> Self {
         let (header, body) = split(raw);
+        let cut = header.len() > MAX_HEADER;
         let header = &header[..header.len().min(MAX_HEADER)];
-        Self { headers: PARSER.parse_headers(header).filter(|m| !m.parts.is_empty()), body }
+        Self { headers: PARSER.parse_headers(header).filter(|m| !m.parts.is_empty()), body, cut }
+    }
+
+    /// There is more header than is read.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// The headers, if there are any.
