@@ -126,7 +126,7 @@ enum Change {
         user: BareJid,
         until: String,
     },
-    /// Seen later than said: history that a session has fetched.
+    /// Seen later than said: history that a session has fetched, or what another session heard before this one was inside.
     Seen {
         room: RoomId,
         user: BareJid,
@@ -312,6 +312,12 @@ impl Archive {
         let fresh = || said.id.map_or_else(|| self.next_id(), str::to_owned);
         let id = match ring.hears(user, said.foreign, said.nick, words, Instant::now(), fresh) {
             Heard::Before(id) => return Some(id),
+            Heard::Behind(id) => {
+                drop(rooms);
+                // Its stay may begin behind this line: it sees it all the same, for it was told.
+                self.later(Change::Seen { room: said.room.clone(), user: user.clone(), id: id.clone() });
+                return Some(id);
+            }
             Heard::First(id) => id,
         };
         drop(rooms);

@@ -55,6 +55,8 @@ struct Recent {
 pub enum Heard {
     /// Another session has heard it already, under this id.
     Before(String),
+    /// The same, and perhaps before this session was inside.
+    Behind(String),
     /// It is new, and has this id.
     First(String),
 }
@@ -161,7 +163,9 @@ impl Said {
                 self.jump(user, from, number);
             }
             *next = (*next).max(number + 1);
-            return Heard::Before(self.lines[at].id.clone());
+            let id = self.lines[at].id.clone();
+            // What was jumped over was said since it came in.
+            return if number < from && foreign.is_some() && !alone { Heard::Behind(id) } else { Heard::Before(id) };
         }
         let id = fresh();
         if jumps {
@@ -227,7 +231,7 @@ mod tests {
     fn hear(ring: &mut Ring, user: &str, foreign: Option<&str>, body: &str, fresh: &str) -> (bool, String) {
         match ring.hears(&user.into(), foreign, Some("romeo"), (body, ""), Instant::now(), || fresh.to_owned()) {
             Heard::First(id) => (true, id),
-            Heard::Before(id) => (false, id),
+            Heard::Before(id) | Heard::Behind(id) => (false, id),
         }
     }
 
@@ -293,7 +297,7 @@ mod tests {
             let now = began + Duration::from_secs(after);
             match ring.hears(&user.into(), None, Some("nurse"), (body, ""), now, || fresh.to_owned()) {
                 Heard::First(id) => (true, id),
-                Heard::Before(id) => (false, id),
+                Heard::Before(id) | Heard::Behind(id) => (false, id),
             }
         };
         assert_eq!(hear("a", "yes", "1", 0), (true, "1".to_owned()));

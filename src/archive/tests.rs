@@ -42,8 +42,46 @@ on_both_engines!(
     a_commit_that_somebody_waits_for_goes_before_rows_that_came_earlier,
     what_is_withdrawn_leaves_its_place,
     lines_of_the_former_schema_are_taken_along,
-    what_a_server_of_ones_own_says_is_kept_for_its_user_alone
+    what_a_server_of_ones_own_says_is_kept_for_its_user_alone,
+    who_hears_a_line_finds_it_though_another_session_was_quicker,
+    what_waits_for_a_user_who_goes_is_written_and_nothing_more_is_kept
 );
+
+/// One session hears a line before another one knows that it is inside, and the other hears it then: networks tell each in their own time.
+async fn who_hears_a_line_finds_it_though_another_session_was_quicker(place: Place) {
+    let (archive, clock) = open(&place).await;
+    let (room, romeo, juliet) =
+        (RoomId::from(ROOM), BareJid::from("romeo@x.example"), BareJid::from("juliet@x.example"));
+    let hears = |user: &BareJid, body: &str| {
+        clock.advance(Duration::from_secs(1));
+        archive.hears(user, &Said { foreign: Some(body), ..said(&room, "nurse", body, archive.now()) }).expect("kept")
+    };
+    archive.enter(&room, &romeo);
+    hears(&romeo, "before she came");
+    let quick = hears(&romeo, "quick");
+    clock.advance(Duration::from_secs(1));
+    archive.enter(&room, &juliet);
+    assert_eq!(hears(&juliet, "quick"), quick);
+    hears(&juliet, "after");
+    hears(&romeo, "after");
+    assert_eq!(seen(&archive, "juliet@x.example", Question::default()).await, ["quick", "after"]);
+    assert_eq!(seen(&archive, "romeo@x.example", Question::default()).await, ["before she came", "quick", "after"]);
+}
+
+async fn what_waits_for_a_user_who_goes_is_written_and_nothing_more_is_kept(place: Place) {
+    let (archive, _) = open(&place).await;
+    let (room, romeo, juliet) =
+        (RoomId::from(ROOM), BareJid::from("romeo@x.example"), BareJid::from("juliet@x.example"));
+    let hers = apart::own_log(&room, &juliet);
+    archive.enter(&room, &romeo);
+    archive.enter(&hers, &juliet);
+    archive.hears(&juliet, &said(&hers, "nurse", "waits", archive.now()));
+    assert_eq!(archive.kept().len(), 2);
+    archive.forget(&juliet).await.expect("written");
+    assert_eq!(rows_of(&archive.inner.store).await, 1, "it is there to be removed");
+    assert_eq!(archive.hears(&juliet, &said(&hers, "nurse", "too late", archive.now())), None);
+    assert_eq!(archive.kept(), [(room, romeo)]);
+}
 
 async fn what_a_server_of_ones_own_says_is_kept_for_its_user_alone(place: Place) {
     let (archive, clock) = open(&place).await;
