@@ -125,9 +125,9 @@ impl Core {
     fn actor(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) -> Result<Actor, StanzaError> {
         let of = SessionOf::new(heard.from.bare(), served.network(&heard.at));
         let place = place_of(served, heard);
-        let who = match &place {
-            Place::Room(room) => self.rooms(served).own_occupant_id(&of, heard, room)?,
-            Place::Talk(user, _) => user.to_string(),
+        let who = match (&place, &heard.at) {
+            (Place::Room(_), Address::Room(room)) => self.rooms(served).own_occupant_id(&of, heard, room)?,
+            _ => of.user.to_string(),
         };
         let can = served.abilities(&of);
         Ok(Actor { of, place, who, can })

@@ -19,6 +19,7 @@ const ROOM: &str = "#verona%net@irc.example.org";
 const TYBALT: &str = "tybalt@example.org/street";
 /// Each one's second client, which comes in later.
 const LATER: [&str; 2] = ["romeo@example.org/cell", "tybalt@example.org/vault"];
+const REACTIONS: &str = "urn:xmpp:reactions:0";
 const COMMANDS: &str = "http://jabber.org/protocol/commands";
 
 #[tokio::test]
@@ -64,22 +65,30 @@ async fn forges_nobody_elses_history(database: &str) {
     for (client, nick, lines) in [(LATER[0], "romeo", romeos), (LATER[1], "tybalt", tybalts)] {
         assert_eq!(house.shown(client, nick).await, lines, "{client}");
     }
+    // Who is there cannot name a line of the network's.
+    for (id, known) in [(&real_id, false), (&forged_id, true)] {
+        house.send(&format!(
+            "<message from='{TYBALT}' to='{ROOM}' type='groupchat' id='react'><reactions xmlns='{REACTIONS}' id='{id}'>\
+             <reaction>y</reaction></reactions></message>"
+        ));
+        let answer = house.next("an answer", |s| s.attr("to") == Some(TYBALT) && s.attr("id") == Some("react")).await;
+        assert_eq!(answer.has("reactions", REACTIONS) && answer.attr("type") != Some("error"), known, "{answer}");
+        if !known {
+            assert_eq!(answer.error().as_deref(), Some("cancel/item-not-found"), "{answer}");
+        }
+    }
     // Its withdrawals and reactions reach no line of the network's.
     own.say("@+draft/react=x;+reply=m1 :juliet!j@h TAGMSG #verona");
-    let reacted = |s: &Element| s.attr("to") == Some(TYBALT) && s.has("reactions", "urn:xmpp:reactions:0");
+    let reacted = |s: &Element| s.attr("to") == Some(TYBALT) && s.has("reactions", REACTIONS);
     let reaction = house.next("the reaction", reacted).await;
-    assert_eq!(
-        reaction.get("reactions", "urn:xmpp:reactions:0").and_then(|r| r.attr("id")),
-        Some(&*forged_id),
-        "{reaction}"
-    );
+    assert_eq!(reaction.get("reactions", REACTIONS).and_then(|r| r.attr("id")), Some(&*forged_id), "{reaction}");
     own.say(":juliet!j@h REDACT #verona m1");
     house
         .next("the withdrawal", |s| s.attr("to") == Some(TYBALT) && s.has("retract", "urn:xmpp:message-retract:1"))
         .await;
     assert_eq!(house.archive(ROMEO).await, romeos, "as it was");
-    // The words of the forged line are gone, and what became of it stands there.
-    let after = ["", "forged without id", "my own words", "", ""];
+    // The words of the forged line are gone, and what became of it stands there: two reactions and the withdrawal.
+    let after = ["", "forged without id", "my own words", "", "", ""];
     assert_eq!(house.archive(TYBALT).await, after);
 
     // On the network itself both hear one line under one id; to what was said elsewhere there is no way.
@@ -102,20 +111,28 @@ async fn forges_nobody_elses_history(database: &str) {
     let mut house = house.again().await;
     assert_eq!(house.archive(TYBALT).await, all);
     assert_eq!(house.archive(ROMEO).await, romeos);
+    // It goes with their data.
+    house.command(TYBALT, DOMAIN, "delete", ("sure", "true")).await;
+    assert!(house.archive(TYBALT).await.is_empty());
+    assert_eq!(house.archive(ROMEO).await, romeos);
     house.finish().await.expect("an orderly stop");
 }
 
 impl House {
     /// The user chooses this port for the network.
     async fn configure(&mut self, who: &str, port: &str) {
-        let start = format!("<command xmlns='{COMMANDS}' node='configure' action='execute'/>");
-        let form = self.ask(who, NET, "set", &start).await;
+        self.command(who, NET, "configure", ("ports", port)).await;
+    }
+
+    /// A command with one form, of which this field is filled in.
+    async fn command(&mut self, who: &str, at: &str, node: &str, (var, value): (&str, &str)) {
+        let start = format!("<command xmlns='{COMMANDS}' node='{node}' action='execute'/>");
+        let form = self.ask(who, at, "set", &start).await;
         let session = form.child("command").and_then(|c| c.attr("sessionid")).unwrap_or_else(|| panic!("{form}"));
-        let x = format!("<x xmlns='jabber:x:data' type='submit'><field var='ports'><value>{port}</value></field></x>");
-        let end = format!(
-            "<command xmlns='{COMMANDS}' node='configure' sessionid='{session}' action='complete'>{x}</command>"
-        );
-        let done = self.ask(who, NET, "set", &end).await;
+        let x = format!("<x xmlns='jabber:x:data' type='submit'><field var='{var}'><value>{value}</value></field></x>");
+        let end =
+            format!("<command xmlns='{COMMANDS}' node='{node}' sessionid='{session}' action='complete'>{x}</command>");
+        let done = self.ask(who, at, "set", &end).await;
         assert_eq!(done.child("command").and_then(|c| c.attr("status")), Some("completed"), "{done}");
     }
 

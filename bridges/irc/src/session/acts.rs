@@ -272,6 +272,7 @@ impl Session {
         let mut event = Inbound::new(self.of.user.clone(), place.clone(), event);
         event.at = self.time_of(line);
         event.echo_of = ours.map(|key| (key, 0));
+        event.apart = self.is_apart(); // it is told later, on another connection perhaps
         if self.rare().withdrawn.len() < MAX_WITHDRAWN {
             self.rare().withdrawn.push(Withdrawn { place, by: by.to_owned(), event });
         }

@@ -565,7 +565,7 @@ impl Session {
     }
 
     fn push(&mut self, mut inbound: Inbound) {
-        inbound.apart = self.is_apart();
+        inbound.apart |= self.is_apart();
         if !self.events.is_empty() || self.host.offer(&inbound).is_err() {
             self.events.push_back(inbound);
         }
