@@ -189,6 +189,8 @@ async fn closed(
             Some(forbidden("short-code-closed"))
         }
         _ if !texts.config.limits.is_open(number) => Some(forbidden("prefix-closed")),
+        // Its answers go to who wrote last *from* it: to write to it is to take part in other people's conversations.
+        _ if texts.config.numbers.iter().any(|n| n.shared && n.number == contact) => Some(forbidden("own-number")),
         _ if state::opted_out(host.as_ref(), own, &contact).await? => Some(forbidden("opted-out")),
         _ => None,
     })

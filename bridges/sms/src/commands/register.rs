@@ -91,11 +91,15 @@ fn ask_number(value: Option<String>, shared: bool, wrong: Option<Text>) -> Step 
 
 /// Texts a code to the number. Neither a number nor a user is sent many.
 async fn send_code(texts: &Texts, call: &Call, host: &Host, typed: &str, shared: bool) -> Result<Step, DeliveryError> {
-    let again =
-        |name: &'static str| Ok(ask_number(Some(typed.chars().take(40).collect()), shared, Some(Text::key(name))));
+    let refused = |why: Text| Ok(ask_number(Some(typed.chars().take(40).collect()), shared, Some(why)));
+    let again = |name: &'static str| refused(Text::key(name));
     let Some(number @ Number::Full(_)) = texts.config.plan.typed(typed) else { return again("register.number-wrong") };
     if !texts.config.limits.is_open(&number) {
         return again("register.number-closed");
+    }
+    let contact = number.contact();
+    if is_the_gateways(texts, &contact) {
+        return refused(Text::key("register.taken").with("number", contact));
     }
     // Taken numbers are found out only by who can read the code: no list of them can be made by asking.
     let counts = [number.to_string(), format!("for {}", call.user)];
@@ -153,14 +157,27 @@ async fn confirm(texts: &Texts, call: &Call, host: &Host) -> Result<Step, Delive
     }
     let number = ContactId::from(kept.number.as_str());
     host.store(vec![state::drop_code(&call.user)]).await.map_err(store_away)?;
+    if is_the_gateways(texts, &number) {
+        return Err(taken(&number));
+    }
     claim(host, &call.user, &number).await?;
     Ok(Step::done(Text::key("register.done").with("number", number)))
 }
 
+/// Whether the configuration says whose it is. A code proves nothing there: it comes in by the gateway itself, where answers to a shared number go
+/// to whoever wrote last.
+fn is_the_gateways(texts: &Texts, number: &ContactId) -> bool {
+    texts.config.numbers.iter().any(|own| own.number == *number)
+}
+
 /// Numbers are never re-assigned.
 pub(super) async fn claim(host: &Host, user: &BareJid, number: &ContactId) -> Result<(), DeliveryError> {
-    host.claim(user, number).await.map_err(|taken| match taken {
+    host.claim(user, number).await.map_err(|error| match error {
         Taken::Store(error) => store_away(error),
-        _ => DeliveryError::new(Failure::Conflict, Text::key("register.taken").with("number", number)),
+        _ => taken(number),
     })
+}
+
+fn taken(number: &ContactId) -> DeliveryError {
+    DeliveryError::new(Failure::Conflict, Text::key("register.taken").with("number", number))
 }

@@ -1,0 +1,33 @@
+//! Numbers that are several people's, or nobody's any more: who is written to, who gets the answer, who may see what.
+
+mod common;
+
+use common::{HERS, JULIET, PHONE, ROMEO, SHARED, World, contact, kannel, query, taking, text};
+use http::StatusCode;
+use isthmus_bridge::suite::{FakeHost, Session, build};
+use isthmus_bridge::{Address, Failure, Host, Outcome, Recipient, RecipientKind, Sent, Step, Text, Values};
+use isthmus_sms::Sms;
+use isthmus_testkit::httpd::{Act, Httpd};
+use serde_json::json;
+
+/// A second number that all share.
+const OTHER: &str = "+15550003333";
+
+fn key_of(text: &Text) -> String {
+    text.to_string().split(' ').next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_number_of_the_gateway_is_nobodys_to_claim() {
+    let server = taking().await;
+    let shared = json!({"numbers": [{"number": SHARED, "shared": true}, {"number": OTHER, "shared": true, "owner": "desk@example.org"}]});
+    let world = World::kannel(&server, shared).await;
+    world.romeo.set(&Address::Gateway, "number", Some(OTHER)).await;
+    let error = world.romeo.say(contact(SHARED), "answer me").await.expect_err("a number that all share");
+    assert_eq!((error.failure, key_of(&error.text).as_str()), (Failure::Forbidden, "own-number"));
+    let values = Values::new().with("number", OTHER);
+    let step = world.romeo.command("register", Address::Gateway, vec![values]).await.expect("a form");
+    let Step::Ask { form, .. } = step else { panic!("{step:?}") };
+    assert_eq!(form.fields[0].error, Some(Text::key("register.taken").with("number", OTHER)));
+    assert!(server.heard().is_empty(), "neither text nor code went out");
+}
