@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use isthmus_bridge::{
     Address, BareJid, ContactId, DeliveryError, Failure, Fetch, FileSource, ForeignMessageId, Host, Leg, Message,
-    Outbound, Resolved, Sent, Text, Ticket,
+    Outbound, RecipientKind, Resolved, Sent, Text, Ticket,
 };
 use ring::digest;
 use tracing::info;
@@ -86,14 +86,15 @@ async fn prepare(texts: &Texts, host: &Host, event: &Outbound, message: &Message
     };
     let wishes = host.resolved(&event.user, &only);
     let own = own_number(texts, host, event, &wishes).await?;
-    let (numbers, refused) = recipients(texts, host, event, &own).await?;
+    let (open, hidden, refused) = recipients(texts, host, event, &own).await?;
+    let numbers: Vec<Number> = open.iter().chain(&hidden).cloned().collect();
     if numbers.is_empty() {
         if refused.is_empty() {
             return Err(no_number());
         }
         return Ok(Ready { sendings: Vec::new(), refused });
     }
-    let together = numbers.len() > 1 && wishes.str(settings::GROUP) != settings::SINGLY;
+    let together = open.len() > 1 && wishes.str(settings::GROUP) != settings::SINGLY;
     let (media, links) = pictures(texts, host, event, message, &own, &wishes).await;
     let body = body(message, &event.user, &links, !media.is_empty());
     let body = if wishes.bool(settings::FOLD) { fold(&body) } else { body };
@@ -108,12 +109,11 @@ async fn prepare(texts: &Texts, host: &Host, event: &Outbound, message: &Message
     }
     let sending =
         |key: String, to: Vec<Number>| Sending { key, own: own.clone(), to, text: body.clone(), media: media.clone() };
-    let group = sending(event.key.to_string(), numbers.clone());
-    let sendings = if together && !carry::candidates(texts, &group).is_empty() {
-        vec![group]
-    } else {
-        numbers.iter().map(|n| sending(key(event, n), vec![n.clone()])).collect()
-    };
+    let singly = |numbers: &[Number]| numbers.iter().map(|n| sending(key(event, n), vec![n.clone()])).collect();
+    let group = sending(event.key.to_string(), open.clone());
+    let mut sendings = if together && !carry::candidates(texts, &group).is_empty() { vec![group] } else { singly(&open) };
+    // In a group message everybody sees everybody.
+    sendings.extend::<Vec<Sending>>(singly(&hidden));
     remember_writer(texts, host, event, &own, &numbers).await?;
     Ok(Ready { sendings, refused })
 }
@@ -146,28 +146,30 @@ async fn own_number(
     first.ok_or_else(|| DeliveryError::new(Failure::NotRegistered, Text::key("register-first")))
 }
 
+/// Numbers that others may see, numbers that they may not, and recipients whom nothing goes to.
 async fn recipients(
     texts: &Texts,
     host: &Host,
     event: &Outbound,
     own: &ContactId,
-) -> Result<(Vec<Number>, Vec<Leg>), DeliveryError> {
-    let (mut numbers, mut refused): (Vec<Number>, Vec<Leg>) = (Vec::new(), Vec::new());
+) -> Result<(Vec<Number>, Vec<Number>, Vec<Leg>), DeliveryError> {
+    let (mut open, mut hidden, mut refused): (Vec<Number>, Vec<Number>, Vec<Leg>) = (Vec::new(), Vec::new(), Vec::new());
     for recipient in &event.to {
         let Some(contact) = address::contact(&recipient.address) else {
             refused.push(Leg::failed(None, no_number()));
             continue;
         };
         let number = Number::of(contact);
-        if numbers.contains(&number) {
+        if open.contains(&number) || hidden.contains(&number) {
             continue;
         }
         match closed(texts, host, own, &number).await.map_err(store_away)? {
             Some(error) => refused.push(Leg::failed((event.to.len() > 1).then(|| contact.clone()), error)),
-            None => numbers.push(number),
+            None if recipient.kind == RecipientKind::Bcc => hidden.push(number),
+            None => open.push(number),
         }
     }
-    Ok((numbers, refused))
+    Ok((open, hidden, refused))
 }
 
 /// Why nothing goes to this number.

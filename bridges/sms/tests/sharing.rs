@@ -31,3 +31,23 @@ async fn a_number_of_the_gateway_is_nobodys_to_claim() {
     assert_eq!(form.fields[0].error, Some(Text::key("register.taken").with("number", OTHER)));
     assert!(server.heard().is_empty(), "neither text nor code went out");
 }
+
+#[tokio::test]
+async fn a_blind_copy_is_a_text_of_its_own() {
+    let server = Httpd::answering(|_| Act::json(200, "{\"data\":{\"id\":\"g1\"}}")).await.expect("a provider");
+    let keys = json!({"country": "US", "provider": "providers/telnyx.toml",
+        "credentials": {"api_key": "k", "public_key": "AAAA", "api": server.url()},
+        "numbers": [{"number": HERS, "user": JULIET}]});
+    let world = World::of(keys).await;
+    let (second, hidden) = ("+15551113333", "+15551114444");
+    let mut event = world.fake.outbound(&JULIET.into(), contact(PHONE), text("hello all"));
+    event.to = [(PHONE, RecipientKind::To), (hidden, RecipientKind::Bcc), (second, RecipientKind::Cc)]
+        .map(|(number, kind)| Recipient::new(contact(number), kind))
+        .into();
+    let key = world.juliet.send_event(event);
+    let Outcome::Legs(legs) = world.fake.outcome_of(&key).await else { panic!("dropped") };
+    assert!(legs.len() == 3 && legs.iter().all(|leg| leg.result.is_ok()), "{legs:?}");
+    let sent: Vec<serde_json::Value> =
+        server.heard().iter().map(|heard| serde_json::from_slice::<serde_json::Value>(&heard.body).expect("JSON")["to"].clone()).collect();
+    assert_eq!(sent, [json!([PHONE, second]), json!(hidden)]);
+}
