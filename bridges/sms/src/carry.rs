@@ -10,7 +10,7 @@ use crate::config::Provider;
 use crate::provider::answer::{self, Verdict};
 use crate::provider::client::Http;
 use crate::provider::request;
-use crate::provider::spec::{Request, Scheme};
+use crate::provider::spec::{Reason, Request, Scheme};
 use crate::provider::template::{Filling, Fillings, percent};
 use crate::state;
 use crate::translate::letters::{Alphabet, alphabet, segments, ucs2_hex};
@@ -110,13 +110,17 @@ pub(crate) async fn carry(
                     failure = ?error.failure, code = error.code, sent = ?error.sent, "a text was not taken"
                 );
                 let certain = error.sent == Sent::No;
-                // Another provider would find the same fault with the number, but not with the account or the network.
-                let of_the_number = matches!(error.failure, Failure::NoSuchRecipient | Failure::TooLong { .. });
+                // Another provider would find the same fault with the number or the words, but not with the account or the network. Who wants no
+                // texts from one gets none from another, and what a filter stops is not carried past it.
+                let reason = error.code.as_deref().and_then(|code| provider.spec.codes.get(code));
+                let of_the_text = reason.is_some_and(|reason| {
+                    matches!(reason, Reason::NoSuchNumber | Reason::OptedOut | Reason::Filtered | Reason::TooLong)
+                });
                 let better = failed.as_ref().is_none_or(|f| f.retry == Retry::Never || !certain);
                 if better {
                     failed = Some(error);
                 }
-                if !certain || of_the_number {
+                if !certain || of_the_text {
                     break;
                 }
             }

@@ -106,6 +106,33 @@ async fn another_provider_only_where_the_first_certainly_did_not_take_it() {
 }
 
 #[tokio::test]
+async fn no_other_provider_for_what_the_number_or_the_words_were_refused_for() {
+    let second = taking().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    for (reason, other) in
+        [("opted-out", false), ("filtered", false), ("too-long", false), ("no-such-number", false), ("no-credit", true)]
+    {
+        let first = Httpd::answering(|_| Act::json(400, "{\"code\":7}")).await.expect("a provider");
+        let path = folder.path().join(format!("{reason}.toml"));
+        let file = format!(
+            "name=\"First\"\n[credentials]\nurl=\"\"\n[send]\nurl=\"{{url}}/send\"\nformat=\"json\"\n[send.fields]\nto=\"{{to}}\"\ntext=\"{{text}}\"\n[answer]\nid=\"/id\"\ncode=\"/code\"\n[codes]\n\"7\"=\"{reason}\"\n"
+        );
+        std::fs::write(&path, file).expect("written");
+        let mut keys = kannel(
+            "",
+            json!({"providers": [
+            {"file": path.display().to_string(), "name": "first", "credentials": {"url": first.url()}},
+            {"file": "providers/kannel.toml", "name": "second", "credentials": {"url": second.url()}}]}),
+        );
+        keys.as_object_mut().expect("a table").remove("provider");
+        let before = second.heard().len();
+        let result = World::of(keys).await.say(PHONE, "hello").await;
+        assert_eq!((result.is_ok(), second.heard().len() - before), (other, usize::from(other)), "{reason}: {result:?}");
+        assert_eq!(first.heard().len(), 1, "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn providers_by_prefix_and_by_price() {
     let (near, far, cheap) = (taking().await, taking().await, taking().await);
     let mut keys = kannel(
