@@ -33,6 +33,33 @@ async fn a_number_of_the_gateway_is_nobodys_to_claim() {
 }
 
 #[tokio::test]
+async fn a_number_that_was_somebody_elses_brings_nothing_to_its_new_user() {
+    let server = taking().await;
+    let bridge = build(&Sms, kannel(&server.url(), json!({}))).expect("sound");
+    let fake = FakeHost::of(&bridge);
+    fake.own(&ROMEO.into(), &HERS.into());
+    let host: Host = fake.host();
+    host.release(&ROMEO.into(), &HERS.into()).await.expect("released");
+    // The configuration says now that it is Juliet's.
+    let world = World::at(bridge, fake).await;
+    assert_eq!(world.text_in(HERS, "1", "dear Romeo").await, StatusCode::NOT_FOUND);
+    assert!(world.bodies().is_empty());
+}
+
+#[tokio::test]
+async fn a_number_of_the_configuration_is_its_users_from_the_first_text_on() {
+    let server = taking().await;
+    let bridge = build(&Sms, kannel(&server.url(), json!({}))).expect("sound");
+    let fake = FakeHost::of(&bridge);
+    fake.register(&JULIET.into());
+    let host: Host = fake.host();
+    let query = query(&[("from", PHONE), ("to", HERS), ("text", "early"), ("id", "1")]);
+    let request = http::Request::get(format!("/hooks/sms/kannel/in/s3cret?{query}")).body(bytes::Bytes::new());
+    assert_eq!(bridge.webhook(request.expect("a request"), &host).await.status(), StatusCode::OK);
+    assert_eq!(host.owner(&HERS.into()).await, Ok(Some(JULIET.into())));
+}
+
+#[tokio::test]
 async fn a_blind_copy_is_a_text_of_its_own() {
     let server = Httpd::answering(|_| Act::json(200, "{\"data\":{\"id\":\"g1\"}}")).await.expect("a provider");
     let keys = json!({"country": "US", "provider": "providers/telnyx.toml",

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use isthmus_bridge::{
     Address, BareJid, ContactId, Event, File, ForeignMessageId, Host, Inbound, Message, OnceKey, Refused, StoreError,
+    Taken,
 };
 use tracing::{debug, info, warn};
 
@@ -150,10 +151,19 @@ fn event(user: &BareJid, letter: &Letter, files: &[File], warning: Option<isthmu
     event
 }
 
-/// The sole owner, who wrote last, the configured owner or room.
+/// The sole owner, the configured user, who wrote last, the configured owner or room.
 async fn whose(texts: &Texts, host: &Host, own: &ContactId, peer: &ContactId) -> Result<Vec<BareJid>, StoreError> {
     if let Some(owner) = host.owner(own).await? {
         return Ok(vec![owner]);
+    }
+    let configured = texts.config.numbers.iter().find(|n| n.number == *own);
+    if let Some(user) = configured.and_then(|n| n.user.as_ref()) {
+        // Theirs from the first text on; but what was somebody else's stays so, whatever the configuration says.
+        return match host.claim(user, own).await {
+            Ok(()) => Ok(vec![user.clone()]),
+            Err(Taken::Store(error)) => Err(error),
+            Err(_) => Ok(Vec::new()),
+        };
     }
     if let Some(user) = state::last_writer(host.as_ref(), own, peer).await? {
         return Ok(vec![user]);
@@ -162,9 +172,5 @@ async fn whose(texts: &Texts, host: &Host, own: &ContactId, peer: &ContactId) ->
     if !routed.is_empty() {
         return Ok(routed);
     }
-    let configured = texts.config.numbers.iter().find(|n| n.number == *own);
-    Ok(configured
-        .and_then(|n| n.user.clone().or_else(|| n.room.clone()).or_else(|| n.owner.clone()))
-        .into_iter()
-        .collect())
+    Ok(configured.and_then(|n| n.room.clone().or_else(|| n.owner.clone())).into_iter().collect())
 }
