@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use isthmus_bridge::{
     Address, BareJid, ContactId, DeliveryError, Failure, Fetch, FileSource, ForeignMessageId, Host, Leg, Message,
-    Outbound, RecipientKind, Resolved, Sent, Text, Ticket,
+    Outbound, RecipientKind, Resolved, Sent, StoreError, Text, Ticket,
 };
 use ring::digest;
 use tracing::info;
@@ -42,6 +42,13 @@ pub(crate) async fn send(texts: &Texts, host: &Host, event: &Outbound, message: 
         texts.meter.give_back(host.as_ref(), &event.user, total).await;
         return drop(ticket);
     }
+    let before = match remember_writer(texts, host, event, &ready.sendings).await {
+        Ok(before) => before,
+        Err(error) => {
+            texts.meter.give_back(host.as_ref(), &event.user, total).await;
+            return ticket.failed(store_away(error));
+        }
+    };
     let several = event.to.len() > 1;
     let mut legs = ready.refused;
     for sending in &ready.sendings {
@@ -52,6 +59,7 @@ pub(crate) async fn send(texts: &Texts, host: &Host, event: &Outbound, message: 
         }
         if result.as_ref().is_err_and(|e| e.sent == Sent::No) {
             texts.meter.give_back(host.as_ref(), &event.user, price(sending)).await;
+            forget_writer(host, &event.user, sending, &before).await;
         }
         for number in &sending.to {
             let to = several.then(|| number.contact());
@@ -114,7 +122,6 @@ async fn prepare(texts: &Texts, host: &Host, event: &Outbound, message: &Message
     let mut sendings = if together && !carry::candidates(texts, &group).is_empty() { vec![group] } else { singly(&open) };
     // In a group message everybody sees everybody.
     sendings.extend::<Vec<Sending>>(singly(&hidden));
-    remember_writer(texts, host, event, &own, &numbers).await?;
     Ok(Ready { sendings, refused })
 }
 
@@ -178,7 +185,7 @@ async fn closed(
     host: &Host,
     own: &ContactId,
     number: &Number,
-) -> Result<Option<DeliveryError>, isthmus_bridge::StoreError> {
+) -> Result<Option<DeliveryError>, StoreError> {
     let forbidden = |name: &'static str| DeliveryError::new(Failure::Forbidden, Text::key(name).with("number", number));
     let contact = number.contact();
     Ok(match number {
@@ -264,19 +271,46 @@ fn body(message: &Message, user: &BareJid, links: &[String], pictured: bool) -> 
     subject.into_iter().chain(Some(said.clone())).chain(more).filter(|t| !t.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-/// Of a shared number: the answer goes to who wrote last.
+/// Of a shared number: the answer goes to who wrote last. Before the first request, since the answer may be quicker than the provider's. Gives who
+/// it went to until now.
 async fn remember_writer(
     texts: &Texts,
     host: &Host,
     event: &Outbound,
-    own: &ContactId,
-    numbers: &[Number],
-) -> Result<(), DeliveryError> {
-    if !texts.config.numbers.iter().any(|n| n.number == *own && n.shared) {
-        return Ok(());
+    sendings: &[Sending],
+) -> Result<Vec<(ContactId, Option<BareJid>)>, StoreError> {
+    let (mut before, mut changes) = (Vec::new(), Vec::new());
+    for sending in sendings.iter().filter(|s| texts.config.numbers.iter().any(|n| n.number == s.own && n.shared)) {
+        for peer in sending.to.iter().map(Number::contact) {
+            let last = state::last_writer(host.as_ref(), &sending.own, &peer).await?;
+            if last.as_ref() != Some(&event.user) {
+                changes.push(state::wrote(&event.user, &sending.own, &peer));
+                before.push((peer, last));
+            }
+        }
     }
-    let changes = numbers.iter().map(|n| state::wrote(&event.user, own, &n.contact())).collect();
-    host.store(changes).await.map_err(store_away)
+    if !changes.is_empty() {
+        host.store(changes).await?;
+    }
+    Ok(before)
+}
+
+/// Nothing was sent: the answer goes to who wrote before, unless somebody else has written meanwhile.
+async fn forget_writer(host: &Host, user: &BareJid, sending: &Sending, before: &[(ContactId, Option<BareJid>)]) {
+    let mut changes = Vec::new();
+    for (peer, last) in before.iter().filter(|(peer, _)| sending.to.iter().any(|n| n.contact() == *peer)) {
+        match state::last_writer(host.as_ref(), &sending.own, peer).await {
+            Ok(now) if now.as_ref() == Some(user) => changes.push(match last {
+                Some(last) => state::wrote(last, &sending.own, peer),
+                None => state::nobody_wrote(&sending.own, peer),
+            }),
+            _ => {}
+        }
+    }
+    // Lost, an answer goes to who was refused; they know whom they wrote to.
+    if !changes.is_empty() && host.store(changes).await.is_err() {
+        info!("who wrote last could not be restored");
+    }
 }
 
 fn cost(texts: &Texts, sending: &Sending) -> Usage {

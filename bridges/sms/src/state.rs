@@ -57,6 +57,11 @@ pub(crate) fn wrote(user: &BareJid, own: &ContactId, peer: &ContactId) -> Change
     put("writer", &two(own, peer), user.as_str()).of(user.clone())
 }
 
+/// Nobody has, that anything is known of.
+pub(crate) fn nobody_wrote(own: &ContactId, peer: &ContactId) -> Change {
+    Change::remove("writer", two(own, peer))
+}
+
 /// Whether a short code has written to us: only then it may be answered.
 pub(crate) async fn short_seen(host: &dyn Gateway, code: &ContactId) -> Result<bool, StoreError> {
     Ok(host.load("short", code.as_str()).await?.is_some())

@@ -33,6 +33,25 @@ async fn a_number_of_the_gateway_is_nobodys_to_claim() {
 }
 
 #[tokio::test]
+async fn an_answer_goes_to_the_last_who_was_not_refused() {
+    let server = Httpd::answering(|heard| match heard.field("text").as_deref() {
+        Some("refused") => Act::text(403, "no"),
+        _ => Act::text(202, "0: Accepted for delivery"),
+    });
+    let server = server.await.expect("a provider");
+    let world = World::kannel(&server, json!({"limits": {"texts_per_day": 1}})).await;
+    world.juliet.set(&Address::Gateway, "number", Some(SHARED)).await;
+    world.romeo.say(contact(PHONE), "it is me").await.expect("taken");
+    world.say(PHONE, "refused").await.expect_err("refused by the provider");
+    assert_eq!(world.text_in(SHARED, "1", "hello").await, StatusCode::OK);
+    // One that the limits keep back.
+    world.say("+15551113333", "elsewhere").await.expect("taken");
+    world.say(PHONE, "one too many").await.expect_err("over the limit");
+    assert_eq!(world.text_in(SHARED, "2", "hello again").await, StatusCode::OK);
+    assert_eq!(world.bodies(), [(ROMEO.to_owned(), "hello".to_owned()), (ROMEO.to_owned(), "hello again".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_number_that_was_somebody_elses_brings_nothing_to_its_new_user() {
     let server = taking().await;
     let bridge = build(&Sms, kannel(&server.url(), json!({}))).expect("sound");
