@@ -31,6 +31,16 @@ pub(crate) fn opt_in(own: &ContactId, peer: &ContactId) -> Change {
     Change::remove("opt-out", two(own, peer))
 }
 
+/// Whether a text with a keyword was heeded already, and then whether its user is told what it means. Key: what makes a copy of it.
+pub(crate) async fn heeded(host: &dyn Gateway, once: &str) -> Result<Option<bool>, StoreError> {
+    load(host, "heeded", once).await
+}
+
+/// It was; remembered as long as the core knows copies.
+pub(crate) fn heed(now: SystemTime, once: &str, told: bool) -> Change {
+    put("heeded", once, &told).until(now + DAY * 14)
+}
+
 /// Everybody who opted out: our number, theirs, since when.
 pub(crate) async fn opt_outs(host: &dyn Gateway) -> Result<Vec<(String, String, OptOut)>, StoreError> {
     let all = host.list("opt-out", None).await?;

@@ -124,6 +124,28 @@ async fn stop_is_kept_and_start_lifts_it() {
 }
 
 #[tokio::test]
+async fn a_late_copy_of_a_keyword_changes_nothing() {
+    let server = taking().await;
+    let world = World::kannel(&server, json!({})).await;
+    for (id, word) in [("1", "STOP"), ("2", "START"), ("1", "STOP")] {
+        assert_eq!(world.text_in(HERS, id, word).await, StatusCode::OK);
+    }
+    world.say(PHONE, "welcome back").await.expect("the copy of the STOP before is none");
+    for (id, word) in [("3", "STOP"), ("2", "START")] {
+        assert_eq!(world.text_in(HERS, id, word).await, StatusCode::OK);
+    }
+    world.say(PHONE, "hello?").await.expect_err("the copy of the START before is none");
+    // A copy of what was not taken the first time still says what it means.
+    world.fake.refuse(|e| body_of(e).is_some_and(|b| b == "Start").then(|| Refused::Later("disk full".to_owned())));
+    assert_eq!(world.text_in(HERS, "4", "Start").await, StatusCode::SERVICE_UNAVAILABLE);
+    world.fake.refuse(|_| None);
+    assert_eq!(world.text_in(HERS, "4", "Start").await, StatusCode::OK);
+    let accepts = world.fake.accepts();
+    let Some(Event::Message(message)) = accepts.last().map(|e| &e.event) else { panic!("{accepts:?}") };
+    assert_eq!(message.warning, Some(Text::key("told.start").with("number", PHONE)));
+}
+
+#[tokio::test]
 async fn reports_come_early_twice_and_in_any_order() {
     let server = taking().await;
     let world = World::kannel(&server, json!({})).await;

@@ -32,23 +32,38 @@ fn asked(texts: &Texts, letter: &Letter) -> Option<Asked> {
     }
 }
 
-/// Enters it in the register. The words go to the user all the same, with a line that says what they mean.
+/// Enters it in the register, once: a copy that comes later, after another word, changes nothing. The words go to the user all the same, with a line
+/// that says what they mean.
 pub(crate) async fn heed(texts: &Texts, host: &Host, letter: &Letter) -> Result<Option<Text>, StoreError> {
     let peer = letter.from.contact();
-    let number = Text::key;
-    match asked(texts, letter) {
-        Some(Asked::Stop) => {
-            info!(peer = %Shortened(peer.as_str()), own = %Shortened(letter.own.as_str()), "opted out");
-            host.store(vec![state::opt_out(host.now(), &letter.own, &peer, letter.text.trim())]).await?;
-            Ok(Some(number("told.stop").with("number", &peer)))
+    let asked = match asked(texts, letter) {
+        Some(asked @ (Asked::Stop | Asked::Start)) => asked,
+        _ => return Ok(None),
+    };
+    // Of a text without an id nobody knows whether it is a copy, and a STOP counts more than a copy of one.
+    let known = match letter.id.is_some() {
+        true => state::heeded(host.as_ref(), &letter.once).await?,
+        false => None,
+    };
+    let told = match known {
+        Some(told) => told,
+        None => {
+            let (told, change) = match asked {
+                Asked::Stop => {
+                    info!(peer = %Shortened(peer.as_str()), own = %Shortened(letter.own.as_str()), "opted out");
+                    (true, state::opt_out(host.now(), &letter.own, &peer, letter.text.trim()))
+                }
+                _ => {
+                    let was = state::opted_out(host.as_ref(), &letter.own, &peer).await?;
+                    (was, state::opt_in(&letter.own, &peer))
+                }
+            };
+            host.store(vec![change, state::heed(host.now(), &letter.once, told)]).await?;
+            told
         }
-        Some(Asked::Start) => {
-            let was = state::opted_out(host.as_ref(), &letter.own, &peer).await?;
-            host.store(vec![state::opt_in(&letter.own, &peer)]).await?;
-            Ok(was.then(|| number("told.start").with("number", &peer)))
-        }
-        _ => Ok(None),
-    }
+    };
+    let key = if asked == Asked::Stop { "told.stop" } else { "told.start" };
+    Ok(told.then(|| Text::key(key).with("number", &peer)))
 }
 
 /// Answers the word where the administrator has words for that: once, and without another try.
