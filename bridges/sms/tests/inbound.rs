@@ -264,6 +264,30 @@ async fn media_are_fetched_from_the_providers_hosts_only() {
 }
 
 #[tokio::test]
+async fn a_silent_host_of_media_does_not_keep_the_text_waiting() {
+    let media = Httpd::answering(|heard| match heard.target.as_str() {
+        "/cat" => Act::Answer(200, "image/jpeg", "meow".to_owned()),
+        _ => Act::Hang,
+    });
+    let media = media.await.expect("a host of media");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("slow.toml");
+    let file = "name=\"P\"\n[credentials]\nsecret=\"\"\n[send]\nurl=\"http://127.0.0.1:1/\"\nuser=\"u\"\npassword=\"p\"\n[send.fields]\nto=\"{to}\"\n[auth]\nscheme=\"path-secret\"\nsecret=\"{secret}\"\n[[webhook]]\npath=\"in\"\nformat=\"json\"\n[webhook.message]\nfrom=\"/from\"\nto=\"/to\"\ntext=\"/text\"\nmedia=\"/media/*\"\n[media]\nlogin_hosts=[\"127.0.0.1\"]\n";
+    std::fs::write(&path, file).expect("written");
+    let keys = json!({"country": "US", "provider": path.display().to_string(), "credentials": {"secret": "s"}, "timeout_seconds": 1,
+        "numbers": [{"number": HERS, "user": JULIET}]});
+    let world = World::of(keys).await;
+    let urls: Vec<String> = ["/cat", "/1", "/2", "/3", "/4", "/5"].map(|p| format!("{}{p}", media.url())).into();
+    let body = json!({"from": PHONE, "to": HERS, "text": "look", "media": urls}).to_string();
+    assert_eq!(world.call("POST", "slow/in/s", &[], &body).await.status(), StatusCode::OK);
+    let accepts = world.fake.accepts();
+    let Event::Message(message) = &accepts[0].event else { panic!("{accepts:?}") };
+    let kept: Vec<bool> = message.files.iter().map(|f| matches!(f.source, FileSource::Blob(_))).collect();
+    assert_eq!((message.body.as_str(), kept), ("look", vec![true, false, false, false, false, false]));
+    assert!(media.heard().len() <= 3, "one that is silent is enough: {}", media.heard().len());
+}
+
+#[tokio::test]
 async fn numbers_of_the_configuration_become_their_users() {
     let server = taking().await;
     let bridge = build(&Sms, common::kannel(&server.url(), json!({}))).expect("sound");

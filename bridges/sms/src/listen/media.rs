@@ -1,7 +1,10 @@
 //! Media of inbound messages: fetched at once, from the provider's hosts only, and kept before the message is accepted.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use isthmus_bridge::{File, FileSource, Host, Media, Refused};
+use tokio::time::Instant;
 use tracing::info;
 use url::Url;
 
@@ -13,6 +16,8 @@ use crate::provider::request;
 const MOST: usize = 20;
 /// Tries for each.
 const TRIES: usize = 2;
+/// Time for all of a message's together: its words wait for them, and neither the core (30 s) nor the provider (Twilio: 15 s) waits for ever.
+const BUDGET: Duration = Duration::from_secs(10);
 
 /// The files of a message. One that cannot be had is named as missing; `Err`: the store is away.
 pub(crate) async fn keep(
@@ -22,9 +27,15 @@ pub(crate) async fn keep(
     host: &Host,
 ) -> Result<Vec<File>, Refused> {
     let mut files = Vec::new();
+    let until = Instant::now() + BUDGET.min(texts.config.timeout);
     for (number, address) in urls.iter().take(MOST).enumerate() {
         let name = |media_type: &str| Some(format!("media-{}{}", number + 1, ending(media_type)));
-        match fetch(texts, provider, address).await {
+        let late = || Err("there was no time left for it".to_owned());
+        let fetched = match Instant::now() < until {
+            true => tokio::time::timeout_at(until, fetch(texts, provider, address)).await.unwrap_or_else(|_| late()),
+            false => late(),
+        };
+        match fetched {
             Ok((body, media_type)) => {
                 let media = Media::new(name(&media_type), media_type, Some(body.len() as u64));
                 let id = host.keep(body, media.clone()).await?;
