@@ -83,18 +83,22 @@ async fn numbers(texts: &Texts, call: &Call, host: &dyn Gateway) -> Result<Step,
     Ok(Step::Done { notes: vec![Note::Info(Text::key(note))], table: Some(table) })
 }
 
-/// A user sees the register of the numbers that they may use; an administrator all of it.
+/// A user sees the register of their own numbers, and of shared ones what concerns people whom they know or have written to; an administrator all of it.
 async fn opt_outs(texts: &Texts, call: &Call, host: &dyn Gateway) -> Result<Step, DeliveryError> {
     let own = host.identities(&call.user).await.map_err(store_away)?;
+    let known = host.contacts(&call.user).await.map_err(store_away)?;
     let admin = host.admins().contains(&call.by);
-    let mine = |number: &str| {
-        own.iter().any(|o| o.as_str() == number)
-            || texts.config.numbers.iter().any(|n| n.shared && n.number.as_str() == number)
-    };
+    let is_shared = |number: &str| texts.config.numbers.iter().any(|n| n.shared && n.number.as_str() == number);
     let column = |name: &str| (name.to_owned(), Text::key(format!("opt-outs.{name}")));
     let mut table = Table::new(vec![column("number"), column("from"), column("word")]);
     for (number, peer, entry) in state::opt_outs(host).await.map_err(store_away)? {
-        if admin || mine(&number) {
+        let mut seen = admin || own.iter().any(|o| o.as_str() == number);
+        if !seen && is_shared(&number) {
+            seen = known.iter().any(|(contact, _)| contact.as_str() == peer)
+                || state::last_writer(host, &number.as_str().into(), &peer.as_str().into()).await.map_err(store_away)?.as_ref()
+                    == Some(&call.user);
+        }
+        if seen {
             table.rows.push(vec![peer, number, entry.word]);
         }
     }

@@ -79,6 +79,25 @@ async fn a_number_of_the_configuration_is_its_users_from_the_first_text_on() {
 }
 
 #[tokio::test]
+async fn the_register_of_a_shared_number_shows_ones_own_contacts() {
+    let server = taking().await;
+    let world = World::kannel(&server, json!({})).await;
+    world.fake.add_admin(&"admin@example.org".into());
+    world.romeo.say(contact(PHONE), "hello").await.expect("taken");
+    assert_eq!(world.text_in(SHARED, "1", "STOP").await, StatusCode::OK);
+    let shown = async |of: &Session| {
+        let step = of.command("opt-outs", Address::Gateway, vec![]).await.expect("shown");
+        format!("{step:?}").contains(PHONE)
+    };
+    assert!(shown(&world.romeo).await, "who wrote to them is told");
+    assert!(!shown(&world.juliet).await, "whom others write to is theirs");
+    let admin = Session::start(&world.bridge, &world.fake, "admin@example.org", &contact(PHONE));
+    assert!(shown(&admin).await, "administrators see all");
+    world.fake.add_contact(&JULIET.into(), PHONE.into(), None);
+    assert!(shown(&world.juliet).await, "a contact of one's own");
+}
+
+#[tokio::test]
 async fn a_blind_copy_is_a_text_of_its_own() {
     let server = Httpd::answering(|_| Act::json(200, "{\"data\":{\"id\":\"g1\"}}")).await.expect("a provider");
     let keys = json!({"country": "US", "provider": "providers/telnyx.toml",
