@@ -19,6 +19,12 @@ use crate::translate::number::{Number, Shortened};
 /// Pauses between tries of one request at a provider that takes a key twice as one text.
 const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 
+/// The longest that one provider takes for one text.
+pub(crate) fn longest(timeout: Duration) -> Duration {
+    let tries = u32::try_from(AGAIN.len()).unwrap_or(u32::MAX) + 1;
+    timeout * tries + AGAIN.iter().sum::<Duration>()
+}
+
 /// What is sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Sending {

@@ -116,11 +116,15 @@ fn profile(config: &Config) -> Profile {
     profile.idempotent = !config.providers.is_empty() && config.providers.iter().all(|p| p.spec.answer.idempotent);
     profile.retry_for = config.max_age;
     profile.notice_after = Some(Duration::from_secs(3600).min(config.max_age / 2));
-    // All tries of all recipients at all providers.
-    profile.answer_within = config.timeout * 4 + Duration::from_secs(300);
+    // Pictures, the time in which recipients are begun with, and the last of them, with all its tries at all providers.
+    let providers = u32::try_from(config.providers.len()).unwrap_or(u32::MAX).max(1);
+    profile.answer_within = outgoing::PICTURES + outgoing::BEGIN + carry::longest(config.timeout) * providers + SLACK;
     profile.inbound_per_hour = config.limits.contact_per_hour;
     profile
 }
+
+/// What the store may take.
+const SLACK: Duration = Duration::from_secs(60);
 
 struct SmsBridge(Arc<Texts>);
 

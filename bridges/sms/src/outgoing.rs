@@ -7,6 +7,7 @@ use isthmus_bridge::{
     Outbound, RecipientKind, Resolved, Sent, StoreError, Text, Ticket,
 };
 use ring::digest;
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::address;
@@ -20,6 +21,11 @@ use crate::{Texts, settings, state};
 
 /// Time for each picture that is fetched.
 const FETCH: Duration = Duration::from_secs(60);
+/// Time for all of them together; the rest stay links.
+pub(crate) const PICTURES: Duration = Duration::from_secs(120);
+/// Recipients of one message are begun with in this time. The rest are tried again by the core: they are not to wait until the delivery as a whole is
+/// over its time, and uncertain for all of them.
+pub(crate) const BEGIN: Duration = Duration::from_secs(180);
 /// Bytes of a picture that goes as MMS: what carriers take.
 const PICTURE: u64 = 5 << 20;
 
@@ -51,8 +57,12 @@ pub(crate) async fn send(texts: &Texts, host: &Host, event: &Outbound, message: 
     };
     let several = event.to.len() > 1;
     let mut legs = ready.refused;
+    let until = Instant::now() + BEGIN;
     for sending in &ready.sendings {
-        let result = carry::carry(texts, host, &event.user, sending, event.attempt).await;
+        let result = match Instant::now() < until {
+            true => carry::carry(texts, host, &event.user, sending, event.attempt).await,
+            false => Err(DeliveryError::temporary(Failure::Unreachable, Text::key("not-yet"))),
+        };
         if let (Ok(taken), true) = (&result, sending.to.len() > 1) {
             // Lost, reports of a group message are about the whole of it; nothing worse.
             let _ = host.store(taken.ids.iter().map(|id| state::group(host.now(), id)).collect()).await;
@@ -224,11 +234,13 @@ async fn pictures(
         media: vec![String::new()],
     };
     let mms = wishes.bool(settings::MMS) && !carry::candidates(texts, &probe).is_empty();
+    let until = Instant::now() + PICTURES;
     for file in &message.files {
         let picture = match &file.source {
             _ if !mms => None,
             FileSource::Blob(id) => host.link(id).await.ok().flatten(),
-            FileSource::Url(url) => match host.fetch(url, Fetch::new(event.user.clone(), PICTURE, FETCH)).await {
+            FileSource::Url(_) if Instant::now() >= until => None,
+            FileSource::Url(url) => match host.fetch(url, within(until, &event.user)).await {
                 Ok(id) => host.link(&id).await.ok().flatten(),
                 Err(error) => {
                     info!(key = %event.key, failure = ?error.failure, "a picture is left as a link");
@@ -243,6 +255,10 @@ async fn pictures(
         }
     }
     (media, links)
+}
+
+fn within(until: Instant, user: &BareJid) -> Fetch {
+    Fetch::new(user.clone(), PICTURE, FETCH.min(until.saturating_duration_since(Instant::now())))
 }
 
 async fn link(host: &Host, file: &isthmus_bridge::File) -> Option<String> {

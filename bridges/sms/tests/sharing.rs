@@ -116,3 +116,25 @@ async fn a_blind_copy_is_a_text_of_its_own() {
         server.heard().iter().map(|heard| serde_json::from_slice::<serde_json::Value>(&heard.body).expect("JSON")["to"].clone()).collect();
     assert_eq!(sent, [json!([PHONE, second]), json!(hidden)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_be_served_in_time_is_not_sent_to_yet() {
+    let server = Httpd::answering(|_| Act::Hang).await.expect("a provider");
+    let world = World::kannel(&server, json!({"limits": {"recipients": 40}})).await;
+    let numbers: Vec<String> = (0..40).map(|n| format!("+155511100{n:02}")).collect();
+    let mut event = world.fake.outbound(&JULIET.into(), contact(PHONE), text("hello all"));
+    event.to = numbers.iter().map(|n| Recipient::to(contact(n))).collect();
+    let begun = tokio::time::Instant::now();
+    let key = world.juliet.send_event(event);
+    let legs = loop {
+        if let Some((.., Outcome::Legs(legs))) = world.fake.settled().into_iter().find(|(of, ..)| *of == key) {
+            break legs;
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    };
+    assert!(begun.elapsed() < world.bridge.profile().answer_within, "{:?}", begun.elapsed());
+    assert_eq!(legs.len(), 40);
+    let last = legs[39].result.as_ref().expect_err("not sent");
+    assert_eq!((last.sent, key_of(&last.text).as_str()), (Sent::No, "not-yet"));
+    assert!(last.retry != isthmus_bridge::Retry::Never, "the rest is tried again");
+}
