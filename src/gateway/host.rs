@@ -396,6 +396,10 @@ impl Gateway for BridgeHost {
         self.served.tier(user) >= Tier::Receive
     }
 
+    fn may_send(&self, user: &BareJid) -> bool {
+        self.served.tier(user) >= Tier::User
+    }
+
     fn blocked(&self, user: &BareJid, who: &Address) -> bool {
         self.served.persons().blocked(user, who) || self.served.privileges.blocked(user, who)
     }

@@ -267,6 +267,11 @@ pub trait Gateway: Send + Sync {
     /// Whether the access rules let the user receive from this bridge. From memory.
     fn may_receive(&self, user: &BareJid) -> bool;
 
+    /// Whether the access rules let the user send by this bridge: whoever may only receive runs commands, too. From memory.
+    fn may_send(&self, user: &BareJid) -> bool {
+        self.may_receive(user)
+    }
+
     /// Whether the user has blocked this address. From memory.
     fn blocked(&self, user: &BareJid, who: &Address) -> bool;
 

@@ -95,7 +95,10 @@ async fn opt_outs(texts: &Texts, call: &Call, host: &dyn Gateway) -> Result<Step
         let mut seen = admin || own.iter().any(|o| o.as_str() == number);
         if !seen && is_shared(&number) {
             seen = known.iter().any(|(contact, _)| contact.as_str() == peer)
-                || state::last_writer(host, &number.as_str().into(), &peer.as_str().into()).await.map_err(store_away)?.as_ref()
+                || state::last_writer(host, &number.as_str().into(), &peer.as_str().into())
+                    .await
+                    .map_err(store_away)?
+                    .as_ref()
                     == Some(&call.user);
         }
         if seen {

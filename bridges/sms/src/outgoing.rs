@@ -129,7 +129,8 @@ async fn prepare(texts: &Texts, host: &Host, event: &Outbound, message: &Message
         |key: String, to: Vec<Number>| Sending { key, own: own.clone(), to, text: body.clone(), media: media.clone() };
     let singly = |numbers: &[Number]| numbers.iter().map(|n| sending(key(event, n), vec![n.clone()])).collect();
     let group = sending(event.key.to_string(), open.clone());
-    let mut sendings = if together && !carry::candidates(texts, &group).is_empty() { vec![group] } else { singly(&open) };
+    let mut sendings =
+        if together && !carry::candidates(texts, &group).is_empty() { vec![group] } else { singly(&open) };
     // In a group message everybody sees everybody.
     sendings.extend::<Vec<Sending>>(singly(&hidden));
     Ok(Ready { sendings, refused })
@@ -170,7 +171,8 @@ async fn recipients(
     event: &Outbound,
     own: &ContactId,
 ) -> Result<(Vec<Number>, Vec<Number>, Vec<Leg>), DeliveryError> {
-    let (mut open, mut hidden, mut refused): (Vec<Number>, Vec<Number>, Vec<Leg>) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut open, mut hidden, mut refused): (Vec<Number>, Vec<Number>, Vec<Leg>) =
+        (Vec::new(), Vec::new(), Vec::new());
     for recipient in &event.to {
         let Some(contact) = address::contact(&recipient.address) else {
             refused.push(Leg::failed(None, no_number()));
@@ -329,7 +331,8 @@ async fn forget_writer(host: &Host, user: &BareJid, sending: &Sending, before: &
     }
 }
 
-fn cost(texts: &Texts, sending: &Sending) -> Usage {
+/// What it takes of the limits.
+pub(crate) fn cost(texts: &Texts, sending: &Sending) -> Usage {
     let provider = carry::candidates(texts, sending).first().copied();
     let price = |n: &Number| provider.map_or(0, |p| p.price(n.as_str())).saturating_mul(sending.segments());
     Usage { texts: sending.to.len() as u64, cost: sending.to.iter().map(price).sum() }

@@ -127,7 +127,11 @@ async fn no_other_provider_for_what_the_number_or_the_words_were_refused_for() {
         keys.as_object_mut().expect("a table").remove("provider");
         let before = second.heard().len();
         let result = World::of(keys).await.say(PHONE, "hello").await;
-        assert_eq!((result.is_ok(), second.heard().len() - before), (other, usize::from(other)), "{reason}: {result:?}");
+        assert_eq!(
+            (result.is_ok(), second.heard().len() - before),
+            (other, usize::from(other)),
+            "{reason}: {result:?}"
+        );
         assert_eq!(first.heard().len(), 1, "{reason}");
     }
 }

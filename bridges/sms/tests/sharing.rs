@@ -98,6 +98,22 @@ async fn the_register_of_a_shared_number_shows_ones_own_contacts() {
 }
 
 #[tokio::test]
+async fn codes_are_texts_like_any_other() {
+    let server = taking().await;
+    let world = World::kannel(&server, json!({"limits": {"texts_per_day": 1}})).await;
+    assert_eq!(world.text_in(SHARED, "1", "STOP").await, StatusCode::OK);
+    let ask = async |number: &str| {
+        world.romeo.command("register", Address::Gateway, vec![Values::new().with("number", number)]).await
+    };
+    let error = ask(PHONE).await.expect_err("they want no texts");
+    assert_eq!((error.failure, key_of(&error.text).as_str()), (Failure::Forbidden, "opted-out"));
+    assert!(matches!(ask("+15559990000").await, Ok(Step::Ask { .. })));
+    let error = ask("+15559990001").await.expect_err("one text a day");
+    assert_eq!((error.failure, key_of(&error.text).as_str()), (Failure::OverQuota, "over.day"));
+    assert_eq!(server.heard().len(), 1);
+}
+
+#[tokio::test]
 async fn a_blind_copy_is_a_text_of_its_own() {
     let server = Httpd::answering(|_| Act::json(200, "{\"data\":{\"id\":\"g1\"}}")).await.expect("a provider");
     let keys = json!({"country": "US", "provider": "providers/telnyx.toml",
@@ -112,8 +128,11 @@ async fn a_blind_copy_is_a_text_of_its_own() {
     let key = world.juliet.send_event(event);
     let Outcome::Legs(legs) = world.fake.outcome_of(&key).await else { panic!("dropped") };
     assert!(legs.len() == 3 && legs.iter().all(|leg| leg.result.is_ok()), "{legs:?}");
-    let sent: Vec<serde_json::Value> =
-        server.heard().iter().map(|heard| serde_json::from_slice::<serde_json::Value>(&heard.body).expect("JSON")["to"].clone()).collect();
+    let sent: Vec<serde_json::Value> = server
+        .heard()
+        .iter()
+        .map(|heard| serde_json::from_slice::<serde_json::Value>(&heard.body).expect("JSON")["to"].clone())
+        .collect();
     assert_eq!(sent, [json!([PHONE, second]), json!(hidden)]);
 }
 

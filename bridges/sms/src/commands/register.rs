@@ -1,12 +1,13 @@
 //! `register`: a number of the user's own, confirmed with a code that is texted to it, or a number that users share.
 
 use isthmus_bridge::{
-    Action, BareJid, Call, ContactId, DeliveryError, Failure, Field, FieldKind, Form, Host, Step, Taken, Text,
+    Action, BareJid, Call, ContactId, DeliveryError, Failure, Field, FieldKind, Form, Host, Sent, Step, Taken, Text,
 };
 use rand::Rng;
 use serde_json::json;
 
 use crate::carry::{self, Sending};
+use crate::outgoing::cost;
 use crate::session::store_away;
 use crate::state::{self, Code};
 use crate::translate::number::Number;
@@ -89,8 +90,11 @@ fn ask_number(value: Option<String>, shared: bool, wrong: Option<Text>) -> Step 
     Step::Ask { form, state: json!(null), last: shared }
 }
 
-/// Texts a code to the number. Neither a number nor a user is sent many.
+/// Texts a code to the number, which counts as a text of the user's. Neither a number nor a user is sent many.
 async fn send_code(texts: &Texts, call: &Call, host: &Host, typed: &str, shared: bool) -> Result<Step, DeliveryError> {
+    if !host.may_send(&call.by) {
+        return Err(DeliveryError::new(Failure::Forbidden, Text::key("register.ask-admin")));
+    }
     let refused = |why: Text| Ok(ask_number(Some(typed.chars().take(40).collect()), shared, Some(why)));
     let again = |name: &'static str| refused(Text::key(name));
     let Some(number @ Number::Full(_)) = texts.config.plan.typed(typed) else { return again("register.number-wrong") };
@@ -114,11 +118,12 @@ async fn send_code(texts: &Texts, call: &Call, host: &Host, typed: &str, shared:
         changes.push(state::count_code(host.now(), whose, count + 1));
     }
     let code = format!("{:06}", rand::rng().random_range(0..1_000_000));
-    let kept = Code { number: number.to_string(), code: code.clone(), wrong: 0 };
-    changes.push(state::keep_code(host.as_ref(), &call.user, &kept).map_err(store_away)?);
-    host.store(changes).await.map_err(store_away)?;
     let own = texts.config.numbers.iter().find(|n| n.shared).or(texts.config.numbers.first());
     let own = own.map_or_else(|| number.contact(), |n| n.number.clone());
+    if state::opted_out(host.as_ref(), &own, &contact).await.map_err(store_away)? {
+        let text = Text::key("opted-out").with("number", number);
+        return Err(DeliveryError::new(Failure::Forbidden, text));
+    }
     let key = hex::encode(&host.mac("code", format!("{} {code}", call.user).as_bytes())[..12]);
     let sending = Sending {
         key,
@@ -127,7 +132,17 @@ async fn send_code(texts: &Texts, call: &Call, host: &Host, typed: &str, shared:
         text: format!("{}: {code}", texts.config.title),
         media: Vec::new(),
     };
-    carry::carry(texts, host, &call.user, &sending, 0).await?;
+    let price = cost(texts, &sending);
+    texts.meter.take(host.as_ref(), &texts.config.limits, &call.user, price).await?;
+    let kept = Code { number: number.to_string(), code, wrong: 0 };
+    changes.push(state::keep_code(host.as_ref(), &call.user, &kept).map_err(store_away)?);
+    host.store(changes).await.map_err(store_away)?;
+    if let Err(error) = carry::carry(texts, host, &call.user, &sending, 0).await {
+        if error.sent == Sent::No {
+            texts.meter.give_back(host.as_ref(), &call.user, price).await;
+        }
+        return Err(error);
+    }
     Ok(ask_code(number.as_str(), None))
 }
 
