@@ -29,7 +29,7 @@ pub fn stanzas(about: &Telling<'_>, domain: &str, words: &Words<'_>) -> Vec<Rend
         News::Delayed { reason, .. } => vec![voice.note(&Text::key("news.delayed").with("reason", words(reason)))],
         News::Delivered { all, .. } => voice.receipt(*all),
         News::Displayed { all, .. } => voice.displayed(*all),
-        _ => Vec::new(),
+        News::Cancelled => voice.cancelled(),
     }
 }
 
@@ -80,6 +80,11 @@ impl Voice<'_> {
 
     fn broken(&self) -> Vec<Rendered> {
         self.error_or_note(ErrorType::Cancel, "internal-server-error", &Text::key("news.quarantined"))
+    }
+
+    /// By an administrator: who takes their own message back is told nothing.
+    fn cancelled(&self) -> Vec<Rendered> {
+        self.error_or_note(ErrorType::Cancel, "undefined-condition", &Text::key("news.cancelled"))
     }
 
     fn error_or_note(&self, kind: ErrorType, condition: &'static str, text: &Text) -> Vec<Rendered> {
@@ -239,6 +244,14 @@ mod tests {
         let stanza = told("juliet@capulet.lit/b", 61_000, &failed());
         assert!(stanza.contains("to='juliet@capulet.lit' type='chat'"), "{stanza}");
         assert!(stanza.contains("<store xmlns='urn:xmpp:hints'/>") && stanza.contains("id='m1'"), "{stanza}");
+    }
+
+    #[test]
+    fn what_an_administrator_cancelled_is_told() {
+        let stanza = told("juliet@capulet.lit/b", 59_000, &News::Cancelled);
+        assert!(stanza.contains("type='error' id='m1'") && stanza.contains("news.cancelled"), "{stanza}");
+        let stanza = told("juliet@capulet.lit/b", 61_000, &News::Cancelled);
+        assert!(stanza.contains("type='chat'") && stanza.contains("<body>news.cancelled</body>"), "{stanza}");
     }
 
     #[test]
