@@ -267,12 +267,12 @@ impl Core {
     /// `contact: words` of a contact that the room knows, or `contact@gateway: words`; anything else is talk among people.
     fn addressed(&self, served: &Served, guest: &Guest, body: &str) -> Option<(Address, String)> {
         let (name, words) = split(body)?;
+        let settings = || served.persons().resolved(&guest.room, &Address::Gateway);
         let to = if name.contains('@') {
             let to = Party::parse(name).filter(|to| to.domain() == &*served.instance.domain)?;
-            router::address(served.instance.bridge.addressing(), &to).ok()?
+            router::address_for(served.instance.bridge.addressing(), &to, &settings).ok()?
         } else {
-            let settings = served.persons().resolved(&guest.room, &Address::Gateway);
-            let to = served.instance.bridge.addressing().prompt_for(name, &settings).ok()?;
+            let to = served.instance.bridge.addressing().prompt_for(name, &settings()).ok()?;
             served.persons().contact(&guest.room, &to)?;
             to
         };

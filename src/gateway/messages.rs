@@ -373,7 +373,9 @@ fn recipients(served: &Served, heard: &Heard, said: &Said) -> Result<Vec<Recipie
         if party.domain() != &*served.instance.domain {
             return Err(elsewhere());
         }
-        match router::address(served.instance.bridge.addressing(), &party) {
+        // A national number is completed by the sender's country, as in the `to` of a stanza.
+        let settings = || served.persons().resolved(&heard.from.bare(), &Address::Gateway);
+        match router::address_for(served.instance.bridge.addressing(), &party, &settings) {
             Ok(address @ Address::Contact(_)) if !all.iter().any(|r| r.address == address) => {
                 all.push(Recipient::new(address, *kind))
             }

@@ -90,11 +90,20 @@ async fn a_text_reaches_the_phone_and_is_receipted(flavour: Flavour) {
         let receipt = alice.find("a receipt", |s| is_receipt(s, id)).await.unwrap();
         assert!(receipt.attr("from").is_some_and(|from| from.starts_with(PHONE)), "{receipt}");
     }
+    // A national number is completed by the sender's own country, in addresses (XEP-0033), too.
+    let country = ["users", "act", "--bridge", "sms", "alice@localhost", "configure", "country=DE"];
+    let done = sms.gateway.cli(&country).await.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let many = "<message type='chat' to='sms.localhost' id='t3'><body>hallo</body>\
+                <addresses xmlns='http://jabber.org/protocol/address'><address type='to' jid='0301234567@sms.localhost'/></addresses></message>";
+    alice.send(many).await.unwrap();
+    let got = sms.kannel.phones().received("the text", |a| a.text == "hallo").await.unwrap();
+    assert_eq!(got.to, "+49301234567");
     // A name cannot be written to, and says so at once.
     let id = alice.message("bank@sms.localhost", "hello").await.unwrap();
     let error = alice.find("an error", |s| s.attr("id") == Some(&id)).await.unwrap();
     assert!(error.error().is_some(), "{error}");
-    assert_eq!(sms.kannel.phones().arrived().len(), 2);
+    assert_eq!(sms.kannel.phones().arrived().len(), 3);
 }
 
 async fn a_text_from_the_phone_reaches_its_user(flavour: Flavour) {
