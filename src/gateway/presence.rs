@@ -163,6 +163,8 @@ impl Core {
         let done = match heard.stanza.type_() {
             Some("subscribe") => self.subscribe(served, heard, &user).await,
             Some("unsubscribe") => self.unsubscribe(served, heard, &user).await,
+            // Anybody can send one: of whom it does not concern nothing is kept.
+            Some("subscribed") if self.refusal(served, heard, &user).is_some() => Ok(()),
             Some("subscribed") => served.persons().subscribe(&user, &heard.at, None, Some(Subscription::Yes)).await,
             Some("unsubscribed") => served.persons().subscribe(&user, &heard.at, None, Some(Subscription::None)).await,
             Some("probe") => {
@@ -182,23 +184,25 @@ impl Core {
         }
     }
 
+    /// Why this user has no subscriptions here.
+    fn refusal(&self, served: &Served, heard: &Heard, user: &BareJid) -> Option<StanzaError> {
+        if self.may(served, &heard.from) < Tier::Receive {
+            Some(StanzaError::forbidden().with(Text::key("error.not-allowed-here")))
+        } else if served.profile().registration == Registration::Required && !served.host().registered(user) {
+            let text = Text::key("error.not-registered").with("gateway", &served.instance.domain);
+            Some(StanzaError::registration_required().with(text))
+        } else {
+            None
+        }
+    }
+
     async fn subscribe(
         &self,
         served: &Arc<Served>,
         heard: &Heard,
         user: &BareJid,
     ) -> Result<(), isthmus_bridge::StoreError> {
-        let refusal = if self.may(served, &heard.from) < Tier::Receive {
-            Some(StanzaError::forbidden().with(Text::key("error.not-allowed-here")))
-        } else if served.profile().registration == Registration::Required && !served.host().registered(user) {
-            Some(
-                StanzaError::registration_required()
-                    .with(Text::key("error.not-registered").with("gateway", &served.instance.domain)),
-            )
-        } else {
-            None
-        };
-        if let Some(error) = refusal {
+        if let Some(error) = self.refusal(served, heard, user) {
             self.answer_error(served, &heard.stanza, &error);
             return Ok(());
         }

@@ -1,6 +1,8 @@
 //! Subscriptions, probes, presence at the start and at the stop.
 
-use super::house::{ECHO, House, JULIET};
+use super::house::{ECHO, House, JULIET, write};
+
+const PING: &str = "<ping xmlns='urn:xmpp:ping'/>";
 
 fn is(kind: &'static str) -> impl Fn(&isthmus_testkit::xml::Element) -> bool {
     move |s| s.name == "presence" && s.attr("type") == Some(kind)
@@ -41,6 +43,29 @@ async fn the_capabilities_in_presence_are_those_of_disco() {
         .await;
     let query = answer.child("query").expect("an answer with a query");
     assert_eq!(query.attr("node"), Some(node.as_str()));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn of_who_may_nothing_no_subscription_is_kept() {
+    const MALLORY: &str = "mallory@elsewhere.example";
+    let mut house = House::echo("").await;
+    for kind in ["subscribed", "unsubscribed", "unsubscribe"] {
+        house.send(&format!("<presence from='{MALLORY}' to='bob@{ECHO}' type='{kind}'/>"));
+    }
+    house.next("unsubscribed", is("unsubscribed")).await;
+    // Later they may: what they said before counts for nothing, so bob does not ask how they are.
+    let file = house.folder.path().join("isthmus.toml");
+    let before = std::fs::read_to_string(&file).expect("there");
+    write(&file, &format!("{before}[access]\nforeign = \"user\"\n"));
+    house.send(&format!("<presence from='juliet@example.org' to='bob@{ECHO}' type='subscribed'/>"));
+    assert_eq!(house.ask(JULIET, ECHO, "get", PING).await.attr("type"), Some("result"));
+    let mut house = house.again().await;
+    let asked = house.next("a probe", is("probe")).await;
+    assert_eq!(asked.attr("to"), Some("juliet@example.org"), "who may subscribe is asked");
+    house.send(&format!("<iq from='{JULIET}' to='{ECHO}' type='get' id='p9'>{PING}</iq>"));
+    let next = house.next("a probe or the answer", |s| is("probe")(s) || s.attr("id") == Some("p9")).await;
+    assert_eq!(next.name, "iq", "{next:?}");
     house.finish().await.expect("an orderly stop");
 }
 

@@ -128,7 +128,7 @@ impl Persons {
         self.change_contact(user, at, change).await
     }
 
-    /// Records both directions of a subscription; `None` leaves one as it is.
+    /// Records both directions of a subscription; `None` leaves one as it is. That there is none with somebody who is not known is no news.
     ///
     /// # Errors
     /// The store failed; nothing changed.
@@ -139,8 +139,8 @@ impl Persons {
         sees: Option<Subscription>,
         seen: Option<Subscription>,
     ) -> Result<(), StoreError> {
-        let now = self.contact(user, at);
-        if now.is_some_and(|c| sees.is_none_or(|s| s == c.sees) && seen.is_none_or(|s| s == c.seen)) {
+        let now = self.contact(user, at).unwrap_or_default();
+        if sees.is_none_or(|s| s == now.sees) && seen.is_none_or(|s| s == now.seen) {
             return Ok(());
         }
         let change = move |contact: &mut Contact| {

@@ -168,6 +168,8 @@ async fn contacts_and_blocks(url: &str) {
     let (ann, bob) = (contact("ann@example.net"), contact("bob@example.net"));
     persons.met(&juliet(), &bob).await.unwrap();
     persons.name(&juliet(), &ann, Some("Ann"), None).await.unwrap();
+    persons.subscribe(&romeo(), &ann, Some(Subscription::None), Some(Subscription::None)).await.unwrap();
+    assert_eq!(persons.contact(&romeo(), &ann), None, "no subscription with somebody unknown is nothing");
     persons.subscribe(&juliet(), &ann, Some(Subscription::Yes), None).await.unwrap();
     persons.subscribe(&juliet(), &ann, None, Some(Subscription::Asked)).await.unwrap();
     persons.subscribe(&juliet(), &Address::Gateway, Some(Subscription::Yes), None).await.unwrap();
