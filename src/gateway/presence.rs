@@ -50,6 +50,10 @@ struct More {
 
 /// Things that one device is told once, at most.
 const TOLD: usize = 1_000;
+/// Devices of one user that are known, at most. Servers let a user have some tens, but a user can be a server, too.
+const DEVICES: usize = 100;
+/// Users of whom any are known, at most.
+const USERS: usize = 200_000;
 
 impl Online {
     fn lock(&self) -> MutexGuard<'_, Map<BareJid, SmallVec<[Device; 1]>>> {
@@ -69,11 +73,18 @@ impl Online {
             }
             return;
         }
+        if online.len() >= USERS && !online.contains_key(&user) {
+            return;
+        }
         let devices = online.entry(user).or_default();
-        let at = devices.iter().position(|device| *device.full == *full).unwrap_or_else(|| {
-            devices.push(Device { full: from.shared(), caps: None, more: None });
-            devices.len() - 1
-        });
+        let at = match devices.iter().position(|device| *device.full == *full) {
+            Some(at) => at,
+            None if devices.len() >= DEVICES => return,
+            None => {
+                devices.push(Device { full: from.shared(), caps: None, more: None });
+                devices.len() - 1
+            }
+        };
         let device = &mut devices[at];
         if caps.is_some() && device.caps.as_deref() != caps {
             device.caps = caps.map(Into::into);
@@ -146,7 +157,7 @@ impl Core {
     /// One presence stanza, as far as nothing has to be waited for; false: [`presence`](Self::presence) does the rest.
     pub(super) fn presence_at_once(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) -> bool {
         match heard.stanza.type_() {
-            None if heard.from.is_full() => {
+            None if heard.from.is_full() && self.may(served, &heard.from) >= Tier::Receive => {
                 let caps = heard.stanza.child("c", ns::CAPS).and_then(|c| c.attr("ver"));
                 self.online.set(&heard.from, true, caps.as_deref());
                 self.greet(served, heard);
@@ -381,4 +392,23 @@ pub(super) fn simple(from: &str, to: &str, kind: &str, status: Option<&str>) -> 
 /// Whether the network tells when this one comes and goes.
 fn is_watched(served: &Served, at: &Address) -> bool {
     matches!(at, Address::Contact(_)) && served.profile().contacts == Contacts::Watched
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_one_user_not_every_device_is_kept() {
+        let online = Online::default();
+        let device = |n: usize| Party::parse(&format!("juliet@example.org/{n}")).expect("a JID");
+        for n in 0..=DEVICES {
+            online.set(&device(n), true, None);
+        }
+        let user = BareJid::new("juliet@example.org");
+        assert_eq!(online.of(&user).len(), DEVICES);
+        online.set(&device(0), false, None);
+        online.set(&device(DEVICES), true, None);
+        assert!(online.is("juliet@example.org/100") && !online.is("juliet@example.org/0"), "room for another one");
+    }
 }
