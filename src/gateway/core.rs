@@ -122,8 +122,7 @@ pub(super) struct Served {
     pub(super) face: Option<Picture>,
     /// How fast contacts may write.
     pub(super) pace: Pace,
-    gateway_caps: OnceLock<String>,
-    contact_caps: OnceLock<String>,
+    caps: [OnceLock<String>; 5],
     /// Rooms of an XMPP server that the gateway is in.
     guests: Vec<Arc<Guest>>,
 }
@@ -227,8 +226,7 @@ impl Served {
             own_order: tokio::sync::Mutex::default(),
             face,
             pace,
-            gateway_caps: OnceLock::new(),
-            contact_caps: OnceLock::new(),
+            caps: Default::default(),
             guests,
         }
     }
@@ -369,11 +367,17 @@ impl Served {
         disco::info(at, self.profile(), directory, name, contact)
     }
 
-    /// The verification string of an address's capabilities, without its name: caps are shared by all contacts (XEP-0115 section 5.1 takes
-    /// the identity's name into the string, so disco#info under the caps node must give the same name, the bridge's title).
+    /// The verification string of an address's capabilities, without its name: caps are shared by all contacts, and so by all networks (XEP-0115
+    /// section 5.1 takes the identity's name into the string, so disco#info under the caps node must give the same name, the bridge's title).
     pub(super) fn caps(&self, at: &Address) -> &str {
-        let cell = if *at == Address::Gateway { &self.gateway_caps } else { &self.contact_caps };
-        cell.get_or_init(|| disco::verification(&self.info(at, &self.profile().title, &[])))
+        let kind = match at {
+            Address::Gateway => 0,
+            Address::Network(_) => 1,
+            Address::Contact(_) => 2,
+            Address::Room(_) => 3,
+            _ => 4,
+        };
+        self.caps[kind].get_or_init(|| disco::verification(&self.info(at, &self.profile().title, &[])))
     }
 
     pub(super) fn shown(&self, user: &BareJid, at: &Address) -> Option<Shown> {

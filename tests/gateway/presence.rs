@@ -1,6 +1,6 @@
 //! Subscriptions, probes, presence at the start and at the stop.
 
-use super::house::{ECHO, House, JULIET, write};
+use super::house::{ECHO, House, JULIET, LOOP, write};
 
 const PING: &str = "<ping xmlns='urn:xmpp:ping'/>";
 
@@ -43,6 +43,30 @@ async fn the_capabilities_in_presence_are_those_of_disco() {
         .await;
     let query = answer.child("query").expect("an answer with a query");
     assert_eq!(query.attr("node"), Some(node.as_str()));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn contacts_and_networks_have_capabilities_of_their_own() {
+    let mut house = House::rooms("").await;
+    let mut hashes = Vec::new();
+    for at in [format!("bob%loop@{LOOP}"), format!("loop@{LOOP}"), LOOP.to_owned()] {
+        house.send(&format!("<presence from='juliet@example.org' to='{at}' type='subscribe'/>"));
+        house.next("subscribed", is("subscribed")).await;
+        house.send(&format!("<message from='{JULIET}' to='{at}' type='chat' id='m1'><body>hello</body></message>"));
+        let there = |s: &isthmus_testkit::xml::Element| s.name == "presence" && s.attr("type").is_none();
+        let shown = house.next("presence", |s| there(s) && s.attr("from") == Some(&at)).await;
+        let caps = shown.get("c", "http://jabber.org/protocol/caps").expect("capabilities");
+        let node = format!("{}#{}", caps.attr("node").expect("a node"), caps.attr("ver").expect("a ver"));
+        let answer = house
+            .ask(JULIET, &at, "get", &format!("<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/>"))
+            .await;
+        assert_eq!(answer.attr("type"), Some("result"), "{at}: {answer:?}");
+        hashes.push(node);
+    }
+    hashes.sort();
+    hashes.dedup();
+    assert_eq!(hashes.len(), 3, "{hashes:?}");
     house.finish().await.expect("an orderly stop");
 }
 
