@@ -97,7 +97,12 @@ impl Chat {
         let mut first = Some(rest).filter(|r| !r.is_empty());
         if let Some(typed) = first.filter(|_| word == "configure") {
             // "configure libera.chat", "configure #rust%libera.chat"
-            match bridge.instance.bridge.addressing().prompt(typed) {
+            let addressing = bridge.instance.bridge.addressing();
+            let meant = match self.desk.persons(bridge).map(|p| p.resolved(&caller.user, &Address::Gateway)) {
+                Some(settings) => addressing.prompt_for(typed, &settings),
+                None => addressing.prompt(typed),
+            };
+            match meant {
                 Ok(at) => (caller.at, first) = (at, None),
                 Err(_) => {
                     let text = Text::key("chat.bad-address").with("address", typed);

@@ -143,6 +143,12 @@ async fn settings_of_an_address_are_asked_for_by_its_name() {
         .await;
     let at = Address::Contact("romeo@example.net".into());
     assert_eq!(set.persons.resolved(&"juliet@example.org".into(), &at).str("signature"), "Yours");
+    // What the address leaves open is as the user has set it.
+    let home = vec![("signature".to_owned(), Some("example.net".to_owned()))];
+    set.persons.set(&"juliet@example.org".into(), &Address::Gateway, home).await.expect("set");
+    script.play("> configure mercutio\n< Settings…\n> Ours\n< Order…\n> ok\n< Saved.").await;
+    let at = Address::Contact("mercutio@example.net".into());
+    assert_eq!(set.persons.resolved(&"juliet@example.org".into(), &at).str("signature"), "Ours");
     // What stands after another command is the answer to its first question.
     script
         .play(

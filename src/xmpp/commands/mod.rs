@@ -102,7 +102,7 @@ pub struct Desk {
 
 impl Desk {
     /// The persons of a bridge; `None` only where [`People::open`] was not told of it.
-    fn persons(&self, bridge: &BridgeRef) -> Option<&Arc<Persons>> {
+    pub(in crate::xmpp) fn persons(&self, bridge: &BridgeRef) -> Option<&Arc<Persons>> {
         self.people.of(bridge.name())
     }
 

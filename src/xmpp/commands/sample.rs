@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use isthmus_bridge::{
     Action, Address, Addressing, Audience, BadAddress, Bridge, BridgeError, Call, Command, DeliveryError, Failure,
-    Field, FieldKind, Form, Host, Inbox, Lang, NetworkId, Parts, Place, Profile, Registration, Scope, SessionOf,
+    Field, FieldKind, Form, Host, Inbox, Lang, NetworkId, Parts, Place, Profile, Registration, Resolved, Scope, SessionOf,
     Setting, SettingKind, Step, Table, Text,
 };
 use serde_json::json;
@@ -57,6 +57,14 @@ impl Addressing for Sample {
 
     fn network(&self, _address: &Address) -> NetworkId {
         "sample".into()
+    }
+
+    /// A name alone is at the host that the user has written into their signature.
+    fn prompt_for(&self, typed: &str, settings: &Resolved) -> Result<Address, BadAddress> {
+        match settings.str("signature") {
+            host if !host.is_empty() && !typed.contains('@') => self.prompt(&format!("{typed}@{host}")),
+            _ => self.prompt(typed),
+        }
     }
 }
 
