@@ -111,7 +111,7 @@ impl Register {
         let (mut dialogue, form) = match self.form(bridge, caller.clone()).await? {
             Shape::Form(dialogue, form) => (dialogue, form),
             Shape::Steps => return Err(StanzaError::not_acceptable().with(Text::key("register.by-command"))),
-            // Done without a question: the run itself registered.
+            // Done without a question: now it counts.
             Shape::Nothing => return self.settle(bridge, Dialogue::start_of(&self.desk, bridge, caller).await, &lang),
         };
         let given = match query.get_child("x", ns::DATA) {
@@ -156,7 +156,7 @@ impl Register {
         if !self.desk.declares_register(bridge) {
             return Ok(Shape::Nothing);
         }
-        let Some((dialogue, turn)) = Dialogue::start_of(&self.desk, bridge, caller).await else {
+        let Some((dialogue, turn)) = Dialogue::look_at(&self.desk, bridge, caller).await else {
             return Err(StanzaError::service_unavailable());
         };
         match turn.said {

@@ -64,20 +64,32 @@ pub struct Dialogue {
     caller: Caller,
     shown: Vec<Shown>,
     given: Values,
+    /// Only its first form is wanted: an end before the first answer records nothing.
+    looks: bool,
 }
 
 impl Dialogue {
     /// Begins. The caller has been found to belong to the command's audience.
     pub async fn start(desk: &Desk, bridge: &BridgeRef, command: Command, caller: Caller) -> (Self, Turn) {
-        let mut dialogue = Self { bridge: bridge.clone(), command, caller, shown: Vec::new(), given: Values::new() };
-        let turn = dialogue.step(desk, Action::Start, serde_json::Value::Null, Values::new()).await;
-        (dialogue, turn)
+        Self::begun(desk, bridge, command, caller, false).await
     }
 
     /// Begins registration; `None` where there is none.
     pub(in crate::xmpp) async fn start_of(desk: &Desk, bridge: &BridgeRef, caller: Caller) -> Option<(Self, Turn)> {
-        let command = desk.find(bridge, own::REGISTER)?;
-        Some(Self::start(desk, bridge, command, caller).await)
+        Some(Self::begun(desk, bridge, desk.find(bridge, own::REGISTER)?, caller, false).await)
+    }
+
+    /// The same, to see what it asks: one that ends without a question has registered nobody.
+    pub(in crate::xmpp) async fn look_at(desk: &Desk, bridge: &BridgeRef, caller: Caller) -> Option<(Self, Turn)> {
+        Some(Self::begun(desk, bridge, desk.find(bridge, own::REGISTER)?, caller, true).await)
+    }
+
+    async fn begun(desk: &Desk, bridge: &BridgeRef, command: Command, caller: Caller, looks: bool) -> (Self, Turn) {
+        let (shown, given) = (Vec::new(), Values::new());
+        let mut dialogue = Self { bridge: bridge.clone(), command, caller, shown, given, looks };
+        let turn = dialogue.step(desk, Action::Start, serde_json::Value::Null, Values::new()).await;
+        dialogue.looks = false;
+        (dialogue, turn)
     }
 
     /// The command's node as it was begun.
@@ -254,6 +266,9 @@ impl Dialogue {
                 Ok(lines) => notes.extend(lines),
                 Err(error) => return Turn { said: failed(own::storage(&error)), effects },
             }
+        }
+        if self.looks {
+            return Turn { said: Said::Done { notes, table, failure: None }, effects };
         }
         // An administrator who acted for somebody: that it is over, and whether it was done, is in the log too.
         if self.caller.by != self.caller.user {

@@ -58,6 +58,23 @@ async fn registering_with_predefined_fields_and_with_a_form() {
 }
 
 #[tokio::test]
+async fn asking_registers_nobody_where_nothing_is_asked() {
+    let set = Set::new().await;
+    let named = BareJid::from("named@example.org");
+    let ask = async |kind: &str| {
+        let query = Element::bare("query", ns::REGISTER);
+        let from = Party::parse("named@example.org/desk").expect("a JID");
+        let register = Register::new(set.desk.clone());
+        register.handle(&set.bridge, &from, kind == "set", &query, &Lang::new("en")).await.expect("an answer")
+    };
+    let (_, effects) = ask("get").await;
+    assert!(effects.is_empty() && !set.persons.registered(&named), "asking registers nobody");
+    let (_, effects) = ask("set").await;
+    assert_eq!(effects, [Effect::Registered(named.clone())], "and the gateway introduces itself");
+    assert!(set.persons.registered(&named));
+}
+
+#[tokio::test]
 async fn wrong_and_missing_fields_are_named() {
     let set = Set::new().await;
     let table = [
