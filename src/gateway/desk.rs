@@ -108,8 +108,9 @@ impl Records for Desk {
 
     async fn queue_retry(&self, id: &str) -> Result<(), String> {
         match self.core.outbox.retry_now(&DeliveryKey::from(id), None).await {
-            Ok(true) => self.audit("", "queue retry", Some(id)).await,
-            Ok(false) => Err(format!("there is nothing with the id {id:?} in the queue")),
+            Ok(Withdrawn::Queued) => self.audit("", "queue retry", Some(id)).await,
+            Ok(Withdrawn::TooLate) => Err(format!("{id} is not queued: it is being tried already, or cannot be read")),
+            Ok(Withdrawn::Unknown) => Err(format!("there is nothing with the id {id:?} in the queue")),
             Err(e) => Err(e.to_string()),
         }
     }

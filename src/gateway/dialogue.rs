@@ -290,7 +290,7 @@ impl Office for Clerk {
     }
 
     async fn retry(&self, _bridge: &str, user: Option<&BareJid>, key: &DeliveryKey) -> Result<bool, StoreError> {
-        self.here()?.0.outbox.retry_now(key, user).await
+        Ok(self.here()?.0.outbox.retry_now(key, user).await? == Withdrawn::Queued)
     }
 
     async fn usage(&self, _bridge: &str, user: &BareJid) -> Result<Vec<(Text, Text)>, StoreError> {

@@ -78,27 +78,33 @@ impl Outbox {
         self.withdraw(Which::Key(key.to_string(), user.map(ToString::to_string)), None, tell).await
     }
 
-    /// Tries an event (and what waits behind it) at once. Gives whether there is such an event of this user (`None`: of anybody).
+    /// Tries an event at once, and what stands before it in its lane, since order holds. Of this user, or of anybody (`None`).
+    /// [`TooLate`](Withdrawn::TooLate): it is being tried already, or cannot be read.
     ///
     /// # Errors
     /// Nothing was changed.
-    pub async fn retry_now(&self, key: &DeliveryKey, user: Option<&BareJid>) -> Result<bool, StoreError> {
+    pub async fn retry_now(&self, key: &DeliveryKey, user: Option<&BareJid>) -> Result<Withdrawn, StoreError> {
         let which = Which::Key(key.to_string(), user.map(ToString::to_string));
         let bridge = self.core.store.write(which, |tx, which| {
             Box::pin(async move {
-                let Some(found) = which.find(tx).await? else { return Ok(None) };
+                let Some(found) = which.find(tx).await? else { return Ok((Withdrawn::Unknown, None)) };
+                if found.state != QUEUED {
+                    return Ok((Withdrawn::TooLate, None));
+                }
                 let now = tx.now();
-                let sql = "UPDATE outbox SET due = $1 WHERE state = 0 AND (key = $2 OR head = $3)";
-                tx.execute(sql, args![now, &found.key, found.head.as_ref().unwrap_or(&found.key)]).await?;
+                let sql = "UPDATE outbox SET due = $1 WHERE state = 0 AND due > $1 AND lane = $2 AND \
+                           (head = $3 OR seq <= (SELECT seq FROM outbox WHERE key = $4))";
+                let head = found.head.as_ref().unwrap_or(&found.key);
+                tx.execute(sql, args![now, &found.lane, head, &found.key]).await?;
                 hurry(tx, &found.lane).await?;
-                Ok(Some(found.bridge))
+                Ok((Withdrawn::Queued, Some(found.bridge)))
             })
         });
-        let bridge = bridge.await?;
+        let (done, bridge) = bridge.await?;
         if let Some(bridge) = &bridge {
             self.core.store.bell(Queue::Outbox, bridge).notify_one();
         }
-        Ok(bridge.is_some())
+        Ok(done)
     }
 
     async fn withdraw(&self, which: Which, words: Option<Message>, tell: bool) -> Result<Withdrawn, StoreError> {

@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use isthmus_bridge::{Address, DeliveryError, Failure, Late, Leg, Message, MessageRef, Recipient, Retry, StoreError};
+use isthmus_bridge::{
+    Address, BareJid, DeliveryError, Failure, Late, Leg, Message, MessageRef, Recipient, Retry, StoreError,
+};
 
 use super::Withdrawn;
 use crate::storage::testing::{BRIDGE, Place, World, event, on_both_engines, seen};
@@ -373,9 +375,24 @@ async fn the_queue_can_be_looked_at_and_hurried(place: Place) {
     assert!(items[0].reason.as_ref().unwrap().to_string().contains("the relay is away"));
     assert!(serde_json::to_string(&items).unwrap().contains("\"state\":\"queued\""));
     assert_eq!(world.outbox.waiting().await.unwrap(), [(BRIDGE.to_owned(), 1)]);
-    assert!(!world.outbox.retry_now(&"k".into(), Some(&"romeo@example.org".into())).await.unwrap());
-    assert!(world.outbox.retry_now(&"k".into(), None).await.unwrap());
-    world.next().await.ticket.sent(None);
+    let retry = |key: &'static str, user: Option<BareJid>| {
+        let outbox = &world.outbox;
+        async move { outbox.retry_now(&key.into(), user.as_ref()).await.unwrap() }
+    };
+    assert_eq!(retry("k", Some("romeo@example.org".into())).await, Withdrawn::Unknown);
+    assert_eq!(retry("k", None).await, Withdrawn::Queued);
+    let held = world.next().await;
+    assert_eq!(retry("k", None).await, Withdrawn::TooLate, "it is being tried");
+    held.ticket.failed(away());
+    world.tried("k", 2).await;
+    // What stands before an event in its lane goes first, and is not waited for.
+    world.send("k2", "alice@example.net", "y").await;
+    assert_eq!(retry("k2", None).await, Withdrawn::Queued);
+    for key in ["k", "k2"] {
+        let held = world.next().await;
+        assert_eq!(held.event.key.as_str(), key);
+        held.ticket.sent(None);
+    }
     world.queue_of(0).await;
     world.crash().await;
 }

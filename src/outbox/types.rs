@@ -162,10 +162,10 @@ pub trait Tell: Send + Sync + 'static {
     fn tell(&self, about: &Telling<'_>) -> Vec<Rendered>;
 }
 
-/// What became of a wish to cancel or change an event.
+/// What became of a wish to cancel, change or hurry an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withdrawn {
-    /// It was still queued; it is cancelled, or changed.
+    /// It was still queued; it is cancelled, changed, or due now.
     Queued,
     /// It has been sent, or sending has begun.
     TooLate,

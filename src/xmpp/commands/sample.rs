@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use isthmus_bridge::{
     Action, Address, Addressing, Audience, BadAddress, Bridge, BridgeError, Call, Command, DeliveryError, Failure,
-    Field, FieldKind, Form, Host, Inbox, Lang, NetworkId, Parts, Place, Profile, Registration, Resolved, Scope, SessionOf,
-    Setting, SettingKind, Step, Table, Text,
+    Field, FieldKind, Form, Host, Inbox, Lang, NetworkId, Parts, Place, Profile, Registration, Resolved, Scope,
+    SessionOf, Setting, SettingKind, Step, Table, Text,
 };
 use serde_json::json;
 
