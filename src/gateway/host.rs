@@ -9,8 +9,8 @@ use bytes::Bytes;
 use isthmus_bridge::room::RoomView;
 use isthmus_bridge::{
     Abilities, Address, BareJid, BlobId, Change, ContactId, DeliveryError, Event, Failure, Fetch, Full, Gateway,
-    Inbound, Known, Late, LinkState, Media, MessageRef, Origin, Refused, Resolved, RoomId, SessionOf, StoreError,
-    Taken, Text,
+    Inbound, Known, Late, LinkState, Media, MessageRef, OnceKey, Origin, Refused, Resolved, RoomId, SessionOf,
+    StoreError, Taken, Text,
 };
 use tracing::{debug, info};
 use url::Url;
@@ -302,6 +302,14 @@ impl Gateway for BridgeHost {
         let mut others = core.inbox.accept(self.name_str(), rest).await.into_iter();
         let gone = || Err(Refused::Later("the store gave no answer".to_owned()));
         results.into_iter().map(|done| done.or_else(|| others.next()).unwrap_or_else(gone)).collect()
+    }
+
+    async fn expects(&self, user: &BareJid, once: &OnceKey, bytes: u64) -> Result<bool, Refused> {
+        let core = self.core().map_err(later)?;
+        if core.inbox.knows(self.name_str(), user, once).await.map_err(later)? {
+            return Ok(false);
+        }
+        core.expects(&self.served, user, bytes).await.map(|()| true)
     }
 
     async fn outcome(&self, of: MessageRef, leg: Option<ContactId>, what: Late) -> Result<(), Refused> {

@@ -67,12 +67,25 @@ impl Core {
         let (Event::Message(message) | Event::Sent(message)) = &event.event else { return Ok(()) };
         let files: u64 = message.files.iter().filter_map(|file| file.media.size).sum();
         let bytes = FRAME.saturating_add(message.body.len() as u64).saturating_add(files);
-        match self.room_for(served, &event.to, bytes).await {
+        let room = self.expects(served, &event.to, bytes).await;
+        // A second copy needs none.
+        if let (Err(Refused::Full(_)), Some(once)) = (&room, &event.once)
+            && self.inbox.knows(&served.instance.name, &event.to, once).await.unwrap_or(false)
+        {
+            return Ok(());
+        }
+        room
+    }
+
+    /// The same for an event of which only the size is known yet. What it takes is counted twice when it comes; before anybody is refused, what is
+    /// kept is read again.
+    pub(super) async fn expects(&self, served: &Served, user: &BareJid, bytes: u64) -> Result<(), Refused> {
+        match self.room_for(served, user, bytes).await {
             Ok(None) => Ok(()),
             Ok(Some(full)) => {
                 let words = self.words(served, &full_text(&full), &Lang::default());
-                warn!(bridge = %served.instance.name, user = %event.to, used = full.used, limit = full.limit, "no room for what came");
-                Err(Refused::Later(words))
+                warn!(bridge = %served.instance.name, %user, used = full.used, limit = full.limit, "no room for what came");
+                Err(Refused::Full(words))
             }
             Err(e) => Err(Refused::Later(e.to_string())),
         }

@@ -26,9 +26,10 @@ pub(crate) use rows::append_in;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use isthmus_bridge::{BareJid, Inbound, Refused, StoreError};
+use isthmus_bridge::{BareJid, Inbound, OnceKey, Refused, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::args;
 use crate::outbox::Carry;
 use crate::storage::{Queue, Store};
 
@@ -66,6 +67,15 @@ impl Inbox {
         let taken = join_all(events.iter().map(|event| self.accept_one(bridge, event))).await;
         self.core.store.bell(Queue::Inbox, bridge).notify_one();
         taken
+    }
+
+    /// Whether an event of this name was taken for this user already.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn knows(&self, bridge: &str, user: &BareJid, once: &OnceKey) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM once WHERE bridge = $1 AND person = $2 AND once = $3";
+        Ok(!self.core.store.read(sql, args![bridge, user.as_str(), once.as_str()]).await?.is_empty())
     }
 
     async fn accept_one(&self, bridge: &str, event: &Inbound) -> Result<(), Refused> {

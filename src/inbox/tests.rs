@@ -54,6 +54,8 @@ async fn what_is_accepted_arrives_once(place: Place) {
     assert_eq!(world.told(3).await, ["hello", "other", "last"], "a week later it is still known");
     let known = world.outbox.find(BRIDGE, &MessageRef::foreign(BRIDGE.into(), "<m@x>".into())).await.unwrap().unwrap();
     assert_eq!((known.user.as_str(), known.key), (JULIET, None));
+    assert!(world.inbox.knows(BRIDGE, &JULIET.into(), &"digest".into()).await.unwrap());
+    assert!(!world.inbox.knows(BRIDGE, &"romeo@example.org".into(), &"digest".into()).await.unwrap());
     let by_stanza = world.outbox.by_stanza(BRIDGE, &JULIET.into(), &taken_id(&world, 0)).await.unwrap().unwrap();
     assert_eq!(by_stanza.ids, ["<m@x>".into()]);
     world.crash().await;

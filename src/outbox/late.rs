@@ -46,7 +46,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// What is known of a message. By key also while it is queued.
+    /// What is known of a message. By key also while it is queued; by a foreign id that several users know, who sent it comes first.
     ///
     /// # Errors
     /// The store is away.
@@ -59,7 +59,7 @@ impl Outbox {
             }
             MessageRef::Foreign { network, id } => {
                 let sql = "SELECT m.person, m.address, m.thread, m.key, m.head, m.seq FROM foreign_ids f JOIN messages m ON m.seq = f.message \
-                           WHERE f.bridge = $1 AND f.network = $2 AND f.id = $3 ORDER BY m.seq DESC LIMIT 1";
+                           WHERE f.bridge = $1 AND f.network = $2 AND f.id = $3 ORDER BY m.key IS NULL, m.seq DESC LIMIT 1";
                 tx.fetch(sql, args![bridge, network.as_str(), id.as_str()]).await?
             }
             _ => return Ok(None),

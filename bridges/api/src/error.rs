@@ -153,6 +153,9 @@ pub enum Refused {
     /// The upstream should try again (4xx, 503): the store is unavailable or full.
     #[error("later: {0}")]
     Later(String),
+    /// The same, because the user has used up their storage: it passes when some of what is kept goes.
+    #[error("no room: {0}")]
+    Full(String),
     /// The upstream should give up (5xx): no such user, blocked, over size.
     #[error("{text}", text = .0)]
     Never(DeliveryError),

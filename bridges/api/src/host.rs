@@ -11,7 +11,7 @@ use crate::address::{Address, BareJid, ContactId, NetworkId, RoomId};
 use crate::bridge::Abilities;
 use crate::error::{DeliveryError, Full, Refused, StoreError, Taken};
 use crate::inbound::Inbound;
-use crate::message::{BlobId, DeliveryKey, ForeignMessageId, Media};
+use crate::message::{BlobId, DeliveryKey, ForeignMessageId, Media, OnceKey};
 use crate::room::RoomView;
 use crate::settings::Resolved;
 use crate::text::Text;
@@ -208,6 +208,13 @@ pub trait Gateway: Send + Sync {
     /// Held bridges: commits events, one result each, in order. Only after `Ok` may the bridge say `250` or `200` upstream.
     /// A second copy (same [`OnceKey`](crate::OnceKey)) is `Ok` and not delivered again.
     async fn accept(&self, batch: Vec<Inbound>) -> Vec<Result<(), Refused>>;
+
+    /// Held bridges: whether [`accept`](Self::accept) would want an event of this name with so many bytes of files; asked before they are
+    /// [kept](Self::keep), so that no files are kept of what is refused. `false`: it is known already. Nothing is promised.
+    async fn expects(&self, user: &BareJid, once: &OnceKey, bytes: u64) -> Result<bool, Refused> {
+        let _ = (user, once, bytes);
+        Ok(true)
+    }
 
     /// Tells what became of an event after it was handed over; `leg` names the recipient where there were several. Committed when it returns.
     /// An outcome for a message that is not known yet waits 24 h for it.

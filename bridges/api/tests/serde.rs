@@ -219,7 +219,7 @@ fn outcomes_and_errors() {
     survive([error(), DeliveryError::uncertain("u"), DeliveryError::new(Failure::Rejected, "for good")]);
     survive([Retry::Never, Retry::ByPolicy, Retry::After(Duration::from_nanos(1))]);
     survive([Late::Delayed(text()), Late::Failed(error()), Late::Delivered, Late::Displayed]);
-    survive([Refused::Later("l".to_owned()), Refused::Never(error())]);
+    survive([Refused::Later("l".to_owned()), Refused::Full("f".to_owned()), Refused::Never(error())]);
     survive([StoreError::Unavailable("u".to_owned()), StoreError::Fault("f".to_owned())]);
     survive([Taken::ByOther, Taken::Store(StoreError::Fault("f".to_owned()))]);
     survive([Full]);

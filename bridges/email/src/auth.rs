@@ -134,14 +134,23 @@ impl Checker {
         conclude(&upstream, own.as_ref(), &self.sealers)
     }
 
-    /// What servers that we trust have said.
+    /// What servers that we trust have said. They write at the top of the header, in one go; what stands below the next `Received` was there before, and
+    /// came with the mail.
     fn upstream(&self, raw: &[u8]) -> Vec<Results> {
         if self.servers.is_empty() {
             return Vec::new();
         }
         let part = Part::read(raw);
-        let all = part.all("Authentication-Results");
-        all.into_iter().filter_map(auth_results::parse).filter(|r| self.servers.contains(&r.server)).collect()
+        let mut found = Vec::new();
+        for (name, value) in part.headers().into_iter().flat_map(|message| message.headers_raw()) {
+            if name.eq_ignore_ascii_case("Received") && !found.is_empty() {
+                break;
+            }
+            if name.eq_ignore_ascii_case("Authentication-Results") {
+                found.extend(auth_results::parse(value).filter(|r| self.servers.contains(&r.server)));
+            }
+        }
+        found
     }
 }
 
@@ -515,6 +524,13 @@ mod tests {
         assert_eq!(checker.check(bytes(forged), &Peer::Mta, "", &author).await.standing, Standing::Unknown);
         let true_one = b"Authentication-Results: mx.test; dmarc=pass\r\nFrom: a@x.test\r\n\r\nhi";
         assert_eq!(checker.check(bytes(true_one), &Peer::Mta, "", &author).await.standing, Standing::Verified);
+        for top in ["", "Received: from y by mx.test\r\n"] {
+            let below = "Received: from z by y\r\nAuthentication-Results: mx.test; dmarc=pass\r\n";
+            let ours = "Authentication-Results: mx.test; spf=pass\r\n";
+            let mail = Bytes::from(format!("{top}{ours}{below}From: a@x.test\r\n\r\nhi"));
+            let standing = checker.check(mail, &Peer::Mta, "", &author).await.standing;
+            assert_eq!(standing, Standing::Unknown, "what was there before the mail came to our server");
+        }
         let direct = Peer::Direct { ip: IpAddr::from([127, 0, 0, 1]), helo: "x".into() };
         assert_eq!(
             checker.check(bytes(true_one), &direct, "", &author).await.standing,

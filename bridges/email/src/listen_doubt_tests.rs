@@ -201,3 +201,36 @@ async fn administrators_hear_of_reports() {
     let (event, message) = world.only_message();
     assert_eq!((event.to.as_str(), message.body.contains("sorry")), ("admin@example.org", true));
 }
+
+#[tokio::test(start_paused = true)]
+async fn files_are_not_kept_for_whom_there_is_no_room_or_who_has_them() {
+    let world = World::new().await;
+    let mail = "From: a@x.test\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nsee\n--b\nContent-Type: application/pdf\nContent-Disposition: attachment; filename=x.pdf\n\nPDF!\n--b--";
+    world.host.refuse(|_| Some(Refused::Full("enough".to_owned())));
+    for dialect in [Dialect::Lmtp, Dialect::Smtp] {
+        let answer = world.deliver(dialect, "a@x.test", &["juliet@gw.test"], mail).await;
+        assert!(answer[0].starts_with("452 4.2.2"), "{answer:?}");
+    }
+    world.host.refuse(|_| None);
+    for _ in 0..2 {
+        assert_eq!(world.lmtp("a@x.test", &["juliet@gw.test"], mail).await, ["250 2.0.0 taken"]);
+    }
+    assert_eq!(world.messages().len(), 1);
+    let next = world.host.keep(bytes::Bytes::from_static(b"x"), isthmus_bridge::Media::default()).await.unwrap();
+    assert_eq!(next.as_str(), "blob1", "kept once, when there was room");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_is_too_long_to_be_read_says_so() {
+    let world = World::new().await;
+    let mail = format!("From: a@x.test\n\n{}", "word word word word\n".repeat(60_000));
+    assert_eq!(world.lmtp("a@x.test", &["juliet@gw.test"], &mail).await, ["250 2.0.0 taken"]);
+    let notices: Vec<String> = world.host.accepts().iter().map(|e| format!("{:?}", e.event)).collect();
+    assert!(notices.iter().any(|n| n.contains("parts-left-out")), "{}", notices.len());
+    let kept = state::kept_mails(world.host.as_ref(), &juliet()).await.unwrap();
+    assert!(kept[0].1.cut);
+    let call = Call::start("full", juliet(), Address::Gateway);
+    let host: Host = world.host.host();
+    let step = EmailBridge(world.mail.clone()).step(call, &host).await.unwrap();
+    assert!(format!("{step:?}").contains("full.cut"), "it does not say that there is more");
+}

@@ -323,8 +323,8 @@ fn no_address() -> DeliveryError {
 async fn files(user: &User, event: &Outbound, message: &Message) -> (Vec<Attached>, Vec<String>) {
     let (mut attached, mut links) = (Vec::new(), Vec::new());
     let mut room = user.mail.config.limits.max_attached;
-    for file in &message.files {
-        match fetch(user, event, &file.source, room).await {
+    for (n, file) in message.files.iter().enumerate() {
+        match fetch(user, event, n, &file.source, room).await {
             Some((body, media)) => {
                 room -= body.len() as u64;
                 // A bare link (XEP-0066) says nothing of the type; who serves the file does.
@@ -339,17 +339,31 @@ async fn files(user: &User, event: &Outbound, message: &Message) -> (Vec<Attache
     (attached, links)
 }
 
+/// A file's octets. What a link gave at an earlier try is not fetched, and kept, again.
 async fn fetch(
     user: &User,
     event: &Outbound,
+    n: usize,
     source: &FileSource,
     room: u64,
 ) -> Option<(Vec<u8>, isthmus_bridge::Media)> {
+    let (host, key) = (user.host.as_ref(), event.key.as_str());
+    if event.attempt > 0
+        && matches!(source, FileSource::Url(_))
+        && let Ok(Some(id)) = state::fetched(host, key, n).await
+        && let Ok(Some((body, media))) = host.blob(&id).await
+    {
+        return (body.len() as u64 <= room).then(|| (body.to_vec(), media));
+    }
     let id = match source {
         FileSource::Url(url) => {
             let limit = Fetch::new(event.user.clone(), room, FETCH);
             match user.host.fetch(url, limit).await {
-                Ok(id) => id,
+                Ok(id) => {
+                    // Lost, it is fetched once more.
+                    let _ = host.store(vec![state::fetch(host.now(), &event.user, key, n, &id)]).await;
+                    id
+                }
                 Err(error) => {
                     info!(key = %event.key, failure = ?error.failure, "a file is left as a link");
                     return None;

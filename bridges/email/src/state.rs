@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use isthmus_bridge::{BareJid, Change, ContactId, Gateway, Inbound, StoreError};
+use isthmus_bridge::{BareJid, BlobId, Change, ContactId, Gateway, Inbound, StoreError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::address::Mailbox;
@@ -18,6 +18,8 @@ const MAIL_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 const RETURN_LIFE: Duration = Duration::from_secs(33 * 24 * 3600);
 /// Longer than mail is tried, and reports of it come.
 const BEGUN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longer than mail is tried.
+const FETCHED_LIFE: Duration = Duration::from_secs(3 * 24 * 3600);
 /// References that a mail carries, at most (RFC 5322, 3.6.4, lets the middle be left out).
 const MAX_REFERENCES: usize = 20;
 
@@ -128,8 +130,11 @@ pub(crate) struct KeptMail {
     pub at: u64,
     /// Its subject.
     pub subject: String,
-    /// The whole text, nothing cut.
+    /// The whole text, or as much of it as is kept.
     pub text: String,
+    /// There was more of it.
+    #[serde(default)]
+    pub cut: bool,
     /// What the checks said, in words for an expert: `spf=pass dkim=pass (example.net) dmarc=pass`.
     pub verdict: String,
     /// `List-Unsubscribe` for one click (RFC 8058): the https URL.
@@ -289,6 +294,16 @@ pub(crate) async fn begun(host: &dyn Gateway, key: &str) -> Result<Option<Begun>
 /// Remembers it.
 pub(crate) fn begin(now: SystemTime, user: &BareJid, key: &str, begun: &Begun) -> Change {
     put("begun", key, begun).of(user.clone()).until(now + BEGUN_LIFE)
+}
+
+/// The file that was fetched for an outbound mail at an earlier try: the n-th one of this delivery.
+pub(crate) async fn fetched(host: &dyn Gateway, key: &str, n: usize) -> Result<Option<BlobId>, StoreError> {
+    load(host, "fetched", &format!("{key} {n}")).await
+}
+
+/// Remembers it.
+pub(crate) fn fetch(now: SystemTime, user: &BareJid, key: &str, n: usize, file: &BlobId) -> Change {
+    put("fetched", &format!("{key} {n}"), file).of(user.clone()).until(now + FETCHED_LIFE)
 }
 
 /// What a user has sent on one day (UTC). Key: user and day.

@@ -517,6 +517,26 @@ async fn a_later_try_for_one_of_several_stays_in_its_conversation() {
 }
 
 #[tokio::test]
+async fn a_file_is_fetched_once_for_all_tries() {
+    let server = server().await;
+    server.script(|s| if matches!(s, Stage::To(_)) { Act::say("450 4.2.1 later") } else { Act::Take });
+    let juliet = juliet(&server).await;
+    let url = url::Url::parse("https://upload.example.org/a.png").expect("a URL");
+    juliet.host.serve(&url, "PNG!", Media::new(Some("a.png".into()), "image/png", Some(4)));
+    let mut message = Message::chat("look");
+    message.files.push(File::new(FileSource::Url(url), Media::default()));
+    let at = contact("alice@outside.test");
+    let event = juliet.host.outbound(&BareJid::from(JULIET), at.clone(), Intent::Send(Box::new(message)));
+    attempt(&juliet, &event, 0, &[Recipient::to(at.clone())]).await;
+    server.script(|_| Act::Take);
+    attempt(&juliet, &event, 1, &[Recipient::to(at)]).await;
+    assert!(server.mails()[0].data.contains("a.png"));
+    let given: Host = juliet.host.host();
+    let next = given.keep("x".into(), Media::default()).await.expect("kept");
+    assert_eq!(next.as_str(), "blob1", "each try kept a copy");
+}
+
+#[tokio::test]
 async fn who_waits_for_a_relay_that_is_away_hears_it_with_the_first() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");

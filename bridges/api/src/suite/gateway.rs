@@ -15,7 +15,7 @@ use crate::address::{Address, BareJid, ContactId, RoomId};
 use crate::error::{DeliveryError, Failure, Full, Refused, StoreError, Taken};
 use crate::host::{Change, Fetch, Gateway, Known, Late, LinkState, MessageRef, SessionOf};
 use crate::inbound::{Event, Inbound};
-use crate::message::{BlobId, DeliveryKey, FileSource, Media};
+use crate::message::{BlobId, DeliveryKey, FileSource, Media, OnceKey};
 use crate::room::RoomView;
 use crate::settings::Resolved;
 use crate::ticket::{Outcome, TicketSink};
@@ -63,6 +63,16 @@ impl Gateway for FakeHost {
     async fn accept(&self, batch: Vec<Inbound>) -> Vec<Result<(), Refused>> {
         tokio::task::yield_now().await; // a commit takes its time
         batch.into_iter().map(|event| self.accept_one(event)).collect()
+    }
+
+    async fn expects(&self, user: &BareJid, once: &OnceKey, _bytes: u64) -> Result<bool, Refused> {
+        let mut event = Inbound::new(user.clone(), Address::Gateway, Event::Message(Box::default()));
+        event.once = Some(once.clone());
+        let state = self.state();
+        if state.once.contains(once) {
+            return Ok(false);
+        }
+        state.refusal.as_ref().and_then(|refusal| refusal(&event)).map_or(Ok(true), Err)
     }
 
     async fn outcome(&self, of: MessageRef, leg: Option<ContactId>, what: Late) -> Result<(), Refused> {

@@ -20,9 +20,14 @@ pub(super) async fn full(call: &Call, host: &dyn Gateway) -> Result<Step, Delive
         Ok(found) => found,
         Err(step) => return Ok(step),
     };
-    let text: String = mail.text.chars().take(MAX_TEXT).collect();
+    let end = mail.text.char_indices().nth(MAX_TEXT).map(|(end, _)| end);
+    let text = &mail.text[..end.unwrap_or(mail.text.len())];
     let head = Text::key("full.of").with("subject", &mail.subject).with("address", &mail.from);
-    Ok(Step::Done { notes: vec![Note::Info(head), Note::Info(Text::plain(text))], table: None })
+    let mut notes = vec![Note::Info(head), Note::Info(Text::plain(text))];
+    if end.is_some() || mail.cut {
+        notes.push(Note::Info(Text::key("full.cut")));
+    }
+    Ok(Step::Done { notes, table: None })
 }
 
 /// What the checks said.

@@ -15,7 +15,7 @@ pub(super) async fn accept(call: &Call, host: &dyn Gateway) -> Result<Step, Deli
         let place = state::release(host, &call.user, &mail).await.map_err(store_away)?;
         let results = host.accept(mail.events).await;
         // What the core refuses for good is gone, as it would be had it come now; what it cannot take now stays held.
-        if results.iter().all(|r| !matches!(r, Err(Refused::Later(_)))) {
+        if results.iter().all(|r| !matches!(r, Err(Refused::Later(_) | Refused::Full(_)))) {
             changes.push(taken_away);
             // At once, for the next one may go into the same conversation.
             host.store(place).await.map_err(store_away)?;

@@ -270,6 +270,7 @@ impl Intake {
             at: now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
             subject: mail.subject.clone().unwrap_or_default(),
             text: truncated(&mail.whole, MAX_KEPT).to_owned(),
+            cut: mail.whole.len() > MAX_KEPT,
             verdict: letter.verdict.words.clone(),
             unsubscribe_url: mail.unsubscribe.clone(),
             unsubscribe_mail: mail.unsubscribe_mail.clone(),
@@ -352,7 +353,7 @@ fn away(fault: &StoreError) -> Fate {
 }
 
 /// What makes a second copy for this user.
-fn once(letter: &Letter, user: &BareJid) -> OnceKey {
+pub(super) fn once(letter: &Letter, user: &BareJid) -> OnceKey {
     let mut hash = Sha256::new();
     let sender = letter.sender.as_ref().map(ToString::to_string).unwrap_or_default();
     for part in [user.as_str(), &sender, letter.mail.id.as_deref().unwrap_or("")] {

@@ -280,22 +280,39 @@ impl Intake {
         for user in users {
             let planned = match self.admit(letter, user).await {
                 Err(fate) => Err(fate),
-                Ok((from, gate)) => {
-                    // Kept once for all recipients, and only when somebody gets them.
-                    if files.is_none() {
-                        *files = Some(self.keep(letter).await);
+                Ok((from, gate)) => match self.settled_before(letter, user).await {
+                    Some(settled) => settled.map(|()| Plan::default()),
+                    None => {
+                        // Kept once for all recipients, and only when somebody gets them.
+                        if files.is_none() {
+                            *files = Some(self.keep(letter).await);
+                        }
+                        match files.as_ref() {
+                            Some(Ok(files)) => self.plan(letter, user, to, files, from, gate).await,
+                            Some(Err(fate)) => Err(fate.clone()),
+                            None => Ok(Plan::default()),
+                        }
                     }
-                    match files.as_ref() {
-                        Some(Ok(files)) => self.plan(letter, user, to, files, from, gate).await,
-                        Some(Err(fate)) => Err(fate.clone()),
-                        None => Ok(Plan::default()),
-                    }
-                }
+                },
             };
             match planned {
                 Ok(plan) => plans.push((at, plan)),
                 Err(fate) => merge(&mut fates[at], fate),
             }
+        }
+    }
+
+    /// What becomes of a mail with files for a user who has it already, or has no room for it: known before its files are kept.
+    async fn settled_before(&self, letter: &Letter, user: &BareJid) -> Option<Result<(), Fate>> {
+        let files = &letter.mail.files;
+        if files.is_empty() {
+            return None;
+        }
+        let size = files.iter().map(|file| file.octets.len() as u64).sum();
+        match self.host.expects(user, &compose::once(letter, user), size).await {
+            Ok(true) => None,
+            Ok(false) => Some(Ok(())),
+            Err(refused) => Some(Err(refusal(refused))),
         }
     }
 
@@ -383,6 +400,9 @@ fn merge(fate: &mut Option<Fate>, with: Fate) {
 fn refusal(refused: Refused) -> Fate {
     let error = match refused {
         Refused::Never(error) => error,
+        Refused::Full(_) => {
+            return Fate::Refused(Reply::new(452, "4.2.2", "the mailbox is over its quota, try again later"));
+        }
         refused => {
             warn!(reason = %refused, "mail was not taken; its sender will try again");
             return Fate::Refused(Reply::new(451, "4.3.0", "storage is away, try again later"));

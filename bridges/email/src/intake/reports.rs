@@ -144,8 +144,8 @@ impl Intake {
         };
         let (Late::Failed(error), Some(contact)) = (what, contact) else { return Fate::Taken };
         match self.host.accept(vec![outgoing::not_reached(self.host.now(), user, of, &contact, &error)]).await.pop() {
-            Some(Err(Refused::Later(reason))) => later(&reason),
-            _ => Fate::Taken,
+            None | Some(Ok(()) | Err(Refused::Never(_))) => Fate::Taken,
+            Some(Err(refused)) => later(&refused.to_string()),
         }
     }
 

@@ -88,7 +88,7 @@ pub(crate) struct Mail {
     pub text: String,
     /// Files.
     pub files: Vec<Attachment>,
-    /// Parts or files were left out because there were too many.
+    /// Parts, files or text were left out because there was too much of them.
     pub cut: bool,
     /// What may not be answered automatically.
     pub automatic: Automatic,
@@ -145,7 +145,8 @@ pub(crate) fn read(raw: &[u8]) -> Mail {
     let leaves = mime::leaves(part);
     mail.cut = leaves.cut;
     for leaf in &leaves.texts {
-        append(&mut mail.whole, &readable(leaf));
+        let (words, whole) = readable(leaf);
+        mail.cut |= !append(&mut mail.whole, &words) || !whole;
     }
     mail.text = quotes::cut(&mail.whole, automatic.list);
     for leaf in leaves.files {
@@ -262,8 +263,10 @@ fn digest(part: &Part<'_>) -> [u8; 32] {
     hash.finalize().into()
 }
 
-fn readable(leaf: &Leaf<'_>) -> String {
+/// The words of a part, and whether they are all there are.
+fn readable(leaf: &Leaf<'_>) -> (String, bool) {
     let octets = leaf.part.decoded();
+    let whole = octets.len() <= 2 * MAX_TEXT;
     let mut octets = &octets[..octets.len().min(2 * MAX_TEXT)];
     // Not in the middle of a character, or all of it would not be UTF-8 any more.
     if octets.len() == 2 * MAX_TEXT {
@@ -281,19 +284,21 @@ fn readable(leaf: &Leaf<'_>) -> String {
     } else {
         decoded
     };
-    words.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    (words.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect(), whole)
 }
 
-fn append(whole: &mut String, words: &str) {
+/// Adds as much as there is room for; `false` if that is not all.
+fn append(whole: &mut String, words: &str) -> bool {
     let words = words.trim_matches('\n').trim_end();
     let left = MAX_TEXT.saturating_sub(whole.len() + 2);
     if words.is_empty() || left == 0 {
-        return;
+        return words.is_empty();
     }
     if !whole.is_empty() {
         whole.push_str("\n\n");
     }
     whole.push_str(truncated(words, left));
+    words.len() <= left
 }
 
 fn file(part: &Part<'_>) -> Option<Attachment> {

@@ -67,7 +67,7 @@ fn event(user: BareJid, from: &Address, words: &str, id: &str, host: &Host) -> I
 
 /// The provider sends it again unless every recipient's copy is committed or refused for good.
 fn worst(results: Vec<Result<(), Refused>>) -> StatusCode {
-    if results.iter().any(|r| matches!(r, Err(Refused::Later(_)))) {
+    if results.iter().any(|r| matches!(r, Err(Refused::Later(_) | Refused::Full(_)))) {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     if results.iter().any(Result::is_ok) { StatusCode::OK } else { StatusCode::FORBIDDEN }
