@@ -177,6 +177,11 @@ async fn one(tx: &mut Tx, bridge: &str, change: &Change, numbers: &Numbers) -> R
             tx.execute(sql, args![bridge, room.as_str(), id, millis(*at)]).await?;
         }
         Change::Seen { room, user, id } => {
+            let within = "SELECT 1 FROM archive_stays WHERE bridge = $1 AND room = $2 AND person = $3 AND since <= $4 \
+                          AND (until IS NULL OR until >= $4) LIMIT 1";
+            if tx.fetch_one(within, args![bridge, room.as_str(), user.as_str(), id]).await?.is_some() {
+                return Ok(());
+            }
             let sql = "INSERT INTO archive_stays (bridge, room, person, since, until) VALUES ($1, $2, $3, $4, $4)";
             tx.execute(sql, args![bridge, room.as_str(), user.as_str(), id]).await?;
         }

@@ -64,8 +64,15 @@ async fn who_hears_a_line_finds_it_though_another_session_was_quicker(place: Pla
     assert_eq!(hears(&juliet, "quick"), quick);
     hears(&juliet, "after");
     hears(&romeo, "after");
-    assert_eq!(seen(&archive, "juliet@x.example", Question::default()).await, ["quick", "after"]);
-    assert_eq!(seen(&archive, "romeo@x.example", Question::default()).await, ["before she came", "quick", "after"]);
+    for (user, body) in [(&romeo, "one"), (&romeo, "two"), (&juliet, "two"), (&juliet, "one")] {
+        hears(user, body);
+    }
+    assert_eq!(seen(&archive, "juliet@x.example", Question::default()).await, ["quick", "after", "one", "two"]);
+    let all = ["before she came", "quick", "after", "one", "two"];
+    assert_eq!(seen(&archive, "romeo@x.example", Question::default()).await, all);
+    // What lies within a stay needs no other: hers is open, and there is that of the quick line.
+    let sql = "SELECT COUNT(*) FROM archive_stays WHERE person = 'juliet@x.example'";
+    assert_eq!(archive.inner.store.read(sql, vec![]).await.expect("the store answers")[0].int(0), Ok(2));
 }
 
 async fn what_waits_for_a_user_who_goes_is_written_and_nothing_more_is_kept(place: Place) {

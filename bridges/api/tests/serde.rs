@@ -209,8 +209,14 @@ fn inbound_events() {
         (inbound.at, inbound.origin) = (then(), Origin::Backlog);
         (inbound.id, inbound.once) = (Some("id".into()), Some("once".into()));
         inbound.echo_of = Some(("key".into(), 3));
+        inbound.apart = true;
         inbound
     }));
+    // What is everybody's is written as it was before there was anything else: what was kept then is read.
+    let common =
+        Inbound::new("juliet@capulet.lit".into(), Address::Contact("alice".into()), Event::Typing { on: true });
+    assert!(!serde_json::to_string(&common).expect("it can be written").contains("apart"));
+    survive([common]);
 }
 
 #[test]
