@@ -157,6 +157,10 @@ impl Chat {
         text: &str,
         lang: &Lang,
     ) -> Answers {
+        if !talk.dialogue.is_allowed(&self.desk) {
+            self.put(key, None);
+            return (vec![self.refusal(bridge, talk.dialogue.node(), lang)], Vec::new());
+        }
         let word = text.to_lowercase();
         let means = |key| self.desk.texts.words(key, lang).contains(&word);
         if means("word.cancel") {

@@ -123,6 +123,19 @@ async fn help_lists_what_one_may_run_in_ones_language() {
 }
 
 #[tokio::test]
+async fn rights_that_end_between_two_questions_end_the_talk() {
+    let set = Set::new().await;
+    let juliet = "juliet@example.org".into();
+    set.persons.register(&juliet, &Values::new()).await.expect("registered");
+    let script = Script::new(&set);
+    script.play("> configure romeo@example.net\n< Settings…").await;
+    set.persons.forget(&juliet).await.expect("forgotten");
+    let (answer, _) = script.say(JULIET, "Yours").await.expect("an answer");
+    assert_eq!(answer, set.desk.texts.core("command.register-first", &Lang::new("en")));
+    script.play("> cancel\n< There is nothing to cancel.").await;
+}
+
+#[tokio::test]
 async fn settings_of_an_address_are_asked_for_by_its_name() {
     let set = Set::new().await;
     set.persons.register(&"juliet@example.org".into(), &Values::new()).await.expect("registered");

@@ -140,6 +140,10 @@ impl Adhoc {
         id: &str,
     ) -> Result<(Element, Vec<Effect>), StanzaError> {
         let (mut dialogue, lang) = self.take(bridge, from, at, request, id)?;
+        if !dialogue.is_allowed(&self.desk) {
+            self.lock().remove(id);
+            return Err(forbidden(dialogue.command()));
+        }
         let action = match request.action {
             // The default that the answer named in <actions execute='…'/>.
             // COMPAT(biboumi): its last pages offer `next`, and scripts send what they have always sent.

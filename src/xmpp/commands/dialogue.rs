@@ -107,6 +107,20 @@ impl Dialogue {
         &self.caller
     }
 
+    /// The command that it runs now.
+    pub(super) fn command(&self) -> &Command {
+        &self.command
+    }
+
+    /// Whether its caller still may run it: rights end between two forms, too.
+    pub(in crate::xmpp) fn is_allowed(&self, desk: &Desk) -> bool {
+        // Who acts for somebody else does so as an administrator, with the other's commands.
+        match self.caller.by == self.caller.user {
+            true => desk.may(&self.bridge, &self.caller, &self.command),
+            false => desk.office.is_admin(&self.caller.by),
+        }
+    }
+
     /// The form that waits for an answer; `None` after the end.
     pub fn form(&self) -> Option<&Form> {
         self.shown.last().map(|s| &s.form)

@@ -229,6 +229,20 @@ async fn every_error_of_xep_0050_has_its_conditions() {
 }
 
 #[tokio::test]
+async fn rights_that_end_between_two_forms_end_the_session() {
+    let set = Set::new().await;
+    let juliet = BareJid::from("juliet@example.org");
+    set.persons.register(&juliet, &Values::new()).await.expect("registered");
+    let (_, id) = set.good(JULIET, "node='contacts'", None).await;
+    set.persons.forget(&juliet).await.expect("forgotten");
+    let session = format!("node='contacts' sessionid='{id}'");
+    let error = set.send(JULIET, &session, Some(&[("do", "list")])).await.expect_err("not registered any more");
+    assert_eq!(error, "cancel/forbidden ");
+    let error = set.send(JULIET, &session, Some(&[("do", "list")])).await.expect_err("it has ended");
+    assert_eq!(error, "cancel/not-allowed session-expired");
+}
+
+#[tokio::test]
 async fn a_session_ends_after_ten_minutes_and_the_oldest_of_too_many_ends() {
     let set = Set::new().await;
     let (_, id) = set.good(JULIET, "node='wizard'", None).await;
