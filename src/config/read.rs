@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isthmus_bridge::section::Table;
+use isthmus_bridge::section::{CHOSEN_KEYS, CORE_KEYS, Table};
 use isthmus_bridge::{BareJid, Bridge, ConfigError, Kind, NetworkId, Section, Setting};
 use jid::NodePart;
 use secrecy::SecretString;
@@ -166,7 +166,7 @@ fn bridge(
     let mut own = Map::new();
     let mut section = Map::new();
     for (key, value) in map {
-        let core = ["kind", "domain", "secret", "secret_file", "server", "access", "avatar"].contains(&key.as_str());
+        let core = CORE_KEYS.contains(&key.as_str());
         if core { &mut own } else { &mut section }.insert(key, value);
     }
     let mut table = Table::new("", own);
@@ -184,7 +184,7 @@ fn bridge(
     let (access, quotas) = in_table(&mut table, "access", |t| access(t, common.access, common.quotas));
     let avatar = table.path("avatar", common.folder);
     let (mut rest, mut values) = (section.clone(), Map::new());
-    for key in ["defaults", "locks", "networks"] {
+    for key in CHOSEN_KEYS {
         values.extend(rest.remove_entry(key));
     }
     let bridge = kind.and_then(|kind| {

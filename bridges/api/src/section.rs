@@ -78,6 +78,12 @@ impl fmt::Debug for Table {
     }
 }
 
+/// Keys of a bridge's file that are the core's own; a bridge never sees them.
+pub const CORE_KEYS: [&str; 7] = ["kind", "domain", "secret", "secret_file", "server", "access", "avatar"];
+
+/// Tables of a bridge's file with values of its settings. The core reads them by the settings that the bridge declares; it never sees them either.
+pub const CHOSEN_KEYS: [&str; 3] = ["defaults", "locks", "networks"];
+
 impl Table {
     /// The table at this dotted path (`""` for the top).
     pub fn new(path: impl Into<String>, map: Map<String, Value>) -> Self {

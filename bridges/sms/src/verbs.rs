@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use isthmus_bridge::section::Table;
+use isthmus_bridge::section::{CHOSEN_KEYS, CORE_KEYS, Table};
 use isthmus_bridge::{ConfigError, ContactId, Section, Verb};
 use serde_json::{Map, Value};
 use url::Url;
@@ -111,8 +111,8 @@ fn bridges(folder: &Path) -> Vec<(String, Result<Config, Vec<ConfigError>>)> {
             continue;
         }
         // What every bridge has is the core's.
-        for key in ["kind", "domain", "secret", "secret_file", "server", "access"] {
-            map.remove(key);
+        for key in CORE_KEYS.iter().chain(&CHOSEN_KEYS) {
+            map.remove(*key);
         }
         let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let section = Section {
@@ -212,7 +212,7 @@ mod tests {
         assert!(run(&["http-get", "--config", &config]).expect("shipped").contains("webhook_secret"));
         write(
             "bridges/sms.toml",
-            "kind = \"sms\"\ndomain = \"sms.example.org\"\nsecret = \"x\"\nprovider = \"providers/http-get.toml\"\n[credentials]\nurl = \"http://127.0.0.1:1/\"\nuser = \"u\"\npassword = \"p\"\nwebhook_secret = \"w\"\n[[numbers]]\nnumber = \"+15550001111\"\n",
+            "kind = \"sms\"\ndomain = \"sms.example.org\"\nsecret = \"x\"\nprovider = \"providers/http-get.toml\"\n[credentials]\nurl = \"http://127.0.0.1:1/\"\nuser = \"u\"\npassword = \"p\"\nwebhook_secret = \"w\"\n[[numbers]]\nnumber = \"+15550001111\"\n[defaults]\nfold = false\n[locks]\nmms = false\n[networks.sms]\ncountry = \"US\"\n",
         );
         let said = run(&["http-get", "--config", &config]).expect("in order");
         assert!(said.contains("GET or POST https://gw.example.org/hooks/sms/http-get/in/w"), "{said}");
