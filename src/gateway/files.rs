@@ -164,10 +164,14 @@ impl Core {
 
     pub(super) async fn fetch(&self, served: &Served, url: &Url, limit: Fetch) -> Result<BlobId, DeliveryError> {
         let (body, media) = self.files.fetcher.fetch(url, &limit).await?;
-        let size = body.len() as u64;
+        let size = body.len();
+        if let Err(error) = self.has_room(served, &limit.on_behalf_of, size).await {
+            let text = error.text.unwrap_or_else(|| Text::key("error.storage"));
+            return Err(DeliveryError::new(Failure::OverQuota, text));
+        }
         let kept = self.files.shelf.keep(body, media).await;
         let id = kept.map_err(|_| DeliveryError::temporary(Failure::Unreachable, Text::key("error.storage")))?;
-        self.owns(served, &limit.on_behalf_of, &id, size, false).await;
+        self.owns(served, &limit.on_behalf_of, &id, size as u64, false).await;
         Ok(id)
     }
 

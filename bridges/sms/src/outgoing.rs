@@ -9,6 +9,7 @@ use isthmus_bridge::{
 use ring::digest;
 use tokio::time::Instant;
 use tracing::info;
+use url::Url;
 
 use crate::address;
 use crate::carry::{self, Sending};
@@ -242,13 +243,7 @@ async fn pictures(
             _ if !mms => None,
             FileSource::Blob(id) => host.link(id).await.ok().flatten(),
             FileSource::Url(_) if Instant::now() >= until => None,
-            FileSource::Url(url) => match host.fetch(url, within(until, &event.user)).await {
-                Ok(id) => host.link(&id).await.ok().flatten(),
-                Err(error) => {
-                    info!(key = %event.key, failure = ?error.failure, "a picture is left as a link");
-                    None
-                }
-            },
+            FileSource::Url(url) => picture_at(texts, host, event, url, until).await,
             _ => None,
         };
         match picture {
@@ -257,6 +252,28 @@ async fn pictures(
         }
     }
     (media, links)
+}
+
+/// The kept file of a link. One that an earlier try of the same message has fetched is not fetched, and counted for its user, again.
+async fn picture_at(texts: &Texts, host: &Host, event: &Outbound, url: &Url, until: Instant) -> Option<Url> {
+    let key = format!("{} {}", event.key, hex::encode(digest::digest(&digest::SHA256, url.as_str().as_bytes())));
+    if let Ok(Some(known)) = state::picture(host.as_ref(), &key).await
+        && let Ok(Some(link)) = host.link(&known).await
+    {
+        return Some(link);
+    }
+    match host.fetch(url, within(until, &event.user)).await {
+        Ok(id) => {
+            // Lost, it is fetched once more; nothing worse.
+            let kept = state::keep_picture(host.now() + texts.config.max_age, &event.user, &key, &id);
+            let _ = host.store(vec![kept]).await;
+            host.link(&id).await.ok().flatten()
+        }
+        Err(error) => {
+            info!(key = %event.key, failure = ?error.failure, "a picture is left as a link");
+            None
+        }
+    }
 }
 
 fn within(until: Instant, user: &BareJid) -> Fetch {

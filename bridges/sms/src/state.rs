@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use isthmus_bridge::{BareJid, Change, ContactId, Gateway, StoreError};
+use isthmus_bridge::{BareJid, BlobId, Change, ContactId, Gateway, StoreError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -189,6 +189,16 @@ pub(crate) async fn is_group(host: &dyn Gateway, id: &str) -> Result<bool, Store
 /// It is.
 pub(crate) fn group(now: SystemTime, id: &str) -> Change {
     put("group", id, &true).until(now + DAY * 7)
+}
+
+/// The kept file of a picture that a message links to. Key: the message's, and what its link hashes to.
+pub(crate) async fn picture(host: &dyn Gateway, key: &str) -> Result<Option<BlobId>, StoreError> {
+    Ok(load::<String>(host, "picture", key).await?.map(|id| BlobId::from(id.as_str())))
+}
+
+/// It is this one.
+pub(crate) fn keep_picture(until: SystemTime, user: &BareJid, key: &str, id: &BlobId) -> Change {
+    put("picture", key, id.as_str()).of(user.clone()).until(until)
 }
 
 /// The provider that a text was given to, where a second try has to go to the same one. Key: the text's own key.

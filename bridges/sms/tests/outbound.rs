@@ -344,6 +344,30 @@ async fn a_picture_goes_as_mms_where_the_provider_has_it_and_else_as_a_link() {
 }
 
 #[tokio::test]
+async fn a_picture_is_fetched_once_however_often_its_text_is_tried() {
+    let server = Httpd::answering(|_| Act::text(503, "later")).await.expect("a provider");
+    let world = World::of(telnyx(&server.url())).await;
+    let url = Url::parse("https://upload.example.org/cat.jpg").expect("a URL");
+    world.fake.serve(&url, vec![1_u8, 2, 3], Media::new(None, "image/jpeg", None));
+    let mut message = Message::chat(url.as_str());
+    message.files.push(File::new(FileSource::Url(url.clone()), Media::new(None, "image/jpeg", None)));
+    let mut event = world.fake.outbound(&JULIET.into(), contact(PHONE), Intent::Send(Box::new(message)));
+    let mut asked = Vec::new();
+    for attempt in 0..2 {
+        event.attempt = attempt;
+        let tries = world.fake.settled().len();
+        let key = world.juliet.send_event(event.clone());
+        while world.fake.settled().len() == tries {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert!(matches!(world.fake.outcome_of(&key).await, Outcome::Legs(legs) if legs[0].result.is_err()));
+        let body: serde_json::Value = serde_json::from_slice(&server.heard()[asked.len()].body).expect("JSON");
+        asked.push(body["media_urls"][0].as_str().expect("media").to_owned());
+    }
+    assert_eq!(asked[0], asked[1], "the same kept file");
+}
+
+#[tokio::test]
 async fn a_number_is_claimed_with_the_code_that_was_texted_to_it() {
     let server = taking().await;
     let world = World::kannel(&server, json!({"numbers": []})).await;
