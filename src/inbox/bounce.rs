@@ -1,6 +1,6 @@
 //! What the server took and gave back, and what cannot be sent at all.
 
-use isthmus_bridge::{DeliveryError, Failure, Inbound, Intent, Outbound, StoreError, Text};
+use isthmus_bridge::{DeliveryError, Event, Failure, Inbound, Intent, Outbound, StoreError, Text};
 
 use super::Returned;
 use super::delay::{bare_of, domain_of};
@@ -67,7 +67,11 @@ async fn undelivered(tx: &mut Tx, bridge: &str, event: Option<String>, error: De
         tracing::error!(bridge, "an inbound event that came back cannot be read; nobody can be told");
         return Ok(());
     };
-    let intent = Intent::Undelivered { of: event.id, once: event.once, error };
+    let said = match event.event {
+        Event::Message(message) => Some(message),
+        _ => None,
+    };
+    let intent = Intent::Undelivered { of: event.id, once: event.once, said, error };
     let mut report_event = Outbound::new(fresh_id().into(), event.to, event.from, intent);
     report_event.at = u64::try_from(tx.now()).unwrap_or(0);
     report(tx, bridge, &report_event).await

@@ -178,7 +178,8 @@ async fn what_comes_back_for_good_is_told_to_the_bridge(place: Place) {
     let settled = async { while !world.inbox.returned(BRIDGE, gone()).await.unwrap() {} };
     within("the bounce", settled).await;
     let report = world.next().await;
-    let Intent::Undelivered { of, error, .. } = &report.event.intent else { panic!("a report") };
+    let Intent::Undelivered { of, said, error, .. } = &report.event.intent else { panic!("a report") };
+    assert_eq!(said.as_ref().map(|message| message.body.as_str()), Some("x"), "with its words");
     assert_eq!(of.as_ref().map(|id| id.as_str()), Some("<m@x>"));
     assert_eq!(error.failure, isthmus_bridge::Failure::NoSuchRecipient);
     assert!(!world.inbox.returned(BRIDGE, gone()).await.unwrap(), "once");

@@ -218,6 +218,9 @@ pub enum Intent {
         of: Option<ForeignId>,
         /// The bridge's [`OnceKey`](crate::OnceKey) of it.
         once: Option<crate::message::OnceKey>,
+        /// What it said, where it was a message: for bridges that cannot send it back and keep it instead.
+        #[cfg_attr(feature = "serde", serde(default))]
+        said: Option<Box<Message>>,
         /// Why.
         error: DeliveryError,
     },

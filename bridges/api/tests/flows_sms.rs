@@ -215,7 +215,7 @@ async fn what_the_users_server_gave_back_comes_to_the_bridge() {
     let net = Net::new();
     let session = net.session("romeo@example.org");
     let error = isthmus_bridge::DeliveryError::new(Failure::NoSuchRecipient, "no such user");
-    let intent = Intent::Undelivered { of: Some("in7".into()), once: None, error };
+    let intent = Intent::Undelivered { of: Some("in7".into()), once: None, said: None, error };
     let legs = session.deliver(Address::Gateway, intent).await;
     assert_eq!(legs[0].result, Ok(()));
     assert!(net.host.load("undelivered", "in7").await.expect("there").is_some());

@@ -157,7 +157,12 @@ fn outbound_events() {
         Intent::Block,
         Intent::Unblock,
         Intent::Raw { line: "PING".to_owned() },
-        Intent::Undelivered { of: Some("id".into()), once: Some("once".into()), error: error() },
+        Intent::Undelivered {
+            of: Some("id".into()),
+            once: Some("once".into()),
+            said: Some(Box::new(Message::chat("x"))),
+            error: error(),
+        },
     ];
     survive(intents.into_iter().map(|intent| {
         let mut event = Outbound::new("key".into(), "juliet@capulet.lit".into(), who(), intent);

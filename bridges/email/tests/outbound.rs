@@ -587,6 +587,7 @@ async fn what_the_xmpp_side_gives_back_without_a_return_path_ends_there() {
     let intent = Intent::Undelivered {
         of: None,
         once: Some(OnceKey::from("unknown")),
+        said: None,
         error: DeliveryError::new(Failure::NoSuchRecipient, Text::plain("gone")),
     };
     let legs = juliet.session.deliver(contact("alice@outside.test"), intent).await;

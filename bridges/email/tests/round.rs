@@ -95,6 +95,7 @@ async fn what_the_xmpp_side_gives_back_becomes_a_report_unless_it_was_automatic(
     let undelivered = |inbound: &Inbound| Intent::Undelivered {
         of: inbound.id.clone(),
         once: inbound.once.clone(),
+        said: None,
         error: DeliveryError::new(Failure::NoSuchRecipient, Text::plain("account gone")),
     };
     let automatic = mail("m1", "away", "Auto-Submitted: auto-replied\r\n", "automatic");

@@ -24,6 +24,8 @@ pub(crate) const ASSIGN: &str = "assign";
 pub(crate) const UNASSIGN: &str = "unassign";
 /// Texts that came in and reached nobody.
 pub(crate) const LOST: &str = "lost";
+/// The user's own of them, with their words.
+pub(crate) const RETURNED: &str = "returned";
 
 /// All of them.
 pub(crate) fn all() -> Vec<Command> {
@@ -33,6 +35,7 @@ pub(crate) fn all() -> Vec<Command> {
         Command::new(USAGE, HERE, Audience::Registered),
         Command::new(NUMBERS, HERE, Audience::Registered),
         Command::new(OPT_OUTS, HERE, Audience::Registered),
+        Command::new(RETURNED, HERE, Audience::Registered),
         Command::new(ASSIGN, HERE, Audience::Admin),
         Command::new(UNASSIGN, HERE, Audience::Admin),
         Command::new(LOST, HERE, Audience::Admin),
@@ -46,6 +49,7 @@ pub(crate) async fn step(texts: &Texts, call: Call, host: &Host) -> Result<Step,
         USAGE => usage(texts, &call, host.as_ref()).await,
         NUMBERS => numbers(texts, &call, host.as_ref()).await,
         OPT_OUTS => opt_outs(texts, &call, host.as_ref()).await,
+        RETURNED => returned(&call, host.as_ref()).await,
         ASSIGN => admin::assign(texts, &call, host.as_ref()).await,
         UNASSIGN => admin::unassign(texts, &call, host.as_ref()).await,
         LOST => admin::lost(host.as_ref()).await,
@@ -106,5 +110,26 @@ async fn opt_outs(texts: &Texts, call: &Call, host: &dyn Gateway) -> Result<Step
         }
     }
     let note = if table.rows.is_empty() { "opt-outs.none" } else { "opt-outs.title" };
+    Ok(Step::Done { notes: vec![Note::Info(Text::key(note))], table: Some(table) })
+}
+
+/// Texts that the user's own server took and gave back for good. Only they read them, not who acts for them.
+async fn returned(call: &Call, host: &dyn Gateway) -> Result<Step, DeliveryError> {
+    if call.by != call.user {
+        return Err(DeliveryError::new(Failure::Forbidden, Text::key("returned.not-yours")));
+    }
+    let mut all = state::all_lost(host, Some(&call.user)).await.map_err(store_away)?;
+    all.sort_by_key(|entry| entry.at);
+    let column = |name: &str| (name.to_owned(), Text::key(format!("lost.{name}")));
+    let mut table = Table::new(vec![column("at"), column("peer"), column("words"), column("why")]);
+    for entry in all {
+        let words = match hex::decode(&entry.words) {
+            Ok(sealed) if !sealed.is_empty() => host.unseal(&sealed).map_err(store_away)?,
+            _ => Vec::new(),
+        };
+        let words = String::from_utf8_lossy(&words).into_owned();
+        table.rows.push(vec![limits::moment(entry.at), entry.peer, words, entry.why]);
+    }
+    let note = if table.rows.is_empty() { "returned.none" } else { "returned.title" };
     Ok(Step::Done { notes: vec![Note::Info(Text::key(note))], table: Some(table) })
 }

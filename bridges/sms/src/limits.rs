@@ -176,15 +176,29 @@ fn day(at: SystemTime) -> u64 {
     state::seconds(at) / DAY.as_secs()
 }
 
-/// Months since the year 0 (Howard Hinnant's civil calendar).
+/// Seconds since the epoch as people write them: `2026-11-22 04:52 UTC`.
+pub(crate) fn moment(seconds: u64) -> String {
+    let (year, month, day) = civil(seconds / DAY.as_secs());
+    let of_day = seconds % DAY.as_secs();
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", of_day / 3600, of_day % 3600 / 60)
+}
+
+/// Months since the year 0.
 fn month(at: SystemTime) -> u64 {
-    let days = day(at) + 719_468;
+    let (year, month, _) = civil(day(at));
+    year * 12 + month - 1
+}
+
+/// Year, month and day of a day since the epoch (Howard Hinnant's civil calendar).
+fn civil(day: u64) -> (u64, u64, u64) {
+    let days = day + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let of_century = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * of_century + of_century / 4 - of_century / 100);
     let shifted = (5 * of_year + 2) / 153;
     let (year, month) = (of_century + era * 400, if shifted < 10 { shifted + 3 } else { shifted - 9 });
-    (if month <= 2 { year + 1 } else { year }) * 12 + month - 1
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    (if month <= 2 { year + 1 } else { year }, month, day)
 }
 
 #[cfg(test)]
@@ -209,6 +223,19 @@ mod tests {
         let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_735_689_600 - 3600);
         assert_eq!(until_next_month(end), Duration::from_secs(3600));
         assert_eq!(until_midnight(end), Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn moments_by_table() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_735_689_599, "2024-12-31 23:59 UTC"),
+            (1_763_786_720, "2025-11-22 04:45 UTC"),
+        ] {
+            assert_eq!(moment(seconds), text);
+        }
     }
 
     #[test]

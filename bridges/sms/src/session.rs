@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use isthmus_bridge::{
-    BridgeError, Delivery, DeliveryError, Failure, Host, Inbox, Intent, Outbound, SessionOf, StoreError, Text, Work,
+    BridgeError, Delivery, DeliveryError, Failure, Host, Inbox, Intent, Message, Outbound, SessionOf, StoreError, Text,
+    Work,
 };
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::{Texts, outgoing, state};
+use crate::{Texts, address, outgoing, state};
 
 /// Deliveries of one user at once. The core keeps the order within a conversation; this bounds what one user takes of a provider.
 const AT_ONCE: usize = 4;
@@ -50,8 +51,9 @@ async fn deliver(texts: &Texts, host: &Host, delivery: Delivery) {
     let Delivery { event, ticket, .. } = delivery;
     match &event.intent {
         Intent::Send(message) => outgoing::send(texts, host, &event, message, ticket).await,
-        Intent::Undelivered { of, error, .. } => {
-            match give_up(host, &event, of.as_ref().map(|id| id.as_str()), error).await {
+        Intent::Undelivered { of, said, error, .. } => {
+            let id = of.as_ref().map_or(event.key.as_str(), |id| id.as_str());
+            match give_up(host, &event, id, said.as_deref(), error).await {
                 Ok(()) => ticket.sent(None),
                 Err(error) => ticket.failed(store_away(error)),
             }
@@ -69,12 +71,33 @@ async fn deliver(texts: &Texts, host: &Host, delivery: Delivery) {
     }
 }
 
-/// A text that the user's server took and gave back for good. A phone cannot be told; the administrator can.
-async fn give_up(host: &Host, event: &Outbound, id: Option<&str>, error: &DeliveryError) -> Result<(), StoreError> {
+/// A text that the user's server took and gave back for good. A phone cannot be told; the user can, when they are back, and the administrator.
+async fn give_up(
+    host: &Host,
+    event: &Outbound,
+    id: &str,
+    said: Option<&Message>,
+    error: &DeliveryError,
+) -> Result<(), StoreError> {
     warn!(user = %event.user, failure = ?error.failure, "a text could not be delivered to its user");
-    let entry =
-        state::Lost { user: event.user.to_string(), why: error.text.to_string(), at: state::seconds(host.now()) };
-    host.store(vec![state::lost(host.now(), id.unwrap_or(event.key.as_str()), &entry)]).await
+    let words = said.map(|message| message.body.as_str()).unwrap_or_default();
+    let entry = state::Lost {
+        user: event.user.to_string(),
+        peer: event
+            .to
+            .first()
+            .and_then(|to| address::contact(&to.address))
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        words: hex::encode(host.seal(words.as_bytes())?),
+        why: match &error.text {
+            Text::Plain(words) => words.clone(),
+            // The condition says more than the name of our words for it.
+            words => error.code.clone().unwrap_or_else(|| words.to_string()),
+        },
+        at: state::seconds(host.now()),
+    };
+    host.store(vec![state::lost(host.now(), &event.user, id, &entry)]).await
 }
 
 pub(crate) fn unsupported() -> DeliveryError {

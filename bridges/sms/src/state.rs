@@ -240,19 +240,25 @@ pub(crate) async fn load<T: DeserializeOwned>(
 pub(crate) struct Lost {
     /// Whose.
     pub user: String,
+    /// Who wrote.
+    #[serde(default)]
+    pub peer: String,
+    /// What they wrote, sealed, in lower-case hexadecimal.
+    #[serde(default)]
+    pub words: String,
     /// Why.
     pub why: String,
     /// Seconds since the epoch.
     pub at: u64,
 }
 
-/// Keeps it for a month.
-pub(crate) fn lost(now: SystemTime, id: &str, entry: &Lost) -> Change {
-    put("lost", id, entry).until(now + DAY * 30)
+/// Keeps it for a month, as long as its user stays.
+pub(crate) fn lost(now: SystemTime, user: &BareJid, id: &str, entry: &Lost) -> Change {
+    put("lost", &format!("{user} {id}"), entry).of(user.clone()).until(now + DAY * 30)
 }
 
-/// All of them.
-pub(crate) async fn all_lost(host: &dyn Gateway) -> Result<Vec<Lost>, StoreError> {
-    let all = host.list("lost", None).await?;
+/// All of them, or one user's.
+pub(crate) async fn all_lost(host: &dyn Gateway, user: Option<&BareJid>) -> Result<Vec<Lost>, StoreError> {
+    let all = host.list("lost", user).await?;
     Ok(all.into_iter().filter_map(|(_, bytes)| serde_json::from_slice(&bytes).ok()).collect())
 }

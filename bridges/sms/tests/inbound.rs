@@ -4,8 +4,8 @@ mod common;
 
 use common::{HERS, JULIET, PHONE, ROMEO, SHARED, World, body_of, contact, query, taking};
 use http::StatusCode;
-use isthmus_bridge::suite::{FakeHost, build};
-use isthmus_bridge::{Event, Failure, FileSource, Host, Late, Refused, Text};
+use isthmus_bridge::suite::{FakeHost, Session, build};
+use isthmus_bridge::{Address, DeliveryError, Event, Failure, FileSource, Host, Intent, Late, Message, Refused, Text};
 use isthmus_sms::Sms;
 use isthmus_testkit::httpd::{Act, Httpd};
 use serde_json::json;
@@ -285,6 +285,33 @@ async fn a_silent_host_of_media_does_not_keep_the_text_waiting() {
     let kept: Vec<bool> = message.files.iter().map(|f| matches!(f.source, FileSource::Blob(_))).collect();
     assert_eq!((message.body.as_str(), kept), ("look", vec![true, false, false, false, false, false]));
     assert!(media.heard().len() <= 3, "one that is silent is enough: {}", media.heard().len());
+}
+
+#[tokio::test]
+async fn what_a_users_server_gave_back_is_kept_for_them() {
+    let server = taking().await;
+    let world = World::kannel(&server, json!({})).await;
+    let intent = Intent::Undelivered {
+        of: Some("kannel:1".into()),
+        once: None,
+        said: Some(Box::new(Message::chat("the code is 4711"))),
+        error: DeliveryError::new(Failure::NoSuchRecipient, Text::plain("no such user")),
+    };
+    world.romeo.deliver(contact(PHONE), intent).await;
+    let shown = async |of: &Session, node: &str| {
+        format!("{:?}", of.command(node, Address::Gateway, vec![]).await.expect("shown"))
+    };
+    let his = shown(&world.romeo, "returned").await;
+    assert!(his.contains(PHONE) && his.contains("the code is 4711") && his.contains("no such user"), "{his}");
+    let hers = shown(&world.juliet, "returned").await;
+    assert!(!hers.contains(PHONE), "{hers}");
+    let admins = shown(&world.juliet, "lost").await;
+    assert!(admins.contains(ROMEO) && admins.contains(PHONE) && !admins.contains("4711"), "{admins}");
+    let kept = world.host.list("lost", Some(&ROMEO.into())).await.expect("there");
+    assert!(kept.len() == 1 && !String::from_utf8_lossy(&kept[0].1).contains("4711"), "sealed, and his");
+    let mut call = isthmus_bridge::Call::start("returned", ROMEO.into(), Address::Gateway);
+    call.by = "admin@example.org".into();
+    assert!(world.bridge.step(call, &world.host).await.is_err(), "nobody reads them for him");
 }
 
 #[tokio::test]

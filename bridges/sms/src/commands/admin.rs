@@ -7,7 +7,7 @@ use isthmus_bridge::{
 use serde_json::Value;
 
 use crate::session::store_away;
-use crate::{Texts, state};
+use crate::{Texts, limits, state};
 
 /// Gives a number to a user, for ever.
 pub(super) async fn assign(texts: &Texts, call: &Call, host: &dyn Gateway) -> Result<Step, DeliveryError> {
@@ -63,12 +63,13 @@ fn asked(texts: &Texts, call: &Call) -> Result<(ContactId, BareJid), Box<Step>> 
     }
 }
 
-/// Texts that a user's server gave back for good.
+/// Texts that users' servers gave back for good. What they say is their users' alone.
 pub(super) async fn lost(host: &dyn Gateway) -> Result<Step, DeliveryError> {
-    let all = state::all_lost(host).await.map_err(store_away)?;
+    let mut all = state::all_lost(host, None).await.map_err(store_away)?;
+    all.sort_by_key(|entry| entry.at);
     let column = |name: &str| (name.to_owned(), Text::key(format!("lost.{name}")));
-    let mut table = Table::new(vec![column("user"), column("why")]);
-    table.rows.extend(all.into_iter().map(|entry| vec![entry.user, entry.why]));
+    let mut table = Table::new(vec![column("at"), column("user"), column("peer"), column("why")]);
+    table.rows.extend(all.into_iter().map(|entry| vec![limits::moment(entry.at), entry.user, entry.peer, entry.why]));
     let note = if table.rows.is_empty() { "lost.none" } else { "lost.title" };
     Ok(Step::Done { notes: vec![Note::Info(Text::key(note))], table: Some(table) })
 }

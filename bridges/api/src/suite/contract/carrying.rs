@@ -229,6 +229,7 @@ fn intents(to: &Address) -> Vec<Intent> {
         Intent::Undelivered {
             of: Some(ForeignMessageId::from("unheard-of")),
             once: Some(OnceKey::from("unheard-of")),
+            said: None,
             error: DeliveryError::new(Failure::NoSuchRecipient, "nobody is there"),
         },
     ]
