@@ -234,3 +234,24 @@ async fn a_text_that_is_too_long_to_be_read_says_so() {
     let step = EmailBridge(world.mail.clone()).step(call, &host).await.unwrap();
     assert!(format!("{step:?}").contains("full.cut"), "it does not say that there is more");
 }
+
+#[tokio::test]
+async fn mail_for_a_postmaster_that_nobody_takes_is_put_off() {
+    use isthmus_testkit::smtp::{Act, FakeSmtp, Stage};
+    let relay = FakeSmtp::start(Default::default()).await.unwrap();
+    relay.script(|s| if matches!(s, Stage::To(_)) { Act::say("550 5.1.1 no") } else { Act::Take });
+    let smtp = json!({"host": "127.0.0.1", "port": relay.address().port()});
+    let world = World::with(json!({"smtp": smtp, "postmaster": ["root@outside.test"]})).await;
+    let answer = world.lmtp("a@x.test", &["abuse@gw.test"], "From: a@x.test\n\nhi").await;
+    assert!(answer[0].starts_with("451"), "{answer:?}");
+    world.host.add_admin(&BareJid::new("admin@example.org"));
+    assert_eq!(world.lmtp("a@x.test", &["abuse@gw.test"], "From: a@x.test\n\nhi").await, ["250 2.0.0 taken"]);
+    assert_eq!(world.messages().len(), 1, "an administrator has it");
+}
+
+#[test]
+fn an_address_of_ipv6_stands_for_its_subscriber() {
+    let of = |ip: &str| super::subscriber(ip.parse().unwrap()).to_string();
+    assert_eq!(of("192.0.2.7"), "192.0.2.7");
+    assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+}

@@ -222,6 +222,8 @@ async fn senders_are_checked_by_spf_dkim_and_dmarc() {
 
     assert_eq!(smtp("here.test", &plain("here.test", 2)).await, "250 2.0.0 taken", "SPF passes");
     assert!(smtp("elsewhere.test", &plain("elsewhere.test", 3)).await.starts_with("550 5.7.1"), "disowned");
+    let crowded = format!("{}{}", format!("{signature}\n").repeat(25), plain("elsewhere.test", 9));
+    assert!(smtp("elsewhere.test", &crowded).await.starts_with("550 5.7.1"), "more signatures than are looked at");
     let genuine = format!("{signature}\n{}", plain("signed.test", 1));
     assert_eq!(smtp("signed.test", &genuine).await, "250 2.0.0 taken", "signed by dkimpy");
     assert!(
