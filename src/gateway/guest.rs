@@ -258,7 +258,7 @@ impl Core {
         heard.to = Party::parse(&served.jid(&to)?)?;
         heard.at = to;
         match self.admit(served, &heard) {
-            Ok(()) => self.say(served, heard, *said).await,
+            Ok(()) => self.say(served, heard, said).await,
             Err(error) => self.answer_error(served, &heard.stanza, &error),
         }
         None

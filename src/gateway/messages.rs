@@ -39,7 +39,7 @@ impl Core {
             outbound::Heard::Refused(error) => return self.answer_error(served, &heard.stanza, &error),
             outbound::Heard::Typing(on) => Intent::Typing { on },
             outbound::Heard::Said(said) => {
-                match self.admit(served, heard).and_then(|()| self.said_to(served, heard, *said, found)) {
+                match self.admit(served, heard).and_then(|()| self.said_to(served, heard, said, found)) {
                     Ok(intent) => intent,
                     Err(error) => return self.answer_error(served, &heard.stanza, &error),
                 }
@@ -110,7 +110,7 @@ impl Core {
                     return None;
                 }
                 let alone = said.answers.is_some() || said.corrects.is_some();
-                Some(Asked { commit: Box::pin(async move { core.say(&served, heard, *said).await }), alone })
+                Some(Asked { commit: Box::pin(async move { core.say(&served, heard, said).await }), alone })
             }
         }
     }
@@ -137,7 +137,7 @@ impl Core {
             if in_words {
                 degrade::quote(&mut corrected);
             }
-            match self.outbox.replace(name, &user, &heard.at, id, corrected).await {
+            match self.outbox.replace(name, &user, &heard.at, id, *corrected).await {
                 Ok(Withdrawn::Queued) => return debug!(bridge = %name, "a queued message was corrected"),
                 Ok(_) => {
                     let names = match self.own_reference(served, &heard, id).await {
@@ -157,8 +157,7 @@ impl Core {
             message.reply_to = None;
             degrade::quote(&mut message);
         }
-        let mut event =
-            Outbound::new(DeliveryKey::new(fresh_id()), user, heard.at.clone(), Intent::Send(Box::new(message)));
+        let mut event = Outbound::new(DeliveryKey::new(fresh_id()), user, heard.at.clone(), Intent::Send(message));
         event.to = recipients;
         event.lang = lang(&heard.stanza);
         event.at = self.now_millis();
@@ -235,7 +234,7 @@ impl Core {
             && !said.addresses.is_empty()
         {
             return match self.admit(served, heard) {
-                Ok(()) => self.say_to_many(served, heard, *said).await,
+                Ok(()) => self.say_to_many(served, heard, said).await,
                 Err(error) => self.answer_error(served, &heard.stanza, &error),
             };
         }
@@ -266,7 +265,7 @@ impl Core {
             DeliveryKey::new(fresh_id()),
             heard.from.bare(),
             heard.at.clone(),
-            Intent::Send(Box::new(said.message)),
+            Intent::Send(said.message),
         );
         event.to = recipients;
         event.lang = lang(&heard.stanza);
@@ -310,7 +309,7 @@ impl Core {
             let of = SessionOf::new(heard.from.bare(), served.network(&heard.at));
             let (message, before) = self.carried(served, heard, &of, said, found);
             self.withdraw_first(served, heard, &of, before);
-            return Ok(Intent::Send(Box::new(message)));
+            return Ok(Intent::Send(message));
         }
         let line = heard.stanza.body().unwrap_or_default().trim_end_matches('\n').to_owned();
         if line.contains(['\r', '\n', '\0']) {

@@ -254,7 +254,7 @@ impl Core {
         of: &SessionOf,
         said: Said,
         found: &Found,
-    ) -> (Message, Before) {
+    ) -> (Box<Message>, Before) {
         let Said { mut message, answers, corrects, .. } = said;
         if answers.is_none() && corrects.is_none() {
             return (message, Before::default());

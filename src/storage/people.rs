@@ -176,6 +176,12 @@ impl Persons {
         self.mirror.resolved(user, &network, &narrowest, |person| self.resolve(user, person, &network, &keys))
     }
 
+    /// The same in a room of a session.
+    pub fn in_room(&self, of: &SessionOf, room: &RoomId) -> Arc<Resolved> {
+        let common = self.mirror.common(&of.user, &of.network);
+        common.unwrap_or_else(|| self.resolved(&of.user, &Address::Room(room.clone())))
+    }
+
     /// What would be in force at an address without the user's choices at exactly this address; not cached.
     pub fn without(&self, user: &BareJid, at: &Address) -> Resolved {
         let network = self.bridge.addressing().network(at);

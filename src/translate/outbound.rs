@@ -16,7 +16,7 @@ pub const MAX_ADDRESSES: usize = 50;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
     /// Words, or files, for somebody.
-    Said(Box<Said>),
+    Said(Said),
     /// Typing, or no longer (XEP-0085).
     Typing(bool),
     /// Read up to the message of this id (XEP-0333).
@@ -37,7 +37,7 @@ pub enum Heard {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Said {
     /// The message, without references.
-    pub message: Message,
+    pub message: Box<Message>,
     /// The stanza id of the message that it answers (XEP-0461).
     pub answers: Option<String>,
     /// The stanza id of the message that it corrects (XEP-0308).
@@ -149,16 +149,16 @@ fn unreadable(stanza: &Stanza) -> Option<String> {
 }
 
 fn said(stanza: &Stanza, profile: &Profile) -> Option<Heard> {
-    let mut message = Message::default();
-    let mut body = stanza.body().map(|b| match b.contains('\r') {
+    let mut body = stanza.body().map(|b| match memchr::memchr(b'\r', b.as_bytes()).is_some() {
         true => b.replace("\r\n", "\n").replace('\r', "\n"),
         false => b.into_owned(),
     });
-    message.subject =
-        stanza.child("subject", ns::CLIENT).map(|s| s.text().into_owned()).filter(|s| !s.trim().is_empty());
-    if body.as_ref().is_none_or(|b| b.trim().is_empty()) && message.subject.is_none() && !has_file(stanza) {
+    let subject = stanza.child("subject", ns::CLIENT).map(|s| s.text().into_owned()).filter(|s| !s.trim().is_empty());
+    if body.as_ref().is_none_or(|b| b.trim().is_empty()) && subject.is_none() && !has_file(stanza) {
         return None;
     }
+    let mut message = Box::<Message>::default();
+    message.subject = subject;
     message.kind = match stanza.type_() {
         Some("chat") => MessageKind::Chat,
         Some("groupchat") => MessageKind::Group,
@@ -201,14 +201,14 @@ fn said(stanza: &Stanza, profile: &Profile) -> Option<Heard> {
         Ok(addresses) => addresses,
         Err(error) => return Some(Heard::Refused(error)),
     };
-    Some(Heard::Said(Box::new(Said {
+    Some(Heard::Said(Said {
         message,
         answers,
         corrects: stanza.child("replace", ns::CORRECT).and_then(|r| r.attr("id").map(std::borrow::Cow::into_owned)),
         wants_receipt: stanza.child("request", ns::RECEIPTS).is_some(),
         wants_marker: stanza.child("markable", ns::MARKERS).is_some(),
         addresses,
-    })))
+    }))
 }
 
 fn has_file(stanza: &Stanza) -> bool {
@@ -366,7 +366,7 @@ mod tests {
 
     fn words(children: &str, change: impl FnOnce(&mut Profile)) -> Said {
         match hear(children, change) {
-            Heard::Said(said) => *said,
+            Heard::Said(said) => said,
             other => panic!("expected words, found {other:?}"),
         }
     }

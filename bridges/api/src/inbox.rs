@@ -132,6 +132,9 @@ impl InboxSender {
                 return Err(work);
             }
             queue.bytes += size;
+            if queue.items.capacity() == 0 {
+                queue.items.reserve(8); // so that it grows once for what comes together
+            }
             queue.items.push_back(work);
         }
         self.shared.wake.notify();

@@ -164,9 +164,8 @@ impl Resolved {
     }
 
     fn find(&self, key: &str) -> Option<&InForce> {
-        // Mostly the very constant that the setting was declared with: then no letter has to be compared.
-        let same = |value: &&InForce| value.key.as_ptr() == key.as_ptr() && value.key.len() == key.len();
-        self.values.iter().find(same).or_else(|| self.values.iter().find(|value| value.key == key))
+        let at = self.values.binary_search_by(|value| value.key.cmp(key)).ok()?;
+        self.values.get(at)
     }
 
     /// A value as text; `""` where there is none.

@@ -42,7 +42,7 @@ pub(super) struct Words<'a> {
 impl Rooms<'_> {
     /// Whether what this user hears in a room is kept.
     pub(super) fn records(&self, of: &SessionOf, room: &RoomId) -> bool {
-        self.served.persons().resolved(&of.user, &Address::Room(room.clone())).bool(RECORD)
+        self.served.persons().in_room(of, room).bool(RECORD)
     }
 
     /// After a change of settings: begins or ends to keep what a session hears in the rooms that it is in.

@@ -73,10 +73,10 @@ impl Rooms<'_> {
         match outbound::message(&heard.stanza, self.served.profile()) {
             outbound::Heard::Said(said) => {
                 self.core.admit(self.served, heard)?;
-                let (message, before) = self.core.carried(self.served, heard, &of, *said, found);
+                let (message, before) = self.core.carried(self.served, heard, &of, said, found);
                 self.core.withdraw_first(self.served, heard, &of, before);
                 let kept = kept(heard, &stay.jid);
-                let intent = Intent::Send(Box::new(message));
+                let intent = Intent::Send(message);
                 let origin = origin(heard, of.clone(), Aim::Say);
                 let id = origin.id.clone();
                 let key = self.wish(&of, heard.at.clone(), intent, origin)?;
@@ -204,12 +204,12 @@ impl Rooms<'_> {
         match outbound::message(&heard.stanza, self.served.profile()) {
             outbound::Heard::Said(said) => {
                 self.core.admit(self.served, heard)?;
-                let (mut message, before) = self.core.carried(self.served, heard, &of, *said, found);
+                let (mut message, before) = self.core.carried(self.served, heard, &of, said, found);
                 self.core.withdraw_first(self.served, heard, &of, before);
                 message.kind = MessageKind::Chat;
                 let mut origin = origin(heard, of.clone(), Aim::Say);
                 origin.said = Some((heard.at.clone(), message.body.as_str().into()));
-                self.wish(&of, to, Intent::Send(Box::new(message)), origin).map(drop)
+                self.wish(&of, to, Intent::Send(message), origin).map(drop)
             }
             outbound::Heard::Typing(on) => {
                 self.wish_quietly(&of, to, Intent::Typing { on }, Aim::Nothing);
@@ -370,7 +370,7 @@ impl Rooms<'_> {
 
     /// Whether corrections of this user are told as what changes in the words that were said.
     fn substitutes(&self, of: &SessionOf, room: &RoomId) -> bool {
-        degrade::substitutes(&self.served.persons().resolved(&of.user, &Address::Room(room.clone())))
+        degrade::substitutes(&self.served.persons().in_room(of, room))
     }
 
     /// What a message refers to, as its hearers see it and as it is kept: those who wrote what is corrected know it by another id.

@@ -20,9 +20,9 @@ pub(super) fn attribute(out: &mut Vec<u8>, value: &str) {
 /// Whether XML 1.0 forbids something in this text.
 pub(super) fn forbidden(bytes: &[u8]) -> bool {
     let control = |b: &u8| *b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r');
-    // All at once whether there is any below 0x20, then which.
-    let low = bytes.iter().fold(0, |found, &b| found | u8::from(b < 0x20)) != 0;
-    low && bytes.iter().any(control) || memchr::memchr_iter(0xEF, bytes).any(|at| is_noncharacter(&bytes[at..]))
+    // All at once whether there is anything to be looked at more closely.
+    bytes.iter().fold(0, |found, &b| found | u8::from(b < 0x20) | u8::from(b == 0xEF)) != 0
+        && (bytes.iter().any(control) || memchr::memchr_iter(0xEF, bytes).any(|at| is_noncharacter(&bytes[at..])))
 }
 
 /// U+FFFE or U+FFFF, the only two above the controls that a `str` can hold and XML cannot.

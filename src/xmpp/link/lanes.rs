@@ -19,15 +19,20 @@ impl Lane {
     pub(super) const LINK: Self = Self(u64::MAX - 1);
 }
 
-/// From this many bytes on, what is written waits in its lane instead of in the buffer for the socket.
+/// Up to this many bytes are written to the buffer for the socket, whosever they are.
 const NEXT: usize = 128 << 10;
 /// Bytes that a lane may send each time its turn comes.
 const QUANTUM: usize = 8 << 10;
+/// From [`NEXT`] up to this many bytes each lane may write one quantum more to the buffer: its turn would come as soon in its queue, which costs a
+/// copy more. What is beyond waits in the lanes.
+const FAIR: usize = 768 << 10;
 
 /// The output of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     next: Vec<u8>,
+    /// What lanes have written of `next` beyond [`NEXT`].
+    shares: Map<Lane, usize>,
     lanes: Map<Lane, Waiting>,
     turns: VecDeque<Lane>,
 }
@@ -46,11 +51,21 @@ impl Output {
     }
 
     /// Whether the stanza that begins at `start` may stay where it was appended: yes while the lane has nothing
-    /// waiting and the socket's buffer is short; else it moves to the lane.
+    /// waiting and the socket's buffer is short, or the lane has not had its share of it; else it moves to the lane.
     pub(super) fn written(&mut self, lane: Lane, start: usize) {
         let size = self.next.len() - start;
-        if size == 0 || (start < NEXT && !self.lanes.contains_key(&lane)) {
+        if size == 0 {
             return;
+        }
+        if self.lanes.is_empty() || !self.lanes.contains_key(&lane) {
+            if start < NEXT {
+                return;
+            }
+            let share = self.shares.entry(lane).or_default();
+            if start + size <= FAIR && *share + size <= QUANTUM {
+                *share += size;
+                return;
+            }
         }
         let waiting = match self.lanes.entry(lane) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -83,6 +98,7 @@ impl Output {
     pub(super) fn take(&mut self, spare: &mut Vec<u8>) {
         spare.clear();
         std::mem::swap(&mut self.next, spare);
+        self.shares.clear();
         self.refill();
     }
 
@@ -141,17 +157,37 @@ mod tests {
             write(&mut output, 1, &[b'a'; 100]);
         }
         write(&mut output, 2, b"late");
-        let (mut sent, mut before) = (Vec::new(), None);
-        while !output.is_empty() {
-            output.take(&mut sent);
-            if let Some(at) = sent.iter().position(|byte| *byte == b'l') {
-                before = Some(at);
-                break;
-            }
-            assert!(sent.len() <= NEXT + QUANTUM, "took {} bytes at once", sent.len());
-        }
-        assert!(before.expect("the late stanza never came") <= 2 * QUANTUM);
+        let mut sent = Vec::new();
+        output.take(&mut sent);
+        let before = sent.iter().position(|byte| *byte == b'l');
+        assert!(before.expect("the late stanza is not in the first buffer") <= NEXT + QUANTUM);
+        assert!(sent.len() <= NEXT + 2 * QUANTUM, "took {} bytes at once", sent.len());
         assert!(output.waiting(Lane(1)) > 500_000, "the burst should still be waiting");
+    }
+
+    #[test]
+    fn each_of_many_lanes_has_its_share_of_the_buffer_and_no_more() {
+        let mut output = Output::default();
+        write(&mut output, 1, &[b'a'; NEXT]);
+        for _ in 0..10 {
+            for lane in 1..=10 {
+                write(&mut output, lane, &[b'a'; QUANTUM / 4]);
+            }
+        }
+        assert!(
+            (1..=10).all(|lane| output.waiting(Lane(lane)) == 6 * QUANTUM / 4),
+            "four of ten stanzas fit into a share"
+        );
+        let mut sent = Vec::new();
+        output.take(&mut sent);
+        assert_eq!(sent.len(), NEXT + 10 * QUANTUM);
+        for lane in 11..200 {
+            write(&mut output, lane, &[b'a'; QUANTUM]);
+        }
+        assert!(
+            output.buffer().len() <= FAIR && output.waiting(Lane(199)) == QUANTUM,
+            "all shares together are bounded"
+        );
     }
 
     #[test]
@@ -185,7 +221,8 @@ mod tests {
         output.take(&mut sent);
         assert_eq!(sent, b"behind", "what waits in a lane, too");
         output.give_back();
-        assert_eq!((output.next.capacity(), output.lanes.capacity(), output.turns.capacity()), (0, 0, 0));
+        let kept = (output.next.capacity(), output.lanes.capacity(), output.turns.capacity(), output.shares.capacity());
+        assert_eq!(kept, (0, 0, 0, 0));
     }
 
     #[test]

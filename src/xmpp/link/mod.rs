@@ -35,6 +35,7 @@ mod stanza;
 mod tls;
 mod token;
 mod tree;
+mod walk;
 mod write;
 
 #[cfg(test)]

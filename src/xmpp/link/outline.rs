@@ -1,23 +1,18 @@
-//! One pass over a top-level element: is it well-formed, what is its header, what are its children called.
+//! What is known of a top-level element without its tree: its header, and what its children are called, as places in its text.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use smallvec::SmallVec;
 
-use super::config::Limits;
-use super::escape;
-use super::token::{self, Attribute, Flaw, Tag, Token, Tokens};
+use super::token;
 
 /// The stream's default namespace (XEP-0114).
 pub(super) const COMPONENT: &str = "jabber:component:accept";
 /// Of `stream:error` and the stream's own tag.
 pub(super) const STREAMS: &str = "http://etherx.jabber.org/streams";
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
-/// Prefixes in scope at one time; looking one up is a walk through them.
-const MAX_PREFIXES: usize = 256;
-/// From this many attributes of one element on, doubles are looked for with a set.
-const MANY: usize = 12;
+/// Of a [`Span`] of what was appended, until it is known to what.
+const APPENDED: u32 = 1 << 31;
 
 /// What the stream's start tag declares for everything in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,13 +47,26 @@ impl Span {
 
     pub(super) fn new(start: usize, end: usize) -> Self {
         match (u32::try_from(start), u32::try_from(end)) {
-            (Ok(start), Ok(end)) => Self { start, end },
-            _ => Self::NONE, // only with a size limit over 4 GiB
+            (Ok(start), Ok(end)) if end < APPENDED => Self { start, end },
+            _ => Self::NONE, // only with a size limit over 2 GiB
+        }
+    }
+
+    /// Where it is, once it is known where what was appended begins.
+    fn settle(&mut self, base: usize) {
+        if self.start >= APPENDED && *self != Self::NONE {
+            let place = |at: u32| base + (at - APPENDED) as usize;
+            *self = Self::new(place(self.start), place(self.end));
         }
     }
 
     pub(super) fn of(self, text: &str) -> Option<&str> {
         text.get(self.start as usize..self.end as usize)
+    }
+
+    /// Bytes of it.
+    pub(super) fn len(self) -> usize {
+        (self.end - self.start) as usize
     }
 
     pub(super) fn start(self) -> usize {
@@ -94,7 +102,26 @@ pub(super) struct Header {
 }
 
 impl Header {
-    const EMPTY: Self = Self { from: Span::NONE, to: Span::NONE, id: Span::NONE, type_: Span::NONE, lang: Span::NONE };
+    pub(super) const EMPTY: Self =
+        Self { from: Span::NONE, to: Span::NONE, id: Span::NONE, type_: Span::NONE, lang: Span::NONE };
+
+    /// The place of an attribute of this name, if it is one of these.
+    pub(super) fn slot(&mut self, name: &[u8]) -> Option<&mut Span> {
+        Some(match name {
+            b"from" => &mut self.from,
+            b"to" => &mut self.to,
+            b"id" => &mut self.id,
+            b"type" => &mut self.type_,
+            b"xml:lang" => &mut self.lang,
+            _ => return None,
+        })
+    }
+
+    fn settle(&mut self, base: usize) {
+        for span in [&mut self.from, &mut self.to, &mut self.id, &mut self.type_, &mut self.lang] {
+            span.settle(base);
+        }
+    }
 }
 
 /// What one pass found.
@@ -109,253 +136,55 @@ pub(super) struct Outline {
     pub(super) tail: String,
 }
 
-/// Looks through one top-level element.
-pub(super) fn outline(text: &str, scope: &Scope, limits: &Limits) -> Result<Outline, Flaw> {
-    if escape::forbidden(text.as_bytes()) {
-        return Err(Flaw::Content("a character that XML forbids"));
-    }
-    let mut walk = Walk::new(text, scope, limits);
-    let mut tokens = Tokens::new(text, 0);
-    while let Some(token) = tokens.next()? {
-        match token {
-            Token::Open(tag) => walk.on_open(tag)?,
-            Token::Close(name, start, end) => walk.on_close(name, start, end)?,
-            Token::Text(raw) => walk.on_text(raw)?,
-            Token::CData(_) => walk.inside()?,
-        }
-    }
-    walk.finish()
-}
-
-/// Reads what can be read of a start tag whose element we refuse: for the answer. Never fails.
-pub(super) fn header_of(start_tag: &str) -> (Span, Header, String) {
-    let mut tail = Tail { base: start_tag.len(), text: String::new() };
-    let mut header = Header::EMPTY;
-    let (name, mut attributes) = token::beginning(start_tag);
-    while let Ok(Some(attribute)) = attributes.next() {
-        // What cannot be decoded stays absent: without it there is no answer, which is the right thing then.
-        let _ = note(&mut header, attribute, &mut tail);
-    }
-    let local = token::split(name).1;
-    (Span::new(1 + name.len() - local.len(), 1 + name.len()), header, tail.text)
-}
-
-struct Tail {
-    base: usize,
-    text: String,
-}
-
-impl Tail {
-    fn append(&mut self, text: &str) -> Span {
-        let start = self.base + self.text.len();
-        self.text.push_str(text);
-        Span::new(start, start + text.len())
-    }
-
-    /// Where this attribute's decoded value stands.
-    fn value(&mut self, attribute: Attribute<'_>) -> Result<Span, Flaw> {
-        Ok(match token::value(attribute.raw)? {
-            Cow::Borrowed(_) => Span::new(attribute.at, attribute.at + attribute.raw.len()),
-            Cow::Owned(value) => self.append(&value),
-        })
-    }
-}
-
-fn note(header: &mut Header, attribute: Attribute<'_>, tail: &mut Tail) -> Result<(), Flaw> {
-    let slot = match attribute.name {
-        "from" => &mut header.from,
-        "to" => &mut header.to,
-        "id" => &mut header.id,
-        "type" => &mut header.type_,
-        "xml:lang" => &mut header.lang,
-        _ => return token::check_references(attribute.raw),
-    };
-    *slot = tail.value(attribute)?;
-    Ok(())
-}
-
-struct Walk<'a> {
-    scope: &'a Scope,
-    limits: &'a Limits,
-    open: SmallVec<[&'a str; 16]>,
-    /// Prefix, its namespace as written, and the depth of the element that declares it.
-    prefixes: SmallVec<[(&'a str, Attribute<'a>, usize); 4]>,
-    /// The default namespace that the stanza's own tag declares.
-    default: Option<Span>,
-    done: bool,
-    out: Outline,
-    tail: Tail,
-}
-
-impl<'a> Walk<'a> {
-    fn new(text: &'a str, scope: &'a Scope, limits: &'a Limits) -> Self {
-        let out = Outline {
+impl Outline {
+    pub(super) fn new() -> Self {
+        Self {
             name: Span::NONE,
             namespace: Span::NONE,
             header: Header::EMPTY,
             children: SmallVec::new(),
             tail: String::new(),
-        };
-        Self {
-            scope,
-            limits,
-            open: SmallVec::new(),
-            prefixes: SmallVec::new(),
-            default: None,
-            done: false,
-            out,
-            tail: Tail { base: text.len(), text: String::new() },
         }
     }
 
-    fn on_open(&mut self, tag: Tag<'a>) -> Result<(), Flaw> {
-        if self.done {
-            return Err(Flaw::Structure("something follows the element"));
-        }
-        let depth = self.open.len() + 1;
-        if depth > self.limits.depth {
-            return Err(Flaw::Bound("elements within one another too deeply"));
-        }
-        let default = self.on_attributes(tag, depth)?;
-        let (prefix, local) = token::split(tag.name);
-        let name_end = tag.start + 1 + tag.name.len();
-        let name = Span::new(name_end - local.len(), name_end);
-        match depth {
-            1 => {
-                self.default = default;
-                self.out.name = name;
-                let undeclared = |_| Flaw::Structure("an undeclared prefix at the stream's level");
-                self.out.namespace = self.namespace(prefix, default).map_err(undeclared)?;
-            }
-            2 => {
-                let namespace = self.namespace(prefix, default)?;
-                let content = Span::new(tag.end, tag.end);
-                self.out.children.push(ChildSpan { name, namespace, whole: Span::new(tag.start, tag.end), content });
-            }
-            _ => self.check_prefix(prefix)?,
-        }
-        if tag.empty {
-            self.left(depth);
-        } else {
-            self.open.push(tag.name);
-        }
-        Ok(())
-    }
-
-    /// Notes declarations and header attributes; returns the default namespace if this tag declares one.
-    fn on_attributes(&mut self, tag: Tag<'a>, depth: usize) -> Result<Option<Span>, Flaw> {
-        let mut default = None;
-        let mut names: SmallVec<[&str; MANY]> = SmallVec::new();
-        let mut many = HashSet::new();
-        let mut prefixed = false;
-        let mut attributes = tag.attributes();
-        while let Some(attribute) = attributes.next()? {
-            if names.len() < MANY {
-                if names.contains(&attribute.name) {
-                    return Err(Flaw::Content("an attribute stands twice"));
-                }
-                names.push(attribute.name);
-            } else if names.contains(&attribute.name) || !many.insert(attribute.name) {
-                return Err(Flaw::Content("an attribute stands twice"));
-            }
-            if attribute.name == "xmlns" {
-                // Deeper default namespaces are of interest only to who builds the tree.
-                default = if depth <= 2 { Some(self.tail.value(attribute)?) } else { None };
-                token::check_references(attribute.raw)?;
-            } else if let Some(prefix) = attribute.name.strip_prefix("xmlns:") {
-                self.declare(prefix, attribute, depth)?;
-            } else if depth == 1 {
-                prefixed |= attribute.name.contains(':');
-                note(&mut self.out.header, attribute, &mut self.tail)?;
-            } else {
-                prefixed |= attribute.name.contains(':');
-                token::check_references(attribute.raw)?;
-            }
-        }
-        if prefixed {
-            for name in names.iter().chain(many.iter()) {
-                self.check_prefix(token::split(name).0.filter(|prefix| *prefix != "xmlns"))?;
-            }
-        }
-        Ok(default)
-    }
-
-    fn declare(&mut self, prefix: &'a str, attribute: Attribute<'a>, depth: usize) -> Result<(), Flaw> {
-        if attribute.raw.is_empty() || prefix == "xmlns" || prefix == "xml" {
-            return Err(Flaw::Content("a namespace declaration that is not allowed"));
-        }
-        if self.prefixes.len() >= MAX_PREFIXES {
-            return Err(Flaw::Bound("too many namespace prefixes"));
-        }
-        token::check_references(attribute.raw)?;
-        self.prefixes.push((prefix, attribute, depth));
-        Ok(())
-    }
-
-    fn check_prefix(&self, prefix: Option<&str>) -> Result<(), Flaw> {
-        let Some(prefix) = prefix else { return Ok(()) };
-        if self.prefixes.iter().any(|(name, ..)| *name == prefix) || self.scope.prefix(prefix).is_some() {
-            return Ok(());
-        }
-        Err(Flaw::Content("an undeclared prefix"))
-    }
-
-    /// Where the namespace of an element at depth 1 or 2 stands.
-    fn namespace(&mut self, prefix: Option<&str>, default: Option<Span>) -> Result<Span, Flaw> {
-        match prefix {
-            None => match default.or(self.default) {
-                Some(declared) => Ok(declared),
-                None if &*self.scope.default == COMPONENT => Ok(Span::NONE),
-                None => Ok(self.tail.append(&self.scope.default)),
-            },
-            Some(prefix) => {
-                if let Some((_, attribute, _)) = self.prefixes.iter().rev().find(|(name, ..)| *name == prefix) {
-                    return self.tail.value(*attribute);
-                }
-                let namespace = self.scope.prefix(prefix).ok_or(Flaw::Content("an undeclared prefix"))?;
-                Ok(self.tail.append(namespace))
-            }
+    /// The element has this many bytes: the tail follows them.
+    pub(super) fn settle(&mut self, size: usize) {
+        if !self.tail.is_empty() {
+            self.namespace.settle(size);
+            self.header.settle(size);
+            self.children.iter_mut().for_each(|child| child.namespace.settle(size));
         }
     }
 
-    fn on_close(&mut self, name: &str, start: usize, end: usize) -> Result<(), Flaw> {
-        let depth = self.open.len();
-        match self.open.pop() {
-            Some(open) if open == name => {}
-            _ => return Err(Flaw::Structure("an end tag does not match")),
-        }
-        if depth == 2
-            && let Some(child) = self.out.children.last_mut()
-        {
-            child.content = Span::new(child.content.start(), start);
-            child.whole = Span::new(child.whole.start(), end);
-        }
-        self.left(depth);
-        Ok(())
+    /// Appends what had to be decoded.
+    pub(super) fn append(&mut self, text: &str) -> Span {
+        append(&mut self.tail, text)
     }
+}
 
-    fn on_text(&mut self, raw: &str) -> Result<(), Flaw> {
-        self.inside()?;
-        token::check_references(raw)
+fn append(tail: &mut String, text: &str) -> Span {
+    let start = tail.len();
+    tail.push_str(text);
+    match (u32::try_from(start), u32::try_from(tail.len())) {
+        (Ok(start), Ok(end)) if end < APPENDED => Span { start: APPENDED + start, end: APPENDED + end },
+        _ => Span::NONE,
     }
+}
 
-    fn inside(&self) -> Result<(), Flaw> {
-        if self.open.is_empty() { Err(Flaw::Structure("text outside an element")) } else { Ok(()) }
-    }
-
-    /// An element of this depth has ended.
-    fn left(&mut self, depth: usize) {
-        while self.prefixes.last().is_some_and(|(_, _, at)| *at >= depth) {
-            self.prefixes.pop();
+/// Reads what can be read of a start tag whose element we refuse: for the answer. Never fails.
+pub(super) fn header_of(start_tag: &str) -> (Span, Header, String) {
+    let (mut header, mut tail) = (Header::EMPTY, String::new());
+    let (name, mut attributes) = token::beginning(start_tag);
+    while let Ok(Some(attribute)) = attributes.next() {
+        // What cannot be decoded stays absent: without it there is no answer, which is the right thing then.
+        if let (Some(slot), Ok(value)) = (header.slot(attribute.name.as_bytes()), token::value(attribute.raw)) {
+            *slot = match value {
+                Cow::Borrowed(_) => Span::new(attribute.at, attribute.at + attribute.raw.len()),
+                Cow::Owned(value) => append(&mut tail, &value),
+            };
         }
-        self.done = depth == 1;
     }
-
-    fn finish(mut self) -> Result<Outline, Flaw> {
-        if !self.done {
-            return Err(Flaw::Structure("the element does not end"));
-        }
-        self.out.tail = self.tail.text;
-        Ok(self.out)
-    }
+    header.settle(start_tag.len());
+    let local = token::split(name).1;
+    (Span::new(1 + name.len() - local.len(), 1 + name.len()), header, tail)
 }

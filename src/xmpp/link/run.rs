@@ -32,7 +32,7 @@ const REASON: Duration = Duration::from_secs(1);
 /// The longest wait for the return of a trial ping before another is sent.
 const LONGEST_TRIAL: Duration = Duration::from_secs(30);
 /// A write buffer that grew beyond this is given back.
-const KEEP: usize = 256 << 10;
+const KEEP: usize = 1 << 20;
 /// Write buffers that grew beyond this are given back when nothing was written for [`QUIET`].
 const KEEP_QUIET: usize = 16 << 10;
 /// How long a quiet link keeps what a burst needed.
@@ -319,6 +319,12 @@ impl Life {
 
 /// Whether an address is in a domain.
 fn is_of(jid: &str, domain: &str) -> bool {
+    // A room or a contact, as written: nearly all.
+    if let Some(b'@') = jid.strip_suffix(domain).and_then(|before| before.as_bytes().last())
+        && memchr::memchr(b'/', jid.as_bytes()).is_none()
+    {
+        return true;
+    }
     let bare = halves(b'/', jid).map_or(jid, |(bare, _)| bare);
     halves(b'@', bare).map_or(bare, |(_, host)| host).eq_ignore_ascii_case(domain)
 }

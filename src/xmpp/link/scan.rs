@@ -185,6 +185,9 @@ impl Framer {
 
     /// The next frame; none until there are more bytes. After a fault the stream is over.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, StreamFault> {
+        if let Some(frame) = self.whole() {
+            return Ok(Some(frame));
+        }
         loop {
             let step = self.step()?;
             let frame = match (step, self.depth) {
@@ -207,6 +210,24 @@ impl Framer {
                 return Ok(frame);
             }
         }
+    }
+
+    /// The next stanza, if it lies in the buffer whole and nothing is wrong with it, as nearly all do: found and read in one pass. What is wrong
+    /// with others is found out in steps.
+    fn whole(&mut self) -> Option<Frame> {
+        if self.depth != 1 || self.pos != 0 || self.at != At::Text || self.skipping.is_some() {
+            return None;
+        }
+        let space = self.buffer.iter().take_while(|b| b.is_ascii_whitespace()).count();
+        self.buffer.advance(space);
+        let most = self.buffer.len().min(self.limits.max_in);
+        let read = TopLevel::read(&self.buffer[..most], &self.scope, &self.limits);
+        let Ok(Some((TopLevel::Stanza(stanza), size))) = read else { return None };
+        if check::flaw(&stanza).is_some() {
+            return None;
+        }
+        self.buffer.advance(size);
+        Some(Frame::Top(TopLevel::Stanza(stanza)))
     }
 
     /// Goes on to the end of the piece of markup at `pos`.
@@ -413,15 +434,22 @@ impl Framer {
 
     fn read(&self) -> Result<Frame, StreamFault> {
         let bytes = &self.buffer[..self.pos];
-        let Ok(text) = std::str::from_utf8(bytes) else {
-            return Ok(Frame::Bad(BadStanza::from_start_tag(bytes, "not UTF-8", Refusal::BadRequest)));
+        // What is not even text is refused alone, whatever its tags look like.
+        let flaw = match std::str::from_utf8(bytes) {
+            Err(_) => Some("not UTF-8"),
+            Ok(_) => escape::forbidden(bytes).then_some("a character that XML forbids"),
         };
-        match TopLevel::read(text, &self.scope, &self.limits) {
-            Ok(TopLevel::Stanza(stanza)) => Ok(match check::flaw(&stanza) {
+        if let Some(why) = flaw {
+            return Ok(Frame::Bad(BadStanza::from_start_tag(bytes, why, Refusal::BadRequest)));
+        }
+        match TopLevel::read(bytes, &self.scope, &self.limits) {
+            Ok(None) => Err(StreamFault::malformed("the element does not end")),
+            Ok(Some((_, size))) if size < bytes.len() => Err(StreamFault::malformed("something follows the element")),
+            Ok(Some((TopLevel::Stanza(stanza), _))) => Ok(match check::flaw(&stanza) {
                 None => Frame::Top(TopLevel::Stanza(stanza)),
                 Some(why) => Frame::Bad(BadStanza::of(&stanza, why, Refusal::BadRequest)),
             }),
-            Ok(other) => Ok(Frame::Top(other)),
+            Ok(Some((other, _))) => Ok(Frame::Top(other)),
             Err(Flaw::Content(why)) => Ok(Frame::Bad(BadStanza::from_start_tag(bytes, why, Refusal::BadRequest))),
             Err(Flaw::Bound(why)) => Ok(Frame::Bad(BadStanza::from_start_tag(bytes, why, Refusal::PolicyViolation))),
             Err(Flaw::Structure(why)) => Err(StreamFault::malformed(why)),

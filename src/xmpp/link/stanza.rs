@@ -9,9 +9,10 @@ use smallvec::SmallVec;
 
 use super::config::Limits;
 use super::error::Guard;
-use super::outline::{self, COMPONENT, ChildSpan, Header, Outline, STREAMS, Scope};
+use super::escape;
+use super::outline::{COMPONENT, ChildSpan, Header, Outline, STREAMS, Scope};
 use super::token::{self, Flaw, Token, Tokens};
-use super::tree;
+use super::{tree, walk};
 
 /// What the stream's namespace is called from here on: `jabber:component:accept` is a peculiarity of the link.
 pub const JABBER_CLIENT: &str = "jabber:client";
@@ -100,13 +101,20 @@ impl Stanza {
 
     /// The child elements, in order.
     pub fn children(&self) -> impl ExactSizeIterator<Item = Child<'_>> {
-        self.children.iter().map(|span| Child { stanza: self, span: *span })
+        self.children.iter().map(|span| self.at(span))
+    }
+
+    fn at(&self, span: &ChildSpan) -> Child<'_> {
+        Child { stanza: self, span: *span }
     }
 
     /// The first child of this name and namespace.
     #[must_use]
     pub fn child(&self, name: &str, namespace: &str) -> Option<Child<'_>> {
-        self.children().find(|child| child.is(name, namespace))
+        // Nearly all differ in the length of the name already.
+        let span =
+            self.children.iter().find(|span| span.name.len() == name.len() && self.at(span).is(name, namespace))?;
+        Some(self.at(span))
     }
 
     /// The first child in this namespace, whatever its name.
@@ -149,10 +157,11 @@ impl Stanza {
 
     /// Reads back what [`super::Rendered`] wrote.
     pub(super) fn from_rendered(xml: &[u8], limits: &Limits) -> Result<Self, Guard> {
-        let text = std::str::from_utf8(xml).map_err(|_| Guard::NotAStanza("not UTF-8"))?;
-        match TopLevel::read(text, &Arc::new(Scope::plain()), limits) {
-            Ok(TopLevel::Stanza(stanza)) => Ok(stanza),
-            Ok(_) => Err(Guard::NotAStanza("the root is no message, presence or iq")),
+        match TopLevel::read(xml, &Arc::new(Scope::plain()), limits) {
+            Ok(Some((_, size))) if size < xml.len() => Err(Guard::NotAStanza("something follows the element")),
+            Ok(Some((TopLevel::Stanza(stanza), _))) => Ok(stanza),
+            Ok(Some(_)) => Err(Guard::NotAStanza("the root is no message, presence or iq")),
+            Ok(None) => Err(Guard::NotAStanza("the element does not end")),
             Err(Flaw::Structure(what) | Flaw::Content(what) | Flaw::Bound(what)) => Err(Guard::NotAStanza(what)),
         }
     }
@@ -212,7 +221,7 @@ impl<'a> Child<'a> {
         while let Ok(Some(token)) = tokens.next() {
             match token {
                 Token::Open(tag) => depth += usize::from(!tag.empty),
-                Token::Close(..) => depth = depth.saturating_sub(1),
+                Token::Close => depth = depth.saturating_sub(1),
                 Token::Text(raw) if depth == 0 => out.push_str(&token::text(raw).unwrap_or_default()),
                 Token::CData(raw) if depth == 0 => out.push_str(&token::cdata(raw)),
                 Token::Text(_) | Token::CData(_) => {}
@@ -294,8 +303,18 @@ pub(super) enum TopLevel {
 }
 
 impl TopLevel {
-    pub(super) fn read(xml: &str, scope: &Arc<Scope>, limits: &Limits) -> Result<Self, Flaw> {
-        let outline = outline::outline(xml, scope, limits)?;
+    /// Reads the element at the beginning of these bytes; gives also where it ends. None: the bytes end before it does.
+    pub(super) fn read(bytes: &[u8], scope: &Arc<Scope>, limits: &Limits) -> Result<Option<(Self, usize)>, Flaw> {
+        let Some((outline, size)) = walk::outline(bytes, scope, limits)? else { return Ok(None) };
+        let bytes = &bytes[..size];
+        let xml = std::str::from_utf8(bytes).map_err(|_| Flaw::Content("not UTF-8"))?;
+        if escape::forbidden(bytes) {
+            return Err(Flaw::Content("a character that XML forbids"));
+        }
+        Ok(Some((Self::of(xml, outline, scope), size)))
+    }
+
+    fn of(xml: &str, outline: Outline, scope: &Arc<Scope>) -> Self {
         let Outline { name, namespace, header, children, tail } = outline;
         let mut text = String::with_capacity(xml.len() + tail.len());
         text.push_str(xml);
@@ -305,18 +324,18 @@ impl TopLevel {
         match (namespace, Kind::from_name(local)) {
             (JABBER_CLIENT, Some(kind)) => {
                 let scope = Arc::clone(scope);
-                Ok(Self::Stanza(Stanza { size: xml.len(), text, kind, header, children, scope }))
+                Self::Stanza(Stanza { size: xml.len(), text, kind, header, children, scope })
             }
-            (JABBER_CLIENT, None) if local == "handshake" => Ok(Self::Handshake),
+            (JABBER_CLIENT, None) if local == "handshake" => Self::Handshake,
             (STREAMS, None) if local == "error" => {
                 let stanza =
                     Stanza { size: xml.len(), text, kind: Kind::Iq, header, children, scope: Arc::clone(scope) };
                 let condition = stanza.children().find(|child| child.name() != "text");
                 let condition = condition.map_or("undefined-condition", |child| child.name()).to_owned();
                 let said = stanza.children().find(|child| child.name() == "text");
-                Ok(Self::StreamError(condition, said.map(|text| text.text().into_owned())))
+                Self::StreamError(condition, said.map(|text| text.text().into_owned()))
             }
-            _ => Ok(Self::Other(local.to_owned())),
+            _ => Self::Other(local.to_owned()),
         }
     }
 }

@@ -20,8 +20,8 @@ pub(super) enum Flaw {
 pub(super) enum Token<'a> {
     /// `<name …>` or `<name …/>`.
     Open(Tag<'a>),
-    /// `</name>`; where it starts and ends.
-    Close(&'a str, usize, usize),
+    /// `</name>`.
+    Close,
     /// Character data with references in it.
     Text(&'a str),
     /// The content of a CDATA section.
@@ -33,10 +33,6 @@ pub(super) enum Token<'a> {
 pub(super) struct Tag<'a> {
     /// The name as written, with its prefix.
     pub(super) name: &'a str,
-    /// Offset of `<`.
-    pub(super) start: usize,
-    /// Offset after `>`.
-    pub(super) end: usize,
     /// `<name/>`.
     pub(super) empty: bool,
     attributes: &'a str,
@@ -80,11 +76,10 @@ impl<'a> Tokens<'a> {
     }
 
     fn close(&mut self) -> Result<Token<'a>, Flaw> {
-        let start = self.at;
-        let rest = &self.text[start + 2..];
-        let length = memchr(b'>', rest.as_bytes()).ok_or(Flaw::Structure("an end tag does not end"))?;
-        self.at = start + 2 + length + 1;
-        Ok(Token::Close(rest[..length].trim_end_matches(is_space), start, self.at))
+        let length =
+            memchr(b'>', &self.text.as_bytes()[self.at..]).ok_or(Flaw::Structure("an end tag does not end"))?;
+        self.at += length + 1;
+        Ok(Token::Close)
     }
 
     fn cdata(&mut self) -> Result<Token<'a>, Flaw> {
@@ -110,7 +105,7 @@ impl<'a> Tokens<'a> {
         let empty = close > at && bytes[close - 1] == b'/';
         let attributes = &self.text[attributes_at..if empty { close - 1 } else { close }];
         self.at = close + 1;
-        Ok(Token::Open(Tag { name, start, end: close + 1, empty, attributes, attributes_at }))
+        Ok(Token::Open(Tag { name, empty, attributes, attributes_at }))
     }
 }
 
@@ -218,16 +213,6 @@ pub(super) fn cdata(raw: &str) -> Cow<'_, str> {
     }
 }
 
-/// Checks the references without resolving them.
-pub(super) fn check_references(raw: &str) -> Result<(), Flaw> {
-    let mut rest = raw;
-    while let Some(at) = memchr(b'&', rest.as_bytes()) {
-        let (_, length) = reference(&rest[at..])?;
-        rest = &rest[at + length..];
-    }
-    Ok(())
-}
-
 fn resolve(raw: &str, attribute: bool) -> Result<Cow<'_, str>, Flaw> {
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
@@ -239,7 +224,7 @@ fn resolve(raw: &str, attribute: bool) -> Result<Cow<'_, str>, Flaw> {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         let (character, length) = match rest.as_bytes()[0] {
-            b'&' => reference(rest)?,
+            b'&' => reference(rest.as_bytes())?,
             _ if rest.starts_with("\r\n") => (if attribute { ' ' } else { '\n' }, 2),
             _ => (if attribute { ' ' } else { '\n' }, 1),
         };
@@ -251,17 +236,20 @@ fn resolve(raw: &str, attribute: bool) -> Result<Cow<'_, str>, Flaw> {
 }
 
 /// The character that a text beginning with `&` stands for, and the length of the reference.
-fn reference(rest: &str) -> Result<(char, usize), Flaw> {
+pub(super) fn reference(rest: &[u8]) -> Result<(char, usize), Flaw> {
     const WRONG: Flaw = Flaw::Content("a reference that XML does not predefine");
+    match rest {
+        [_, b'l', b't', b';', ..] => return Ok(('<', 4)),
+        [_, b'g', b't', b';', ..] => return Ok(('>', 4)),
+        [_, b'a', b'm', b'p', b';', ..] => return Ok(('&', 5)),
+        [_, b'a', b'p', b'o', b's', b';', ..] => return Ok(('\'', 6)),
+        [_, b'q', b'u', b'o', b't', b';', ..] => return Ok(('"', 6)),
+        _ => {}
+    }
     // The longest that means anything is `&#x0010FFFF;`; leading zeros beyond that are not worth reading on.
-    let window = &rest.as_bytes()[..rest.len().min(16)];
+    let window = &rest[..rest.len().min(16)];
     let end = memchr(b';', window).ok_or(WRONG)?;
     let character = match &window[1..end] {
-        b"amp" => '&',
-        b"lt" => '<',
-        b"gt" => '>',
-        b"apos" => '\'',
-        b"quot" => '"',
         [b'#', b'x', digits @ ..] => character(digits, 16).ok_or(WRONG)?,
         [b'#', digits @ ..] => character(digits, 10).ok_or(WRONG)?,
         _ => return Err(WRONG),

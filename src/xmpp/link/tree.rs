@@ -53,7 +53,7 @@ impl<'a> Builder<'a> {
                         self.on_close();
                     }
                 }
-                Token::Close(..) => self.on_close(),
+                Token::Close => self.on_close(),
                 Token::Text(raw) => self.on_text(&token::text(raw)?),
                 Token::CData(raw) => self.on_text(&token::cdata(raw)),
             }

@@ -80,26 +80,39 @@ impl<'a> StanzaWriter<'a> {
     }
 
     /// Opens a child. Without a namespace it has its parent's.
-    pub fn open(&mut self, name: &'static str, namespace: Option<&str>) -> &mut Self {
+    pub fn open(&mut self, name: &'static str, namespace: Option<&'static str>) -> &mut Self {
         debug_assert!(render::is_name(name), "{name:?} is no element name");
         self.content();
         self.out.push(b'<');
         self.out.extend_from_slice(name.as_bytes());
         self.open.push(name);
         self.in_tag = true;
-        if let Some(namespace) = namespace { self.attr("xmlns", namespace) } else { self }
+        if let Some(namespace) = namespace { self.constant("xmlns", namespace) } else { self }
     }
 
     /// An attribute of the start tag just begun.
     pub fn attr(&mut self, name: &'static str, value: &str) -> &mut Self {
         debug_assert!(self.in_tag, "attribute {name} outside a start tag");
         if self.in_tag {
+            self.out.reserve(name.len() + value.len() + 4);
             self.out.push(b' ');
             self.out.extend_from_slice(name.as_bytes());
             self.out.extend_from_slice(b"='");
             escape::attribute(self.out, value);
             self.out.push(b'\'');
         }
+        self
+    }
+
+    /// An attribute whose value is a constant of ours, in which nothing is to be escaped.
+    fn constant(&mut self, name: &'static str, value: &'static str) -> &mut Self {
+        debug_assert!(!value.contains(['&', '<', '>', '\'', '"']) && !value.contains(char::is_control), "{value:?}");
+        self.out.reserve(name.len() + value.len() + 4);
+        self.out.push(b' ');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"='");
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.push(b'\'');
         self
     }
 
@@ -122,7 +135,7 @@ impl<'a> StanzaWriter<'a> {
     }
 
     /// A child that holds text only.
-    pub fn leaf(&mut self, name: &'static str, namespace: Option<&str>, text: &str) -> &mut Self {
+    pub fn leaf(&mut self, name: &'static str, namespace: Option<&'static str>, text: &str) -> &mut Self {
         self.open(name, namespace).text(text).close()
     }
 
@@ -182,7 +195,7 @@ impl<'a> StanzaWriter<'a> {
             self.attr("id", id);
         }
         if let Some(type_) = type_ {
-            self.attr("type", type_);
+            self.constant("type", type_);
         }
         self
     }

@@ -214,6 +214,12 @@ impl Link {
 
     /// In its turn, before what nobody waits for.
     pub(crate) fn enqueue(&mut self, queued: Queued) {
+        if self.queue.capacity() == 0 {
+            self.queue.reserve(8); // so that it grows once for what comes together
+        }
+        if self.queue.back().is_none_or(|last| !last.quiet) {
+            return self.queue.push_back(queued);
+        }
         let at = self.queue.iter().rposition(|q| !q.quiet).map_or(0, |last| last + 1);
         self.queue.insert(at, queued);
     }

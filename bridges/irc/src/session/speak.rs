@@ -57,7 +57,6 @@ impl Session {
         };
         let settings =
             to.room.as_ref().and_then(|_| self.room(&to.name)).map_or(&self.settings, |r| &r.settings).clone();
-        let most = usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1);
         let space = self.room_for(&to.name, message.action);
         let all = lines::lines(&message.body, space);
         if all.is_empty() {
@@ -66,8 +65,13 @@ impl Session {
         let mut words = Words {
             folded: self.fold(&to.name),
             to,
-            encoding: self.encoding_out(&settings),
-            styled: settings.bool(settings::SEND_FORMATTING),
+            // Plain text is the same in all of them.
+            encoding: if formatting::is_plain(&message.body) {
+                encoding_rs::UTF_8
+            } else {
+                self.encoding_out(&settings)
+            },
+            styled: formatting::has_marks(&message.body) && settings.bool(settings::SEND_FORMATTING),
             action: message.action,
             reply: message.reply_to.as_ref().and(self.about().first()).cloned(),
             key: event.key,
@@ -75,7 +79,11 @@ impl Session {
         if all.len() > 1 && self.says_in_one(&message) {
             return self.say_in_one(words, &message.body, space, ticket);
         }
-        if all.len() > most {
+        let most = || usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1);
+        if all.len() > 1
+            && let most = most()
+            && all.len() > most
+        {
             let text = Text::key("too-many-lines").with("lines", all.len()).with("limit", most);
             return ticket.failed(DeliveryError::new(Failure::TooLong { limit: most as u64 }, text));
         }
@@ -177,7 +185,7 @@ impl Session {
             return;
         }
         let echoes = link.cap.active.has(Caps::ECHO);
-        let mut wrote = Vec::new();
+        let mut wrote = Vec::with_capacity(link.queue.len());
         link.turn(now, |said| wrote.push(said));
         for mut said in wrote {
             said.until = now + if echoes { ECHO } else { GRACE };

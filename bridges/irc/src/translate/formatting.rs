@@ -16,6 +16,12 @@ const STYLED: u8 = BOLD | ITALIC | STRIKE | MONO;
 const MARKS: [char; 4] = ['*', '_', '~', '`'];
 const STYLES: [(u8, char); 4] = [(BOLD, '*'), (ITALIC, '_'), (STRIKE, '~'), (MONO, '`')];
 
+/// Whether there is a mark in it that may style a part of it ([`to_irc`]).
+pub(crate) fn has_marks(text: &str) -> bool {
+    let mark = |b: u8| u8::from(b == b'*') | u8::from(b == b'_') | u8::from(b == b'~') | u8::from(b == b'`');
+    text.bytes().fold(0, |found, b| found | mark(b)) != 0
+}
+
 /// Whether there is nothing in it that [`from_irc`] would change.
 pub(crate) fn is_plain(text: &str) -> bool {
     text.bytes().fold(0, |found, b| found | u8::from(b < 0x20) | u8::from(b >= 0x7f)) == 0

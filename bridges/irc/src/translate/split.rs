@@ -1,14 +1,16 @@
 //! A text → lines that fit: one for each line of the text, long ones cut between words, at worst between characters.
 
+use smallvec::{SmallVec, smallvec};
+
 /// The lines of `text`, each of at most `max` bytes of UTF-8. Empty ones are left out: IRC cannot say nothing.
-pub(crate) fn lines(text: &str, max: usize) -> Vec<&str> {
+pub(crate) fn lines(text: &str, max: usize) -> SmallVec<[&str; 2]> {
     let max = max.max(8); // room for any character
     let one = text.bytes().fold(0, |found, b| found | u8::from(b == b'\n') | u8::from(b == b'\r')) == 0;
     if one && text.len() <= max {
         let line = text.trim_end();
-        return if line.trim_start().is_empty() { Vec::new() } else { vec![line] };
+        return if line.trim_start().is_empty() { SmallVec::new() } else { smallvec![line] };
     }
-    let mut all = Vec::new();
+    let mut all = SmallVec::new();
     for line in text.split(['\n', '\r']) {
         let mut rest = line.trim_end();
         while rest.len() > max {
@@ -20,7 +22,7 @@ pub(crate) fn lines(text: &str, max: usize) -> Vec<&str> {
             all.push(rest);
         }
     }
-    all.retain(|line| !line.is_empty());
+    all.retain(|line: &mut &str| !line.is_empty());
     all
 }
 
@@ -60,10 +62,10 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut_between_words() {
-        assert_eq!(lines("one two three four", 10), ["one two", "three four"]);
-        assert_eq!(lines("a\n\nb\r\nc\rd\n  \n", 10), ["a", "b", "c", "d"]);
-        assert_eq!(lines("abcdefghijklmnop", 10), ["abcdefghij", "klmnop"]);
-        assert_eq!(lines("éééééééé", 9), ["éééé", "éééé"]);
+        assert_eq!(lines("one two three four", 10).as_slice(), ["one two", "three four"]);
+        assert_eq!(lines("a\n\nb\r\nc\rd\n  \n", 10).as_slice(), ["a", "b", "c", "d"]);
+        assert_eq!(lines("abcdefghijklmnop", 10).as_slice(), ["abcdefghij", "klmnop"]);
+        assert_eq!(lines("éééééééé", 9).as_slice(), ["éééé", "éééé"]);
         assert!(lines("", 10).is_empty() && lines(" \n ", 10).is_empty());
     }
 
