@@ -5,8 +5,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`scan`] | sans-I/O: finds where top-level elements end, at any split of reads |
-//! | [`token`], [`outline`] | one pass over an element: well-formed? header, children's names |
+//! | [`scan`] | sans-I/O: finds top-level elements, at any split of reads |
+//! | [`walk`], [`outline`] | one pass over an element: where does it end, is it well-formed? header, children's names |
+//! | [`token`] | markup in a text, for what is read on demand; references |
 //! | [`stanza`], [`tree`] | what the gateway sees of it; a minidom tree on demand |
 //! | [`write`], [`escape`], [`render`] | stanzas into bytes, with guards |
 //! | [`lanes`] | output in turn, so that no session delays the others |

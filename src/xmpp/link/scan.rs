@@ -1,6 +1,7 @@
-//! Finds where the stream's top-level elements end, at any split of reads, looking at every byte once.
+//! Finds the stream's top-level elements, at any split of reads.
 //!
-//! Sans-I/O: [`Framer::space`] takes bytes, [`Framer::next`] gives frames. What is too large or too deep is skipped to
+//! Sans-I/O: [`Framer::space`] takes bytes, [`Framer::next`] gives frames. A stanza that is there whole is found and read in one pass; one that
+//! comes in pieces, or with which something is wrong, is gone through step by step, each byte once, until its end is found. What is too large or too deep is skipped to
 //! its end without being kept, but for its start tag, from which the answer is made.
 
 use std::sync::Arc;
