@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::house::House;
-use super::rooms::{ROMEO, codes, group};
+use super::rooms::{ROMEO, group};
 
 const DOMAIN: &str = "irc.example.org";
 const NET: &str = "net@irc.example.org";
@@ -151,16 +151,7 @@ impl House {
     /// What is shown to who comes in.
     async fn shown(&mut self, who: &str, nick: &str) -> Vec<String> {
         self.knock(who, ROOM, nick);
-        self.next("own presence", |s| s.name == "presence" && s.attr("to") == Some(who) && codes(s).contains(&"110"))
-            .await;
-        let mut lines = Vec::new();
-        loop {
-            let next = self.next("history", |s| group(who)(s)).await;
-            if next.child("subject").is_some() {
-                return lines;
-            }
-            lines.push(next.body().unwrap_or_default().to_owned());
-        }
+        self.shown_until_subject(who).await
     }
 }
 

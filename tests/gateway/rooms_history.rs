@@ -29,6 +29,11 @@ impl House {
         self.send(&format!(
             "<presence from='{who}' to='{room}/juliet'><x xmlns='http://jabber.org/protocol/muc'>{wish}</x></presence>"
         ));
+        self.shown_until_subject(who).await
+    }
+
+    /// The old lines that are shown to somebody who comes in, between their own presence and the subject.
+    pub(crate) async fn shown_until_subject(&mut self, who: &str) -> Vec<String> {
         self.next("own presence", |s| s.name == "presence" && s.attr("to") == Some(who) && codes(s).contains(&"110"))
             .await;
         let mut lines = Vec::new();

@@ -11,6 +11,9 @@ use isthmus_testkit::httpd::{Act, Httpd};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+/// A provider whose texts name pictures, and whose own host asks for a login.
+const WITH_MEDIA: &str = "name=\"P\"\n[credentials]\nsecret=\"\"\n[send]\nurl=\"http://127.0.0.1:1/\"\nuser=\"u\"\npassword=\"p\"\n[send.fields]\nto=\"{to}\"\n[auth]\nscheme=\"path-secret\"\nsecret=\"{secret}\"\n[[webhook]]\npath=\"in\"\nformat=\"json\"\n[webhook.message]\nfrom=\"/from\"\nto=\"/to\"\ntext=\"/text\"\nmedia=\"/media/*\"\n[media]\nlogin_hosts=[\"127.0.0.1\"]\n";
+
 #[tokio::test]
 async fn a_text_goes_to_whose_number_it_is() {
     let server = taking().await;
@@ -242,8 +245,7 @@ async fn media_are_fetched_from_the_providers_hosts_only() {
     let media = media.await.expect("a host of media");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("pictures.toml");
-    let file = "name=\"P\"\n[credentials]\nsecret=\"\"\n[send]\nurl=\"http://127.0.0.1:1/\"\nuser=\"u\"\npassword=\"p\"\n[send.fields]\nto=\"{to}\"\n[auth]\nscheme=\"path-secret\"\nsecret=\"{secret}\"\n[[webhook]]\npath=\"in\"\nformat=\"json\"\n[webhook.message]\nfrom=\"/from\"\nto=\"/to\"\ntext=\"/text\"\nmedia=\"/media/*\"\n[media]\nlogin_hosts=[\"127.0.0.1\"]\n";
-    std::fs::write(&path, file).expect("written");
+    std::fs::write(&path, WITH_MEDIA).expect("written");
     let keys = json!({"country": "US", "provider": path.display().to_string(), "credentials": {"secret": "s"}, "media_max": 100,
         "numbers": [{"number": HERS, "user": JULIET}]});
     let world = World::of(keys).await;
@@ -272,8 +274,7 @@ async fn a_silent_host_of_media_does_not_keep_the_text_waiting() {
     let media = media.await.expect("a host of media");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("slow.toml");
-    let file = "name=\"P\"\n[credentials]\nsecret=\"\"\n[send]\nurl=\"http://127.0.0.1:1/\"\nuser=\"u\"\npassword=\"p\"\n[send.fields]\nto=\"{to}\"\n[auth]\nscheme=\"path-secret\"\nsecret=\"{secret}\"\n[[webhook]]\npath=\"in\"\nformat=\"json\"\n[webhook.message]\nfrom=\"/from\"\nto=\"/to\"\ntext=\"/text\"\nmedia=\"/media/*\"\n[media]\nlogin_hosts=[\"127.0.0.1\"]\n";
-    std::fs::write(&path, file).expect("written");
+    std::fs::write(&path, WITH_MEDIA).expect("written");
     let keys = json!({"country": "US", "provider": path.display().to_string(), "credentials": {"secret": "s"}, "timeout_seconds": 1,
         "numbers": [{"number": HERS, "user": JULIET}]});
     let world = World::of(keys).await;
