@@ -79,11 +79,12 @@ impl Session {
         if all.len() > 1 && self.says_in_one(&message) {
             return self.say_in_one(words, &message.body, space, ticket);
         }
-        let most = || usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1);
-        if all.len() > 1
-            && let most = most()
-            && all.len() > most
-        {
+        // One line is never too many: the setting need not be asked.
+        let most = match all.len() {
+            1 => 1,
+            _ => usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1),
+        };
+        if all.len() > most {
             let text = Text::key("too-many-lines").with("lines", all.len()).with("limit", most);
             return ticket.failed(DeliveryError::new(Failure::TooLong { limit: most as u64 }, text));
         }
