@@ -75,7 +75,8 @@ fn tag(html: &str) -> Option<(Tag<'_>, &str)> {
     let end = tag_end(inner)?;
     let name_to =
         inner[name_from..end].find(|c: char| c.is_ascii_whitespace() || c == '/').map_or(end, |n| name_from + n);
-    let name = inner[name_from..name_to.min(name_from + 32)].to_ascii_lowercase();
+    // No element that means something has a longer name; what is made up may have letters of many octets.
+    let name = inner[name_from..name_to].chars().take(32).collect::<String>().to_ascii_lowercase();
     Some((Tag { name, closing, attributes: &inner[name_to..end] }, &inner[end + 1..]))
 }
 
@@ -427,6 +428,8 @@ mod tests {
             ("", ""),
             ("<", "<"),
             ("<a href", "<a href"),
+            // A name longer than any element's, with a letter of two octets where it is cut.
+            ("a<blockquotestrikeblockquotestrikébold>b", "ab"),
         ];
         for (html, text) in cases {
             assert_eq!(html_to_text(html), text, "{html:?}");
@@ -453,7 +456,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(100))]
         #[test]
         fn any_input_does_no_harm(html in "(<|>|/|!|--|a|é|\"|'|=|&|;|#|href|style|pre|blockquote|script|li|ol| |\n){0,60}") {
             html_to_text(&html);
