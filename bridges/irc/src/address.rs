@@ -61,7 +61,8 @@ impl IrcAddressing {
 
     /// The room of this name; `None` where no channel can have it.
     pub(crate) fn room_id(&self, name: &str, network: &NetworkId) -> Option<RoomId> {
-        let name = unescape_again(name).to_lowercase();
+        // In this order: a code that the folding of case makes is read now, not by whoever reads the address that is made of it.
+        let name = unescape_again(&name.to_lowercase());
         let fits =
             self.is_room(&name) && name.len() <= 400 && !name.contains(|c: char| " ,".contains(c) || c.is_control());
         fits.then(|| RoomId::new(format!("{name}%{network}")))
@@ -293,6 +294,7 @@ mod tests {
             (Some("&local%libera.chat"), None, room("&local%libera.chat")),
             (Some("#50%off%libera.chat"), None, room("#50%off%libera.chat")),
             (Some("#b\\40foot%net"), None, room("#b@foot%net")),
+            (Some("#b\\3Cfoot%net"), None, room("#b<foot%net")),
             (Some("#rust%libera.chat"), Some("Ann"), occupant("#rust%libera.chat", "Ann")),
             (Some("nick%libera.chat"), None, contact("nick%libera.chat")),
             (Some("nick%libera.chat"), Some("phone"), contact("nick%libera.chat")),
