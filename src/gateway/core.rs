@@ -21,6 +21,7 @@ use super::files::FileDesk;
 use super::guest::Guest;
 use super::live::{Aim, Live, Origin};
 use super::messages::lang;
+use super::pending::{Pending, Talks};
 use super::ports::Ports;
 use super::presence::{Languages, Online};
 use super::privileges::Privileges;
@@ -72,6 +73,7 @@ pub(super) struct Core {
     pub(super) online: Online,
     pub(super) languages: Languages,
     pub(super) answers: Answers,
+    pub(super) pending: Arc<Pending>,
     /// XEP-0157 fields of disco#info.
     pub(super) contact: Vec<(&'static str, Vec<String>)>,
     pub(super) bridges: ArcSwap<Vec<Arc<Served>>>,
@@ -105,6 +107,8 @@ pub(super) struct Served {
     pub(super) occupancy: Occupancy,
     /// What happens to messages after they were said.
     pub(super) asides: Asides,
+    /// What was said to the gateway by chat and is not done yet.
+    pub(super) talks: Talks,
     /// Lists of a network's rooms that users page through.
     pub(super) listings: Listings,
     pub(super) speakers: Speakers,
@@ -216,6 +220,7 @@ impl Served {
             persons,
             occupancy: Occupancy::default(),
             asides: Asides::default(),
+            talks: Talks::default(),
             listings: Listings::default(),
             speakers: Speakers::default(),
             down_since: Mutex::new(None),

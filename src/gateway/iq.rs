@@ -18,6 +18,15 @@ use crate::xmpp::{disco, ns, reply};
 /// An answer: its payload, or why there is none.
 pub(super) type Answer = Result<Box<dyn FnOnce(&mut Xml) + Send>, StanzaError>;
 
+/// A question whose answer may take long.
+enum Long {
+    /// A command, or the registration form.
+    Dialogue,
+    Search,
+    /// Of a room or somebody in it.
+    Room,
+}
+
 /// Words an answer's writer as such.
 pub(super) fn with(write: impl FnOnce(&mut Xml) + Send + 'static) -> Answer {
     Ok(Box::new(write))
@@ -37,45 +46,48 @@ impl Core {
             let error = StanzaError::forbidden().with(Text::key("error.not-allowed-here"));
             return self.answer_error(served, &heard.stanza, &error);
         }
+        let is_search = || {
+            let searched = heard.at == Address::Gateway && !served.instance.bridge.directory().is_empty();
+            searched && payload.is("query", ns::SEARCH)
+        };
         if matches!(payload.ns(), ns::COMMANDS | ns::REGISTER) {
-            let (core, served) = (self.clone(), served.clone());
-            self.tasks.spawn(async move {
-                let (answer, effects) = match core.dialogue(&served, &heard).await {
+            self.answer_apart(served, heard, Long::Dialogue);
+        } else if is_search() {
+            self.answer_apart(served, heard, Long::Search);
+        } else if served.profile().rooms && self.rooms(served).answers(&heard, &payload) {
+            self.answer_apart(served, heard, Long::Room);
+        } else {
+            let answer = self.known(served, &heard, &payload).await;
+            self.answer(served, &heard, answer);
+        }
+    }
+
+    /// Answers from a task of its own.
+    fn answer_apart(self: &Arc<Self>, served: &Arc<Served>, mut heard: Heard, long: Long) {
+        let question = match self.pending.begin(&mut heard) {
+            Ok(question) => question,
+            Err(error) => return self.answer_error(served, &heard.stanza, &error),
+        };
+        let (core, served) = (self.clone(), served.clone());
+        self.tasks.spawn(async move {
+            let _under_way = question;
+            let (answer, effects) = match long {
+                Long::Dialogue => match core.dialogue(&served, &heard).await {
                     Ok((payload, effects)) => (with(move |xml| write_payload(xml, payload.as_ref())), effects),
                     Err(error) => (Err(error), Vec::new()),
-                };
-                core.answer(&served, &heard, answer);
-                core.carry_out(&served, effects);
-            });
-            return;
-        }
-        if payload.is("query", ns::SEARCH)
-            && heard.at == Address::Gateway
-            && !served.instance.bridge.directory().is_empty()
-        {
-            let (core, served) = (self.clone(), served.clone());
-            self.tasks.spawn(async move {
-                let answer = match heard.stanza.child("query", ns::SEARCH) {
+                },
+                Long::Search => match heard.stanza.child("query", ns::SEARCH) {
                     Some(payload) => {
                         let get = heard.stanza.type_() == Some("get");
-                        core.search(&served, &heard, &payload, get).await
+                        (core.search(&served, &heard, &payload, get).await, Vec::new())
                     }
-                    None => Err(StanzaError::bad_request()),
-                };
-                core.answer(&served, &heard, answer);
-            });
-            return;
-        }
-        if served.profile().rooms && self.rooms(served).answers(&heard, &payload) {
-            let (core, served) = (self.clone(), served.clone());
-            self.tasks.spawn(async move {
-                let answer = core.rooms(&served).answer(&heard).await;
-                core.answer(&served, &heard, answer);
-            });
-            return;
-        }
-        let answer = self.known(served, &heard, &payload).await;
-        self.answer(served, &heard, answer);
+                    None => (Err(StanzaError::bad_request()), Vec::new()),
+                },
+                Long::Room => (core.rooms(&served).answer(&heard).await, Vec::new()),
+            };
+            core.answer(&served, &heard, answer);
+            core.carry_out(&served, effects);
+        });
     }
 
     fn answer(&self, served: &Served, heard: &Heard, answer: Answer) {

@@ -37,6 +37,7 @@ mod live;
 mod messages;
 mod own;
 mod parties;
+mod pending;
 mod ports;
 mod presence;
 mod privileges;
@@ -110,6 +111,7 @@ pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
         online: presence::Online::default(),
         languages: presence::Languages::default(),
         answers: answers::Answers::default(),
+        pending: Arc::default(),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
         started: Instant::now(),

@@ -33,7 +33,7 @@ pub(super) struct Heard {
     pub(super) to: Party,
     pub(super) at: Address,
     /// Held until what the stanza asks for is committed: the link stops reading at 256 of them.
-    _permit: Permit,
+    pub(super) permit: Option<Permit>,
 }
 
 /// The receiving end of one bridge's link.
@@ -92,7 +92,7 @@ impl Receive for Receiver {
         if let Some(lang) = stanza.lang() {
             self.core.languages.heard(&sender, lang);
         }
-        let heard = Heard { stanza, from, to, at, _permit: permit };
+        let heard = Heard { stanza, from, to, at, permit: Some(permit) };
         if self.core.comes_back(&self.served, &heard) {
             return;
         }
@@ -173,8 +173,8 @@ async fn worker(core: Arc<Core>, served: Arc<Served>, queues: Arc<Queues>, sende
         while commits.next().await.is_some() {}
         match heard.stanza.kind() {
             Kind::Message if heard.at == Address::Gateway => {
-                if let Some(heard) = Box::pin(core.guest_message(&served, heard)).await {
-                    Box::pin(core.gateway_message(&served, &heard)).await;
+                if let Some(mut heard) = Box::pin(core.guest_message(&served, heard)).await {
+                    Box::pin(core.gateway_message(&served, &mut heard)).await;
                 }
             }
             Kind::Message if outbound::refers(&heard.stanza) => Box::pin(core.referring(&served, &heard)).await,

@@ -1,6 +1,11 @@
 //! Discovery, ping, version and the other questions.
 
-use super::house::{ECHO, House, JULIET};
+use std::time::Duration;
+
+use super::house::{ECHO, House, JULIET, LOOP};
+
+/// Sooner than a command that hangs is given up.
+const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn the_gateway_says_what_it_is_and_what_it_serves() {
@@ -79,4 +84,37 @@ async fn access_goes_by_domain_and_rule() {
         assert_eq!(answer.error().as_deref(), error, "{from}");
     }
     house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn whose_commands_hang_keeps_nobody_else_waiting() {
+    let mut house = House::rooms("ponders = true\n").await;
+    // More than the link has permits for, in each of the ways.
+    for n in 0..300 {
+        house
+            .send(&format!("<message from='{JULIET}' to='{LOOP}' type='chat' id='c{n}'><body>ponder</body></message>"));
+    }
+    let ping = "<ping xmlns='urn:xmpp:ping'/>";
+    let romeo = "romeo@example.org/orchard";
+    let answer = tokio::time::timeout(SOON, house.ask(romeo, LOOP, "get", ping)).await;
+    assert_eq!(answer.expect("behind another's chat").attr("type"), Some("result"));
+    let benvolio = "benvolio@example.org/square";
+    for n in 0..300 {
+        house.send(&format!(
+            "<iq from='{benvolio}' to='{LOOP}' type='set' id='a{n}'>\
+             <command xmlns='http://jabber.org/protocol/commands' node='ponder'/></iq>"
+        ));
+    }
+    let answer = tokio::time::timeout(SOON, house.ask(romeo, LOOP, "get", ping)).await;
+    assert_eq!(answer.expect("behind another's commands").attr("type"), Some("result"));
+    for (id, who) in [("c299", JULIET), ("a299", benvolio)] {
+        let is = |e: &isthmus_testkit::xml::Element| e.attr("id") == Some(id) && e.attr("to") == Some(who);
+        let refused =
+            tokio::time::timeout(SOON, house.next("a refusal", is)).await.expect("what is too much is refused");
+        assert_eq!(refused.error().as_deref(), Some("wait/resource-constraint"), "{who}");
+    }
+    // Their own next question is answered, too.
+    let answer = tokio::time::timeout(SOON, house.ask(JULIET, LOOP, "get", ping)).await;
+    assert_eq!(answer.expect("behind one's own").attr("type"), Some("result"));
+    // An orderly stop would wait for what hangs.
 }

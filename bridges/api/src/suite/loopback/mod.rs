@@ -6,6 +6,7 @@
 //! | `networks` | names of its networks; `["loop"]` |
 //! | `registration` | whether users must register (a number, then a code "texted" to it: see [`texted_code`]) |
 //! | `contacts` | who may see persons' presence: `ask` them (as it is left out), `accept`, `refuse` |
+//! | `ponders` | whether there is a command `ponder`, which never answers |
 //! | `listed` | rooms in the directory of each network, beyond those that somebody is in |
 //!
 //! A room called `#crowd<n>` has n persons in it before anybody enters, `#locked` wants the password `open`, `#moved` sends to `#verona`. The raw
@@ -77,6 +78,7 @@ impl Kind for LoopbackKind {
         let held = table.choice("mode", &["live", "held"]) == Some("held");
         let names = table.strings("networks").unwrap_or_else(|| vec!["loop".to_owned()]);
         let registration = table.bool("registration").unwrap_or(false);
+        let ponders = table.bool("ponders").unwrap_or(false);
         let contacts = match table.choice("contacts", &["ask", "accept", "refuse"]) {
             Some("accept") => Contacts::AcceptAll,
             Some("refuse") => Contacts::Refuse(Text::key("no-presence")),
@@ -94,7 +96,7 @@ impl Kind for LoopbackKind {
         Ok(Arc::new(Loopback {
             profile: Profile { contacts, ..profile(held, registration) },
             settings: settings(),
-            commands: commands(registration),
+            commands: commands(registration, ponders),
             people: networks.iter().map(|n| (n.clone(), People::default())).collect(),
             names: Names { networks },
             rooms: Rooms::default(),
@@ -167,13 +169,16 @@ fn settings() -> Vec<Setting> {
     ]
 }
 
-fn commands(registration: bool) -> Vec<Command> {
+fn commands(registration: bool, ponders: bool) -> Vec<Command> {
     let mut all = vec![
         Command::new("who", &[Place::Room], Audience::Anyone),
         Command::new("survey", &[Place::Gateway, Place::Contact], Audience::Anyone),
     ];
     if registration {
         all.push(Command::new("register", &[Place::Gateway], Audience::Anyone));
+    }
+    if ponders {
+        all.push(Command::new("ponder", &[Place::Gateway], Audience::Anyone));
     }
     all
 }

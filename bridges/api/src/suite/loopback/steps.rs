@@ -19,6 +19,7 @@ pub(super) async fn step(net: &Loopback, call: Call, host: &Host) -> Result<Step
         "register" => register(call, host).await,
         "who" => who(net, &call, host),
         "survey" => Ok(survey(&call)),
+        "ponder" => std::future::pending().await,
         _ => Err(unsupported()),
     }
 }
