@@ -8,6 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `ring` | the last ten minutes of a room: which line a session hears |
+//! | `waiting` | what is not on disk yet |
 //! | `rows` | the log in the store |
 //! | `names` | what messages are called by users and by the network |
 //! | `delay` | how long rows wait for the disk, measured |
@@ -20,8 +21,9 @@ pub mod names;
 pub mod query;
 pub mod ring;
 mod rows;
+mod waiting;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -32,17 +34,13 @@ use tracing::warn;
 
 pub use self::delay::Delay;
 use self::ring::{Heard, Ring};
+use self::waiting::{Change, STEP, Waiting};
 use crate::hash::Map;
 use crate::rooms::{Ids, fresh_stanza_id};
 use crate::storage::{Store, millis};
 
 /// How long rows wait to be written together.
 const GATHER: Duration = Duration::from_millis(400);
-/// Rows of one commit, at most: what is accepted for delivery shall not wait behind more.
-const STEP: usize = 1024;
-/// What waits for a store that is away, at most; beyond it the oldest goes.
-const WAITING: usize = 50_000;
-
 /// Numbers of rooms in memory, at most.
 const NUMBERED: usize = 10_000;
 
@@ -108,56 +106,6 @@ pub struct Said<'a> {
     pub at: SystemTime,
 }
 
-/// A change that waits to be written.
-#[derive(Debug, Clone)]
-enum Change {
-    Line {
-        room: RoomId,
-        line: Columns,
-        late: bool,
-    },
-    Enter {
-        room: RoomId,
-        user: BareJid,
-        since: String,
-    },
-    Leave {
-        room: RoomId,
-        user: BareJid,
-        until: String,
-    },
-    /// Seen later than said: history that a session has fetched, or what another session heard before this one was inside.
-    Seen {
-        room: RoomId,
-        user: BareJid,
-        id: String,
-    },
-    /// What a message is called.
-    Name {
-        place: names::Place,
-        name: Arc<names::Name>,
-    },
-    /// The words of a line are withdrawn.
-    Gone {
-        room: RoomId,
-        id: String,
-        at: SystemTime,
-    },
-}
-
-/// A line on its way to the store. Its texts are shared with the statement that writes them: made here and freed here, not by the database's thread.
-#[derive(Debug, Clone)]
-struct Columns {
-    id: Arc<str>,
-    at: SystemTime,
-    nick: Option<Arc<str>>,
-    occupant: Option<Arc<str>>,
-    body: Arc<str>,
-    thread: Option<Arc<str>>,
-    foreign: Option<Arc<str>>,
-    payload: Option<Arc<str>>,
-}
-
 /// The archive of one bridge. Cheap to clone.
 #[derive(Clone)]
 pub struct Archive {
@@ -168,11 +116,11 @@ struct Inner {
     store: Store,
     bridge: String,
     rooms: Mutex<Map<RoomId, Ring>>,
-    /// What is not on disk yet, and since when.
-    waiting: Mutex<VecDeque<(Instant, Arc<Change>)>>,
+    /// What is not on disk yet.
+    waiting: Mutex<Waiting>,
     delays: delay::Delays,
     wake: Notify,
-    /// As many rows wait as one commit takes.
+    /// A commit's worth of rows waits.
     full: Notify,
     ids: Ids,
     recent: names::Recent,
@@ -321,7 +269,7 @@ impl Archive {
             Heard::First(id) => id,
         };
         drop(rooms);
-        self.later(Change::Line { room: said.room.clone(), line: said.columns(&id), late: false });
+        self.line(said, &id, false);
         Some(id)
     }
 
@@ -331,8 +279,7 @@ impl Archive {
             return;
         }
         let id = fresh_stanza_id(said.at);
-        let line = said.columns(&id);
-        self.later(Change::Line { room: said.room.clone(), line, late: true });
+        self.line(said, &id, true);
         self.later(Change::Seen { room: said.room.clone(), user: user.clone(), id });
     }
 
@@ -348,26 +295,15 @@ impl Archive {
     pub async fn flush(&self) -> Result<(), StoreError> {
         let _one = self.inner.flushing.lock().await;
         // What comes meanwhile is gathered again: else a steady flow would be written in small commits.
-        let mut left = self.waiting().len();
-        loop {
-            let (oldest, step): (Option<Instant>, Vec<Arc<Change>>) = {
-                let waiting = self.waiting();
-                let step = waiting.iter().take(STEP.min(left)).map(|(_, change)| change.clone()).collect();
-                (waiting.front().map(|(since, _)| *since), step)
-            };
-            let Some(oldest) = oldest.filter(|_| left > 0) else { return Ok(()) };
-            let written = step.len();
-            left -= written;
-            let numbers = self.numbers(&step).await?;
-            rows::write(&self.inner.store, &self.inner.bridge, step, numbers).await?;
-            self.inner.delays.committed(&self.inner.bridge, oldest.elapsed(), Instant::now());
-            let mut waiting = self.waiting();
-            let written = written.min(waiting.len());
-            waiting.drain(..written);
-            if waiting.is_empty() {
-                *waiting = VecDeque::new();
-            }
+        let batches = self.waiting().gather();
+        for _ in 0..batches {
+            let Some(batch) = self.waiting().first() else { break };
+            let numbers = self.numbers(&batch.changes).await?;
+            rows::write(&self.inner.store, &self.inner.bridge, batch.clone(), numbers).await?;
+            self.inner.delays.committed(&self.inner.bridge, batch.since.elapsed(), Instant::now());
+            self.waiting().written(batch);
         }
+        Ok(())
     }
 
     /// How long rows have waited for the disk, since the start.
@@ -376,13 +312,13 @@ impl Archive {
     }
 
     /// The numbers of the rooms in which something was said.
-    async fn numbers(&self, step: &[Arc<Change>]) -> Result<rows::Numbers, StoreError> {
+    async fn numbers(&self, changes: &[Change]) -> Result<rows::Numbers, StoreError> {
         let mut found = rows::Numbers::default();
         let mut unknown = HashSet::new();
         {
             let mut numbered = self.numbered();
-            for change in step {
-                let Change::Line { room, .. } = &**change else { continue };
+            for change in changes {
+                let Change::Line { room, .. } = change else { continue };
                 if found.contains_key(room) || unknown.contains(room) {
                     continue;
                 }
@@ -509,15 +445,17 @@ impl Archive {
     }
 
     fn later(&self, change: Change) {
-        let mut waiting = self.waiting();
-        if waiting.len() >= WAITING {
-            // Stays decide who sees what: they are never given up.
-            let line = waiting.iter().position(|c| matches!(*c.1, Change::Line { .. }));
-            drop(waiting.remove(line.unwrap_or_default()));
-        }
-        waiting.push_back((Instant::now(), Arc::new(change)));
-        let full = waiting.len() >= STEP;
-        drop(waiting);
+        let full = self.waiting().add(change);
+        self.waits(full);
+    }
+
+    /// A line waits to be written, under this id.
+    fn line(&self, said: &Said<'_>, id: &str, late: bool) {
+        let full = self.waiting().line(said, id, late);
+        self.waits(full);
+    }
+
+    fn waits(&self, full: bool) {
         self.inner.wake.notify_one();
         if full {
             self.inner.full.notify_one();
@@ -533,30 +471,9 @@ impl Archive {
         self.inner.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<(Instant, Arc<Change>)>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Said<'_> {
-    fn columns(&self, id: &str) -> Columns {
-        let shared = |text: Option<&str>| text.map(storable);
-        Columns {
-            id: id.into(),
-            at: self.at,
-            nick: shared(self.nick),
-            occupant: self.occupant.cloned(),
-            body: storable(self.body),
-            thread: shared(self.thread),
-            foreign: shared(self.foreign),
-            payload: shared(self.payload),
-        }
-    }
-}
-
-/// Text as a database takes it: PostgreSQL has no NUL.
-fn storable(text: &str) -> Arc<str> {
-    if text.contains('\0') { text.replace('\0', "\u{FFFD}").into() } else { text.into() }
 }
 
 #[cfg(test)]

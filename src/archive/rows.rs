@@ -1,12 +1,14 @@
 //! The log in the store.
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::{BareJid, RoomId, StoreError};
 
 use super::query::{Found, Question};
-use super::{Change, Line, apart};
+use super::waiting::{Batch, Change, Column, Columns};
+use super::{Line, apart};
 use crate::args;
 use crate::hash::Map;
 use crate::storage::{Arg, Row, Store, Tx, millis};
@@ -44,28 +46,47 @@ const LAST: &str =
 /// Behind every id, in whatever order the database has its letters.
 const END: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzz";
 
-/// Columns of a line.
-const WIDTH: usize = 9;
+/// Columns of a line: room, time, texts.
+const WIDTH: usize = 2 + Column::ALL.len();
 /// Lines that one statement writes: it costs several times as much as a row in it.
 const TOGETHER: [usize; 3] = [64, 8, 1];
 
-/// The statements for so many lines. SQLite looks a numbered parameter up in a list of all of them, so it gets them in their order.
-static INSERT: LazyLock<[String; 3]> = LazyLock::new(|| TOGETHER.map(|lines| insert(lines, |_| "?".to_owned())));
-/// The same for PostgreSQL.
-static INSERT_NUMBERED: LazyLock<[String; 3]> =
-    LazyLock::new(|| TOGETHER.map(|lines| insert(lines, |n| format!("${n}"))));
+/// The statements for so many lines, with the texts of all of them as one value and the place of each in it (see [`placed`]): SQLite takes a
+/// value of its own for each text several times as dear. It looks a numbered parameter up in a list of all of them, so that only the last one is.
+static INSERT: LazyLock<[String; 3]> = LazyLock::new(|| {
+    TOGETHER.map(|lines| {
+        let texts = lines * WIDTH + 1;
+        let text = |column: &&str| format!("CAST(substr(?{texts}, {column} >> 32, {column} & 4294967295) AS TEXT)");
+        let cut: Vec<String> = TEXTS.iter().map(text).collect();
+        format!(
+            "WITH v (room, at, {names}) AS (VALUES {rows}) INSERT INTO archive (room, at, {names}) \
+             SELECT room, at, {cut} FROM v WHERE true ON CONFLICT (room, id) DO NOTHING",
+            names = TEXTS.join(", "),
+            rows = rows(lines, |_| "?".to_owned()),
+            cut = cut.join(", "),
+        )
+    })
+});
+/// The same for PostgreSQL, each text a value.
+static INSERT_NUMBERED: LazyLock<[String; 3]> = LazyLock::new(|| {
+    TOGETHER.map(|lines| {
+        let (names, rows) = (TEXTS.join(", "), rows(lines, |n| format!("${n}")));
+        format!("INSERT INTO archive (room, at, {names}) VALUES {rows} ON CONFLICT (room, id) DO NOTHING")
+    })
+});
 
-fn insert(lines: usize, place: impl Fn(usize) -> String) -> String {
-    let mut sql =
-        "INSERT INTO archive (room, id, at, nick, occupant, body, thread, foreign_id, payload) VALUES ".to_owned();
-    for line in 0..lines {
-        let places: Vec<String> = (1..=WIDTH).map(|column| place(line * WIDTH + column)).collect();
-        sql.push_str(if line == 0 { "(" } else { ", (" });
-        sql.push_str(&places.join(", "));
-        sql.push(')');
-    }
-    sql.push_str(" ON CONFLICT (room, id) DO NOTHING");
-    sql
+/// The columns of [`Column::ALL`].
+const TEXTS: [&str; Column::ALL.len()] = ["id", "nick", "occupant", "body", "thread", "foreign_id", "payload"];
+
+fn rows(lines: usize, place: impl Fn(usize) -> String) -> String {
+    let row = |line: usize| (1..=WIDTH).map(|column| place(line * WIDTH + column)).collect::<Vec<_>>().join(", ");
+    (0..lines).map(|line| format!("({})", row(line))).collect::<Vec<_>>().join(", ")
+}
+
+/// Where a text is within the value: its first octet, counted from 1, in the upper half, and its length.
+fn placed(place: &Range<usize>, from: usize) -> i64 {
+    let half = |n: usize| i64::from(u32::try_from(n).unwrap_or_default());
+    (half(place.start - from + 1) << 32) | half(place.len())
 }
 
 /// The numbers of rooms in the store.
@@ -95,28 +116,20 @@ async fn number_of(tx: &mut Tx, bridge: &str, room: &RoomId) -> Result<i64, Stor
 }
 
 /// Writes changes in their order, all or none. Each room of a line has a number.
-pub(super) async fn write(
-    store: &Store,
-    bridge: &str,
-    changes: Vec<Arc<Change>>,
-    numbers: Numbers,
-) -> Result<(), StoreError> {
+pub(super) async fn write(store: &Store, bridge: &str, batch: Arc<Batch>, numbers: Numbers) -> Result<(), StoreError> {
     store
-        .write_behind((bridge.to_owned(), changes, numbers), |tx, (bridge, changes, numbers)| {
+        .write_behind((bridge.to_owned(), batch, numbers), |tx, (bridge, batch, numbers)| {
             Box::pin(async move {
-                let insert = if tx.is_postgres() { &*INSERT_NUMBERED } else { &*INSERT };
-                let mut rest = &changes[..];
+                let mut rest = &batch.changes[..];
                 while !rest.is_empty() {
                     let lines = rest.iter().take_while(|change| is_line(change)).count();
                     let Some(size) = TOGETHER.iter().position(|size| *size <= lines) else {
-                        one(tx, bridge, &rest[0], numbers).await?;
+                        one(tx, bridge, batch, &rest[0], numbers).await?;
                         rest = &rest[1..];
                         continue;
                     };
                     let (now, later) = rest.split_at(TOGETHER[size]);
-                    let mut all = Vec::with_capacity(now.len() * WIDTH);
-                    now.iter().for_each(|change| values(&mut all, change, numbers));
-                    tx.execute(&insert[size], all).await?;
+                    insert(tx, batch, now, size, numbers).await?;
                     rest = later;
                 }
                 Ok(())
@@ -130,36 +143,49 @@ fn is_line(change: &Change) -> bool {
     matches!(change, Change::Line { late: false, .. })
 }
 
-/// The columns of a line.
-fn values(all: &mut Vec<Arg>, change: &Change, numbers: &Numbers) {
-    let Change::Line { room, line, .. } = change else { return };
-    all.extend(args![
-        numbers.get(room).copied().unwrap_or_default(),
-        &line.id,
-        millis(line.at),
-        &line.nick,
-        &line.occupant,
-        &line.body,
-        &line.thread,
-        &line.foreign,
-        &line.payload
-    ]);
+/// Writes lines of a batch, as many as this statement takes.
+async fn insert(
+    tx: &mut Tx,
+    batch: &Batch,
+    lines: &[Change],
+    size: usize,
+    numbers: &Numbers,
+) -> Result<(), StoreError> {
+    let of = |change: &'_ Change| match change {
+        Change::Line { room, line, .. } => Some((numbers.get(room).copied().unwrap_or_default(), *line)),
+        _ => None,
+    };
+    let lines = || lines.iter().filter_map(of);
+    let mut all: Vec<Arg> = Vec::with_capacity(TOGETHER[size] * WIDTH + 1);
+    if tx.is_postgres() {
+        for (room, line) in lines() {
+            all.extend(args![room, line.at]);
+            all.extend(line.places().map(|place| place.map(|place| batch.text(place)).into()));
+        }
+        return tx.execute(&INSERT_NUMBERED[size], all).await.map(drop);
+    }
+    // Nothing else stands between lines that follow each other.
+    let from = lines().next().map_or(0, |(_, line): (_, Columns)| line.span().start);
+    let to = lines().next_back().map_or(from, |(_, line)| line.span().end);
+    for (room, line) in lines() {
+        all.extend(args![room, line.at]);
+        all.extend(line.places().map(|place| place.map(|place| placed(&place, from)).into()));
+    }
+    all.push(batch.text(from..to).as_bytes().to_vec().into());
+    tx.execute(&INSERT[size], all).await.map(drop)
 }
 
-async fn one(tx: &mut Tx, bridge: &str, change: &Change, numbers: &Numbers) -> Result<(), StoreError> {
+async fn one(tx: &mut Tx, bridge: &str, batch: &Batch, change: &Change, numbers: &Numbers) -> Result<(), StoreError> {
     match change {
         Change::Line { room, line, late } => {
-            if *late && let Some(foreign) = &line.foreign {
+            if *late && let Some(foreign) = batch.column(line, Column::Foreign) {
                 let sql = "SELECT 1 FROM archive WHERE room = $1 AND foreign_id = $2 LIMIT 1";
                 let room = numbers.get(room).copied().unwrap_or_default();
                 if tx.fetch_one(sql, args![room, foreign]).await?.is_some() {
                     return Ok(());
                 }
             }
-            let insert = if tx.is_postgres() { &*INSERT_NUMBERED } else { &*INSERT };
-            let mut all = Vec::with_capacity(WIDTH);
-            values(&mut all, change, numbers);
-            tx.execute(&insert[TOGETHER.len() - 1], all).await?;
+            insert(tx, batch, std::slice::from_ref(change), TOGETHER.len() - 1, numbers).await?;
         }
         Change::Enter { room, user, since } => {
             let sql = "INSERT INTO archive_stays (bridge, room, person, since) VALUES ($1, $2, $3, $4)";
