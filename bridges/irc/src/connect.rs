@@ -90,13 +90,11 @@ impl NoConnection {
 /// One attempt. The whole of it is bounded.
 pub(crate) async fn dial(target: Target, network: Arc<Network>) -> Result<Connected, NoConnection> {
     let addresses = resolve(&target, &network).await?;
-    let mut last = NoConnection::UnknownHost;
-    for address in addresses.into_iter().take(ADDRESSES) {
+    let mut last = NoConnection::Io("none of its addresses is of the kind that is connected from".to_owned());
+    let usable = |to: &IpAddr| target.bind.is_none_or(|own| own.is_ipv4() == to.is_ipv4());
+    for address in addresses.into_iter().filter(usable).take(ADDRESSES) {
         if !target.allow_private && !is_public(address) {
             last = NoConnection::Private(address);
-            continue;
-        }
-        if target.bind.is_some_and(|own| own.is_ipv4() != address.is_ipv4()) {
             continue;
         }
         match timeout(PATIENCE, tcp(SocketAddr::new(address, target.port), target.bind)).await {
@@ -244,5 +242,31 @@ mod tests {
         assert!(matches!(refused, Some(NoConnection::Private(_))), "{refused:?}");
         let refused = dial(target(true), network).await.err();
         assert!(matches!(&refused, Some(NoConnection::Io(why)) if why == "Connection refused"), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn addresses_that_cannot_be_reached_from_ours_count_for_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let six: IpAddr = "2001:db8::1".parse().expect("an address");
+        let own: IpAddr = "127.0.0.1".parse().expect("an address");
+        let target = Target {
+            host: "irc.example.net".to_owned(),
+            port: listener.local_addr().expect("bound").port(),
+            tls: None,
+            certificate: None,
+            allow_private: true,
+            bind: Some(own),
+            ident: None,
+        };
+        let network = Arc::new(Network::default());
+        network.learn(&target.host, vec![six, six, six, six, own], Instant::now());
+        assert!(dial(target.clone(), network).await.is_ok(), "the fifth can be reached");
+        let network = Arc::new(Network::default());
+        network.learn(&target.host, vec![six], Instant::now());
+        let refused = dial(target, network).await.err();
+        assert!(
+            matches!(&refused, Some(NoConnection::Io(why)) if why.contains("none of its addresses")),
+            "{refused:?}"
+        );
     }
 }

@@ -51,7 +51,7 @@ pub(crate) const LINES: &str = "lines";
 /// [`LONG_TEXTS`]: a link to the text, where it makes too many lines.
 pub(crate) const PASTE: &str = "paste";
 /// [`PORTS`] where nobody chose: plain text as a last resort, and nothing secret over it.
-const IMPLICIT_PORTS: &str = "6667 (no secrets)";
+pub(crate) const IMPLICIT_PORTS: &str = "6667 (no secrets)";
 
 /// How the user wants things, whatever the network: biboumi's form `global-configure`.
 pub(crate) const OF_USER: &[&str] = &[

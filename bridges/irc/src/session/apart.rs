@@ -34,6 +34,12 @@ impl Session {
         self.rare.as_ref().is_some_and(|r| r.own_server.is_some())
     }
 
+    /// A secret for the server. One that an administrator has set is for the network's, and not told to a server of the user's own choice.
+    pub(super) fn secret(&self, key: &str) -> Option<&str> {
+        let set = self.settings.get(key)?;
+        (!self.is_apart() || self.common().get(key) != Some(set)).then_some(set)
+    }
+
     /// The host that settings name, in the form in which two names of one host are equal.
     fn host_of(&self, settings: &Resolved) -> String {
         self.named_host(settings).trim_end_matches('.').to_ascii_lowercase()

@@ -58,12 +58,11 @@ impl Session {
         let ports = settings::ports(&self.settings);
         let has_tls = ports.all.iter().any(|(_, tls)| *tls);
         let spoke_tls = self.network.spoke_tls.load(Ordering::Relaxed);
-        let secret = self.has_secret();
+        // Whoever pins a certificate wants to talk to whom it belongs, and to nobody in clear.
+        let guarded = self.has_secret() || self.settings.get(settings::FINGERPRINT).is_some();
         let mut left: VecDeque<(u16, bool)> = ports.all.into();
         // A network that once spoke TLS never falls back, and no secret goes over a port that nobody chose.
-        left.retain(|(_, tls)| {
-            *tls || ((!has_tls || !spoke_tls || ports.plain_by_choice) && (!secret || ports.plain_by_choice))
-        });
+        left.retain(|(_, tls)| *tls || ports.plain_by_choice || !(spoke_tls || guarded));
         if spoke_tls && has_tls {
             left.retain(|(_, tls)| *tls);
         }
@@ -78,11 +77,13 @@ impl Session {
 
     /// Whether something would be sent that nobody may overhear.
     fn has_secret(&self) -> bool {
-        let set = |key| self.settings.get(key).is_some();
-        let commands = self.settings.str(settings::COMMANDS).to_lowercase();
-        set(settings::PASS)
-            || set(settings::SASL_PASSWORD)
-            || ["identify", "nickserv", "auth", "login", "pass", "oper"].iter().any(|word| commands.contains(word))
+        // Services have many names and commands; these two lines tell them nothing.
+        let harmless = |line: &str| {
+            let word = line.trim_start_matches('/').split(' ').next().unwrap_or_default();
+            word.is_empty() || word.eq_ignore_ascii_case("MODE") || word.eq_ignore_ascii_case("AWAY")
+        };
+        [settings::PASS, settings::SASL_PASSWORD, settings::WEBIRC].iter().any(|key| self.secret(key).is_some())
+            || self.secret(settings::COMMANDS).is_some_and(|commands| !commands.lines().all(harmless))
     }
 
     pub(super) fn next_port(&mut self) {
@@ -185,13 +186,13 @@ impl Session {
         let bucket = Bucket::new(settings::rate(&self.settings), now);
         let mut link = Box::new(Link::new(connected, (port, tls), bucket, place, now));
         let nick = self.wished_nick();
-        if let Some(password) = self.settings.get(settings::WEBIRC) {
+        if let Some(password) = self.secret(settings::WEBIRC) {
             let (name, address) = crate::listen::webirc(&self.host, &self.of.user, self.shared.config.webirc_prefix);
             // The first line of all (IRCv3 WEBIRC).
             link.now(&write::line("WEBIRC", &[password, "isthmus", &name, &address.to_string()]));
         }
         link.now(&write::line("CAP", &["LS", "302"]));
-        if let Some(pass) = self.settings.get(settings::PASS) {
+        if let Some(pass) = self.secret(settings::PASS) {
             link.now(&write::line("PASS", &[pass]));
         }
         link.now(&write::line("NICK", &[&nick]));

@@ -230,6 +230,7 @@ impl Session {
             return self.notice(shown);
         };
         let (room_address, mut ranked, mut set, mut bans) = (room.address(), Vec::new(), false, Vec::new());
+        let mut key = None;
         for change in modes::changes(&link.server, line.params().get(1..).unwrap_or_default()) {
             let mut view = view(&room.view);
             match (change.kind, change.param) {
@@ -243,6 +244,9 @@ impl Session {
                 (ModeKind::List, Some(mask)) if change.mode == 'b' => bans.push((change.on, mask)),
                 (ModeKind::Rank | ModeKind::List, _) => {}
                 _ => {
+                    if change.mode == 'k' {
+                        key = Some(change.param.filter(|_| change.on).map(str::to_owned));
+                    }
                     view.modes = modes::apply(&view.modes, &change, &link.server);
                     set = true;
                 }
@@ -250,6 +254,9 @@ impl Session {
         }
         let folded = self.fold(line.param(0));
         let own = self.is_own(by);
+        if let Some(key) = key {
+            self.learn_key(&folded, key.as_deref());
+        }
         for (on, mask) in bans {
             self.note_ban(&folded, by, mask, on);
         }
@@ -275,6 +282,15 @@ impl Session {
         }
     }
 
+    /// What a room is entered with the next time. Servers show `*` to who may not know it.
+    fn learn_key(&mut self, folded: &str, key: Option<&str>) {
+        let Some(room) = self.rooms.get_mut(folded).filter(|_| key != Some("*")) else { return };
+        if room.key.as_deref() != key {
+            room.key = key.map(Into::into);
+            self.save_rooms();
+        }
+    }
+
     /// 324: a channel's modes.
     pub(super) fn on_modes_are(&mut self, line: &Line<'_>) {
         let modes = line.words(2);
@@ -285,6 +301,14 @@ impl Session {
         }
         if self.rooms.get(&folded).is_none_or(|room| room.modes_shown) {
             self.show(line); // asked for by hand
+        }
+        let link = self.link.as_ref();
+        let key = link
+            .and_then(|link| modes::get(&modes, 'k', &link.server))
+            .filter(|key| !key.is_empty())
+            .map(str::to_owned);
+        if key.is_some() {
+            self.learn_key(&folded, key.as_deref());
         }
         if let Some(room) = self.rooms.get(&folded) {
             let before = std::mem::replace(&mut view(&room.view).modes, modes.clone());

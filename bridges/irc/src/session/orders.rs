@@ -414,13 +414,23 @@ impl Session {
                 _ => {}
             }
         }
-        let secret = values.get("muc#roomconfig_roomsecret").map(|k| k.split([' ', ',', ':']).collect::<String>());
+        let secret = values.get("muc#roomconfig_roomsecret");
+        // RFC 2812 section 2.3.1, `key`; a comma would end it where rooms are entered.
+        if secret.is_some_and(|key| key.starts_with(':') || key.contains(|c: char| " ,".contains(c) || c.is_control()))
+        {
+            return ticket.failed(DeliveryError::new(Failure::Rejected, Text::key("no-such-password")));
+        }
         let protected = values.bool("muc#roomconfig_passwordprotectedroom");
         let mut off_params = Vec::new();
         match (secret.filter(|s| !s.is_empty()), has('k')) {
-            (Some(key), old) if protected != Some(false) && old != Some(key.as_str()) => {
+            (Some(key), old) if protected != Some(false) && old != Some(key) => {
+                if let Some(old) = old {
+                    // COMPAT(InspIRCd): a new one beside an old one is refused without a word.
+                    off.push('k');
+                    off_params.push(if old.is_empty() { "*".to_owned() } else { old.to_owned() });
+                }
                 on.push('k');
-                params.push(key);
+                params.push(key.to_owned());
             }
             (_, Some(old)) if protected == Some(false) => {
                 off.push('k');

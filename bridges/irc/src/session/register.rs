@@ -94,12 +94,12 @@ impl Session {
 
     /// Whether the user has set how to log in.
     fn logs_in(&self) -> bool {
-        self.settings.get(settings::SASL_PASSWORD).is_some()
-            || self.settings.str(settings::SASL_MECHANISM) == "EXTERNAL"
+        self.secret(settings::SASL_PASSWORD).is_some() || self.settings.str(settings::SASL_MECHANISM) == "EXTERNAL"
     }
 
     fn log_in(&mut self) {
         let wanted = self.logs_in();
+        let password = self.secret(settings::SASL_PASSWORD).unwrap_or_default().to_owned();
         let Some(link) = &mut self.link else { return };
         if link.phase != Phase::Registering {
             return;
@@ -111,13 +111,12 @@ impl Session {
         if !wanted {
             return link.now(&write::line("CAP", &["END"]));
         }
-        let password = self.settings.str(settings::SASL_PASSWORD);
         if !link.cap.active.has(Caps::SASL) {
             return self.no_login();
         }
         let account = self.settings.get(settings::SASL_ACCOUNT).unwrap_or(&link.nick);
         let mechanism = Mechanism::choose(self.settings.str(settings::SASL_MECHANISM), &link.cap.mechanisms);
-        let login = Login::new(mechanism, account, password);
+        let login = Login::new(mechanism, account, &password);
         link.now(&write::line("AUTHENTICATE", &[login.mechanism().name()]));
         link.login = Some(Box::new(login));
     }
@@ -175,6 +174,10 @@ impl Session {
             .collect();
         if persistent {
             others.extend((1..4).map(|n| format!("{}{}", self.wish, "_".repeat(n))));
+            // Where these are too long, or are cut to the nick that is in use: as long as the wish, and as what every server takes (RFC 2812
+            // section 1.2.1).
+            let short: String = self.wish.chars().take(9).collect();
+            others.extend([&self.wish, &short].into_iter().flat_map(|nick| (1..4).map(|n| ending(nick, n))));
         }
         let Some(link) = &mut self.link else { return };
         if line.command == "432" {
@@ -192,6 +195,9 @@ impl Session {
         let failure = if line.command == "432" { Failure::Rejected } else { Failure::Conflict };
         let text =
             Text::key(if line.command == "432" { "nick-refused" } else { "nick-in-use" }).with("nick", &link.nick);
+        if self.rooms.values().any(|r| r.coming_back) {
+            return self.lost(text); // the user's own ghost, most likely: it goes in time
+        }
         let error = DeliveryError::new(failure, text).with_code(line.command);
         self.end_link(Some("nick"));
         self.refuse_all(&error);
@@ -226,7 +232,7 @@ impl Session {
 
     /// The welcome is over (376 or 422): commands for the network's services, then the rooms.
     pub(super) fn on_ready_to_go(&mut self) {
-        let commands = self.settings.str(settings::COMMANDS).to_owned();
+        let commands = self.secret(settings::COMMANDS).unwrap_or_default().to_owned();
         let logs_in = self.logs_in();
         let Some(link) = &mut self.link else { return };
         let motd = link.motd.take().unwrap_or_default();
@@ -333,4 +339,10 @@ impl Session {
             link.later(write::line("NICK", &[&wish]));
         }
     }
+}
+
+/// The nick with so many `_` in the place of its last letters.
+fn ending(nick: &str, n: usize) -> String {
+    let kept = nick.chars().count().saturating_sub(n).max(1);
+    nick.chars().take(kept).chain(std::iter::repeat_n('_', n)).collect()
 }

@@ -170,6 +170,14 @@ impl Session {
         if self.wish.is_empty() || unused {
             nick.clone_into(&mut self.wish);
         }
+        if let Some(other) = self.rooms.get(&folded).filter(|room| room.id != *id).map(|room| room.id.clone()) {
+            // One channel, and an address for each way to write it (RFC 2812 section 2.2): the user is sent to the one where they are.
+            let text = Text::key("forwarded").with("room", split(other.as_str()).0);
+            let error = DeliveryError::new(Failure::Rejected, text);
+            let refused = RoomChange::Refused { error: error.clone(), redirect: Some(other) };
+            self.emit(Address::Room(id.clone()), Event::Room(refused));
+            return ticket.failed(error);
+        }
         self.stay_or_come_back(&folded);
         if let Some(room) = self.rooms.get_mut(&folded) {
             if let Some(password) = password {
@@ -218,6 +226,9 @@ impl Session {
         }
         // Keys go with the first names.
         wanted.sort_by_key(|(_, key)| key.is_empty());
+        // One that is none, for it would be taken for several, harms no other room.
+        let (odd, wanted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(_, key)| key.contains([',', ' ']));
+        let odd: Vec<_> = odd.into_iter().map(|(name, key)| (name.to_owned(), key.to_owned())).collect();
         let mut lines: Vec<(String, String)> = Vec::new();
         for (name, key) in wanted {
             match lines.last_mut().filter(|(n, k)| n.len() + k.len() + name.len() + key.len() < JOIN_LINE) {
@@ -230,7 +241,7 @@ impl Session {
                 None => lines.push((name.to_owned(), key.to_owned())),
             }
         }
-        for (names, keys) in lines {
+        for (names, keys) in lines.into_iter().chain(odd) {
             let params: &[&str] = if keys.is_empty() { &[&names] } else { &[&names, &keys] };
             self.send(write::line("JOIN", params));
         }

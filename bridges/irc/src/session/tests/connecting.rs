@@ -88,6 +88,49 @@ async fn a_fallback_nick_is_taken_and_the_wished_one_regained() {
     session.stop().await.expect("stops");
 }
 
+/// Its own connection of before is there still, on a server that takes nine letters.
+#[tokio::test]
+async fn a_nick_as_long_as_nicks_may_be_comes_back_beside_its_ghost() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    session.send(net.address("#c%net"), join("benvolio1"));
+    let mut client = stage.welcome("PREFIX=(ov)@+ NICKLEN=9").await;
+    client.admit("#c", "benvolio1").await;
+    client.expect("MODE #c").await;
+    // All that it may try is taken: it stays away for a while, and does not give its rooms up.
+    for free in [None, Some("benvolio_")] {
+        client.reset();
+        client = stage.accept().await;
+        let mut tried = Vec::new();
+        loop {
+            let Some(line) = client.line().await else { break };
+            let Some(nick) = line.strip_prefix("NICK ") else {
+                if line.starts_with("QUIT") || line.starts_with("CAP END") { break } else { continue }
+            };
+            tried.push(nick.to_owned());
+            let answer = match nick {
+                nick if nick.len() > 9 => format!("432 * {nick} :Nickname too long"),
+                nick if Some(nick) == free => {
+                    client.nick = nick.to_owned();
+                    client.send(":irc.test CAP * LS :").await;
+                    continue;
+                }
+                nick => format!("433 * {nick} :Nickname is already in use"),
+            };
+            client.send(&format!(":irc.test {answer}")).await;
+        }
+        assert!(tried.iter().any(|nick| nick == "benvolio_"), "{tried:?}");
+        if free.is_some() {
+            for line in ["001 benvolio_ :Welcome", "376 benvolio_ :End"] {
+                client.send(&format!(":irc.test {line}")).await;
+            }
+            client.expect("JOIN #c").await;
+        }
+    }
+    session.stop().await.expect("stops");
+}
+
 #[tokio::test]
 async fn a_login_comes_before_the_rooms_and_its_failure_stops_them() {
     for (answer, expected) in

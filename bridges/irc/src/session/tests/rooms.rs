@@ -189,7 +189,7 @@ async fn orders_wait_for_the_network_and_refusals_are_told() {
 
     let values = isthmus_bridge::Values::new()
         .with("muc#roomconfig_moderatedroom", "1")
-        .with("muc#roomconfig_roomsecret", "se cret")
+        .with("muc#roomconfig_roomsecret", "secret")
         .with("muc#roomconfig_maxusers", "5");
     let key = session.send(room, Intent::SetRoomConfig { values });
     assert_eq!(client.expect("MODE").await, "MODE #c +mkl secret 5");
