@@ -9,19 +9,20 @@ async fn a_room_is_entered_again_with_the_password_that_it_has_now() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
     let (session, mut client) = net.inside(&stage, "", "@romeo juliet").await;
-    for (change, joins) in [
-        (":juliet!j@k MODE #c +k balcony", "JOIN #c balcony"),
-        (":irc.test 324 romeo #c +ntk orchard", "JOIN #c orchard"),
-        // A server that does not say which.
-        (":irc.test 324 romeo #c +ntk *", "JOIN #c orchard"),
-        (":juliet!j@k MODE #c -k *", "JOIN #c"),
-    ] {
-        client.send(change).await;
+    let learnt = [":juliet!j@k MODE #c +k balcony", ":irc.test 324 romeo #c +ntk *"];
+    let learnt_anew = [":irc.test 324 romeo #c +ntk orchard"];
+    let lifted = [":juliet!j@k MODE #c -k *"];
+    // A server need not say which it is.
+    for (changes, joins) in [(&learnt[..], "JOIN #c balcony"), (&learnt_anew, "JOIN #c orchard"), (&lifted, "JOIN #c")]
+    {
+        for change in changes {
+            client.send(change).await;
+        }
         client.send("PING :sync").await;
         client.expect("PONG :sync").await;
         drop(client);
         client = stage.welcome("PREFIX=(ov)@+").await;
-        assert_eq!(client.expect("JOIN ").await, joins, "{change}");
+        assert_eq!(client.expect("JOIN ").await, joins, "{changes:?}");
         client.send(":romeo!u@host.test JOIN #c").await;
         client.send(":irc.test 353 romeo = #c :@romeo juliet").await;
         client.send(":irc.test 366 romeo #c :End").await;
