@@ -459,13 +459,13 @@ fn files(table: &mut Table) -> Files {
     });
     let fetch_from = domain_list(table, "fetch_from");
     let max_size = table.read("max_size", "a size such as \"16 MiB\"", units::bytes).unwrap_or(16 << 20);
-    let keep_for = table.read("keep_for", "a time such as \"30d\"", units::time);
+    let keep_for = table.read("keep_for", units::TIME, units::time);
     Files { upload, fetch_from, max_size, keep_for: keep_for.unwrap_or(Duration::from_secs(30 * 24 * 3600)) }
 }
 
 fn archive(table: &mut Table) -> Retention {
     let or = Retention::default();
-    let mut time = |key, or| table.read(key, "a time such as \"30d\"", units::time).unwrap_or(or);
+    let mut time = |key, or| table.read(key, units::TIME, units::time).unwrap_or(or);
     let (keep_for, remember_for) = (time("keep_for", or.keep_for), time("remember_for", or.remember_for));
     let keep_lines = table.integer("keep_lines", 0, i64::from(u32::MAX)).and_then(|n| u32::try_from(n).ok());
     Retention { keep_for, keep_lines: keep_lines.unwrap_or(or.keep_lines), remember_for }

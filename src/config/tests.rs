@@ -306,6 +306,20 @@ fn a_fault_names_file_line_key_and_what_is_expected() {
                 "isthmus.toml:9: server.ca_file: has no meaning here: expected tls = true beside it",
             ],
         ),
+        (
+            &[
+                (
+                    "isthmus.toml",
+                    "[files]\nkeep_for = 9223372036854775807\n[archive]\nkeep_for = \"1000000w\"\nremember_for = \"a while\"\n",
+                ),
+                ("bridges/e.toml", ECHO),
+            ],
+            &[
+                "isthmus.toml:2: files.keep_for: expected a time such as \"30d\", of 1000 years at most, found the number 9223372036854775807",
+                "isthmus.toml:4: archive.keep_for: expected a time such as \"30d\", of 1000 years at most, found \"1000000w\"",
+                "isthmus.toml:5: archive.remember_for: expected a time such as \"30d\", of 1000 years at most, found \"a while\"",
+            ],
+        ),
     ];
     let mut wrong = Vec::new();
     for (files, faults) in table {

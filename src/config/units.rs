@@ -20,6 +20,11 @@ pub(super) fn bytes(value: &Value) -> Option<u64> {
     })
 }
 
+/// What [`time`] takes, as faults say it.
+pub(super) const TIME: &str = "a time such as \"30d\", of 1000 years at most";
+/// What is reckoned with a time of this length stays within what clocks and databases hold.
+const LONGEST: Duration = Duration::from_secs(1000 * 366 * 24 * 3600);
+
 /// A time: `"30s"`, `"15 min"`, `"12h"`, `"7d"`, `"4w"`; a bare number is in seconds.
 pub(super) fn time(value: &Value) -> Option<Duration> {
     scaled(value, |unit| {
@@ -33,6 +38,7 @@ pub(super) fn time(value: &Value) -> Option<Duration> {
         })
     })
     .map(Duration::from_secs)
+    .filter(|time| *time <= LONGEST)
 }
 
 fn scaled(value: &Value, unit: impl Fn(&str) -> Option<u64>) -> Option<u64> {
