@@ -72,8 +72,8 @@ impl Shelf {
         self.blocking(move |_| {
             let Some(mut file) = open(&path)? else { return Ok(None) };
             let media = description(&mut file)?;
-            let mut body =
-                Vec::with_capacity(media.size.and_then(|size| usize::try_from(size).ok()).unwrap_or_default());
+            // As long as the file is, whatever its description says.
+            let mut body = Vec::new();
             file.read_to_end(&mut body)?;
             if Some(body.len() as u64) != media.size {
                 return Err(damaged());
@@ -236,6 +236,12 @@ mod tests {
             fs::write(&path, bytes).expect("written");
             assert!(shelf.read(&id).await.is_err(), "{} bytes of {}", bytes.len(), whole.len());
         }
+        // A size that no memory has.
+        let description = br#"{"name":null,"media_type":"a/b","size":18446744073709551615}"#;
+        let length = u32::try_from(description.len()).expect("short").to_be_bytes();
+        fs::write(&path, [MAGIC, &length[..], description, b"content"].concat()).expect("written");
+        assert_eq!(shelf.media(&id).await.expect("described").and_then(|media| media.size), Some(u64::MAX));
+        assert!(shelf.read(&id).await.is_err(), "a size that is not its own");
     }
 
     #[tokio::test]
