@@ -1,5 +1,6 @@
 //! XEP-0313: what is asked, and the answer.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use minidom::Element;
@@ -102,28 +103,22 @@ pub fn is_id(text: &str) -> bool {
 /// XEP-0082, as far as clients write it: a date, a time, fractions perhaps, `Z` or an offset.
 pub fn parse_time(text: &str) -> Option<SystemTime> {
     let (date, rest) = text.trim().split_once('T')?;
-    let mut parts = date.split('-').map(str::parse::<i64>);
-    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    let mut parts = date.split('-');
+    let year = within(parts.next()?, 0..=9999)?;
+    let (month, day) = (within(parts.next()?, 1..=12)?, within(parts.next()?, 1..=31)?);
     let (time, offset) = match rest.strip_suffix('Z') {
         Some(time) => (time, 0),
         None => {
             let at = rest.rfind(['+', '-'])?;
             let (hours, minutes) = rest[at + 1..].split_once(':')?;
-            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+            let (hours, minutes) = (within(hours, 0..=14)?, within(minutes, 0..=59)?);
+            let seconds = hours * 3600 + minutes * 60;
             (&rest[..at], if rest[at..].starts_with('-') { -seconds } else { seconds })
         }
     };
     let mut parts = time.split(':');
-    let (hour, minute) = (parts.next()?.parse::<i64>().ok()?, parts.next()?.parse::<i64>().ok()?);
-    let seconds: f64 = parts.next()?.parse().ok()?;
-    if !(1..=12).contains(&month)
-        || !(1..=31).contains(&day)
-        || !(0.0..61.0).contains(&seconds)
-        || hour > 24
-        || minute > 59
-    {
-        return None;
-    }
+    let (hour, minute) = (within(parts.next()?, 0..=24)?, within(parts.next()?, 0..=59)?);
+    let seconds: f64 = parts.next()?.parse().ok().filter(|seconds| (0.0..61.0).contains(seconds))?;
     // Days since 1970 (Hinnant's algorithm for the proleptic Gregorian calendar).
     let shifted = year - i64::from(month <= 2);
     let era = shifted.div_euclid(400);
@@ -133,6 +128,11 @@ pub fn parse_time(text: &str) -> Option<SystemTime> {
     let whole = days * 86_400 + hour * 3600 + minute * 60 - offset;
     let millis = whole.checked_mul(1000)? + (seconds * 1000.0) as i64;
     Some(UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).ok()?))
+}
+
+/// A number of a time; what is out of bounds would overflow what is reckoned with it.
+fn within(text: &str, bounds: RangeInclusive<i64>) -> Option<i64> {
+    text.parse().ok().filter(|number| bounds.contains(number))
 }
 
 /// One result: a message from the room that holds the line as it was.
@@ -254,6 +254,26 @@ mod tests {
         for nonsense in ["", "2026", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00", "T:Z", "2026-01-01Tx:y:zZ"] {
             assert_eq!(parse_time(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_time_out_of_all_bounds_is_none() {
+        for part in ["9223372036854775807", "-9223372036854775808", "10000", "-1", "61"] {
+            for time in [
+                format!("{part}-01-01T00:00:00Z"),
+                format!("2024-{part}-01T00:00:00Z"),
+                format!("2024-01-{part}T00:00:00Z"),
+                format!("2024-01-01T{part}:00:00Z"),
+                format!("2024-01-01T00:{part}:00Z"),
+                format!("2024-01-01T00:00:{part}Z"),
+                format!("2024-01-01T00:00:00+{part}:00"),
+                format!("2024-01-01T00:00:00-{part}:00"),
+                format!("2024-01-01T00:00:00+00:{part}"),
+            ] {
+                assert_eq!(parse_time(&time), None, "{time}");
+            }
+        }
+        assert_eq!(parse_time("9999-12-31T23:59:59Z").map(stamp).as_deref(), Some("9999-12-31T23:59:59Z"));
     }
 
     #[test]
