@@ -58,7 +58,7 @@ fn joined(parts: &[(String, KeptPart)]) -> Option<Letter> {
         }
     }
     let marks: Vec<&str> = by_number.values().map(|part| part.once.as_str()).collect();
-    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(first.at);
+    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(first.at)).unwrap_or(SystemTime::UNIX_EPOCH);
     Some(Letter {
         data: None,
         own: ContactId::from(first.own.as_str()),
@@ -104,4 +104,28 @@ async fn over(texts: &Texts, host: &Host) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_part_whose_time_is_out_of_all_bounds_is_no_panic() {
+        let part = KeptPart {
+            provider: "one".into(),
+            own: "+4930123456".into(),
+            from: "+4930654321".into(),
+            spelled: "+4930654321".into(),
+            count: 2,
+            number: 1,
+            text: "half".into(),
+            once: "1".into(),
+            id: None,
+            at: u64::MAX,
+            came: 0,
+        };
+        let letter = joined(&[("key".to_owned(), part)]).expect("a text");
+        assert_eq!((letter.text.as_str(), letter.at), ("half[…]", SystemTime::UNIX_EPOCH));
+    }
 }

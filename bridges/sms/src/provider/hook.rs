@@ -275,6 +275,9 @@ fn moment(text: &str) -> Option<SystemTime> {
     if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
+    if !(0..=23).contains(&hour) || !(0..=59).contains(&minute) || !(0..=60).contains(&second) {
+        return None;
+    }
     let total = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset * 60;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(total).ok()?))
 }
@@ -305,6 +308,10 @@ mod tests {
             ("soon", None),
             ("2023-99-14T22:13:20Z", None),
             ("2023-11-14T22", None),
+            ("2023-11-14T9223372036854775807:00:00Z", None),
+            ("2023-11-14T00:9223372036854775807:00Z", None),
+            ("2023-11-14T00:00:9223372036854775807Z", None),
+            ("9223372036854775807-11-14T00:00:00Z", None),
         ] {
             let found = moment(text).and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|d| d.as_secs());
             assert_eq!(found, seconds, "{text}");
