@@ -561,8 +561,10 @@ impl Session {
             }
             room.coming_back = true;
             room.unattended = true;
-            let heard =
-                one["heard"].as_u64().filter(|s| *s > 0).map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
+            let heard = one["heard"]
+                .as_u64()
+                .filter(|s| *s > 0)
+                .and_then(|s| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(s)));
             if heard.is_some() {
                 room.gap = Some(Gap::new(heard, self.host.now()));
             }
