@@ -118,9 +118,9 @@ async fn a_held_room_ends_when_it_is_refused_or_ten_minutes_are_over(flavour: Fl
     })
     .await
     .unwrap();
-    world.clock.advance(Duration::from_secs(590));
+    world.clock.advance(Duration::from_secs(500));
     assert_eq!(romeo.ping(&he).await.unwrap().attr("type"), Some("result"), "held for ten minutes");
-    world.clock.advance(Duration::from_secs(15));
+    world.clock.advance(Duration::from_secs(105));
     let own = romeo.find("his end", presence(&he, Some("unavailable"))).await.unwrap();
     assert_eq!(codes(&own), ["110", "333"], "{own}");
     assert!(!words_of_status(&own).is_empty(), "with the reason: {own}");
