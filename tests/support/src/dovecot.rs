@@ -98,9 +98,9 @@ impl Dovecot {
         Ok(mails)
     }
 
-    /// Waits for a mail in the user's inbox that fulfils `is`.
+    /// Waits for a mail in the user's inbox that fulfils `is`; so long that a third try counts, too.
     pub async fn mail(&self, user: &str, what: &str, is: impl Fn(&str) -> bool) -> Result<String> {
-        until(&format!("mail to {user}: {what}"), Duration::from_secs(60), || async {
+        until(&format!("mail to {user}: {what}"), Duration::from_secs(120), || async {
             let mails = self.mails(user)?;
             let subjects: Vec<&str> =
                 mails.iter().filter_map(|m| m.lines().find(|line| line.starts_with("Subject:"))).collect();

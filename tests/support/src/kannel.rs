@@ -243,9 +243,9 @@ impl Phones {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits for a text.
+    /// Waits for a text; so long that a second try after a pause counts, too.
     pub async fn received(&self, what: &str, is: impl Fn(&Arrived) -> bool) -> Result<Arrived> {
-        until(what, Duration::from_secs(30), || async {
+        until(what, Duration::from_secs(120), || async {
             let all = self.arrived();
             match all.iter().find(|a| is(a)) {
                 Some(found) => Ok(found.clone()),
