@@ -265,7 +265,7 @@ async fn a_frozen_server_is_noticed_by_its_silence() -> Result<()> {
     let endpoint = Endpoint::Tcp { host: address.ip().to_string(), port: address.port() };
     let mut config = LinkConfig::new(ECHO, endpoint, secret(ECHO).into());
     config.keepalive.idle = Duration::from_millis(200);
-    config.keepalive.patience = Duration::from_secs(3);
+    config.keepalive.patience = Duration::from_secs(8);
     config.backoff.first = Duration::from_millis(50);
     config.keepalive.attach = Duration::from_secs(5);
     let (sender, events) = mpsc::unbounded_channel();
@@ -274,7 +274,7 @@ async fn a_frozen_server_is_noticed_by_its_silence() -> Result<()> {
     let mut link = Link { handle, stop, life: tokio::spawn(life), events };
     link.attached().await?;
     // While it lives, its pings keep the stream up beyond idle and patience together.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
     ensure!(link.handle.state().borrow().epoch() == Some(1), "a living server was given up");
     server.freeze()?;
     let reason = link.down().await?;

@@ -188,7 +188,8 @@ async fn a_batch_is_confirmed_when_its_ping_comes_back_in_any_form() {
 async fn the_barrier_s_address_is_found_by_trial() {
     let server = Server::bind().await;
     let mut config = server.config();
-    config.keepalive.trial = Duration::from_millis(50);
+    // The answer to the second trial has twice that long before there is a third.
+    config.keepalive.trial = Duration::from_millis(500);
     let mut link = Link::start(config);
     let mut peer = server.attached().await;
     let epoch = link.attached().await;
