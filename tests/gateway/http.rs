@@ -1,5 +1,6 @@
 //! The HTTP listener of a running gateway.
 
+use isthmus_testkit::ports::Port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -21,10 +22,9 @@ async fn get(port: u16, path: &str) -> String {
 
 #[tokio::test]
 async fn says_that_it_is_ready_and_gives_its_figures() {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let port = free.local_addr().expect("its number").port();
-    drop(free);
-    let mut house = House::listening(&format!("127.0.0.1:{port}")).await;
+    let taken = Port::take().expect("a free port");
+    let port = taken.number();
+    let mut house = House::listening(&taken.address().to_string()).await;
     house.ask(JULIET, ECHO, "get", "<ping xmlns='urn:xmpp:ping'/>").await;
     let ready = get(port, "/ready").await;
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");

@@ -13,6 +13,7 @@ use isthmus_testkit::hybrid::Hybrid;
 use isthmus_testkit::inspircd::Inspircd;
 use isthmus_testkit::irc::Person;
 use isthmus_testkit::ngircd::Ngircd;
+use isthmus_testkit::ports::Port;
 
 use self::support::{Net, done, group, join};
 
@@ -203,9 +204,9 @@ async fn a_certificate_that_nobody_signed_is_refused_unless_it_is_pinned() -> Re
 #[tokio::test]
 async fn a_network_that_once_spoke_tls_is_never_spoken_to_in_clear() -> Result<()> {
     let server = Ngircd::start().await?;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let closed = Port::take()?;
     // Where TLS was never seen, the plain port is a last resort …
-    let (new, known) = (Net::at(closed, true), Net::at(server.tls().number(), true));
+    let (new, known) = (Net::at(closed.number(), true), Net::at(server.tls().number(), true));
     let join_at = async |net: &Net| {
         let room = net.address("#verona%net");
         let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
@@ -216,7 +217,7 @@ async fn a_network_that_once_spoke_tls_is_never_spoken_to_in_clear() -> Result<(
     assert_eq!(join_at(&new).await?, Ok(()));
     // … and where it was, none.
     assert_eq!(join_at(&known).await?, Ok(()));
-    known.host.set_default("tls_ports", &closed.to_string());
+    known.host.set_default("tls_ports", &closed.number().to_string());
     known.host.set_default("ports", &server.plain().number().to_string());
     assert_eq!(join_at(&known).await?, Err(Failure::Unreachable));
     Ok(())
