@@ -81,7 +81,7 @@ async fn taken_out(client: &mut SlixClient, admin: &mut SlixClient, room: &str, 
         let at = left.iter().position(|one| *one == what).unwrap_or_else(|| panic!("twice: {found}"));
         left.remove(at);
     }
-    for _ in 0..50 {
+    for _ in 0..300 {
         if !run(admin, LOOP, "status", &[]).await.to_string().contains("alice@localhost") {
             return;
         }

@@ -430,7 +430,7 @@ async fn whom_a_user_blocks_at_their_server_is_blocked_here_where_it_may_be_read
     world.launch().await;
     match flavour {
         Flavour::Prosody => {
-            for _ in 0..50 {
+            for _ in 0..300 {
                 if talk(&mut alice, &["contacts list"]).await.contains('⛔') {
                     return world.stop().await;
                 }

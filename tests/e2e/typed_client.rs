@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use isthmus_testkit::server::{Flavour, password};
+use tokio::time::Instant;
 use tokio_xmpp::connect::DnsConfig;
 use tokio_xmpp::parsers::message::{Lang, Message};
 use tokio_xmpp::parsers::presence::Presence;
@@ -36,23 +37,24 @@ async fn echo(world: &World) -> Result<Message, Vec<String>> {
     let server = DnsConfig::addr(&world.server.c2s().to_string());
     let mut client = Client::new_plaintext(jid, password("bob@localhost"), server, Timeouts::default());
     let mut seen = Vec::new();
-    let answer = tokio::time::timeout(Duration::from_secs(20), async {
-        while let Some(event) = client.next().await {
-            match event {
-                Event::Online { .. } => {
-                    client.send_stanza(Presence::available().into()).await.unwrap();
-                    let to: Jid = "carol@echo.localhost".parse().unwrap();
-                    let message = Message::chat(to).with_body(Lang::default(), "typed".to_owned());
-                    client.send_stanza(message.into()).await.unwrap();
-                }
-                // Prosody's mod_privilege greets everybody with an empty message.
-                Event::Stanza(Stanza::Message(message)) if !message.bodies.is_empty() => return Some(message),
-                other => seen.push(format!("{other:?}")),
+    let begun = Instant::now();
+    let answer = loop {
+        // Where it was heard at all, the answer is only late.
+        let patience = Duration::from_secs(if seen.is_empty() { 20 } else { 60 });
+        let Ok(event) = tokio::time::timeout_at(begun + patience, client.next()).await else { return Err(seen) };
+        match event {
+            Some(Event::Online { .. }) => {
+                client.send_stanza(Presence::available().into()).await.unwrap();
+                let to: Jid = "carol@echo.localhost".parse().unwrap();
+                let message = Message::chat(to).with_body(Lang::default(), "typed".to_owned());
+                client.send_stanza(message.into()).await.unwrap();
             }
+            // Prosody's mod_privilege greets everybody with an empty message.
+            Some(Event::Stanza(Stanza::Message(message))) if !message.bodies.is_empty() => break Some(message),
+            Some(other) => seen.push(format!("{other:?}")),
+            None => break None,
         }
-        None
-    });
-    let Ok(answer) = answer.await else { return Err(seen) };
+    };
     client.send_end().await.unwrap();
     answer.ok_or(seen)
 }
