@@ -89,6 +89,9 @@ async fn a_self_ping_is_answered_at_once_and_others_are_asked() {
     assert!(card.child("vcard").and_then(|c| c.child("fn")).is_some(), "{card}");
     let unknown = house.ask(ROMEO, &format!("{room}/juliet"), "get", "<query xmlns='urn:example:none'/>").await;
     assert_eq!(unknown.error().as_deref(), Some("cancel/service-unavailable"));
+    let command = "<command xmlns='http://jabber.org/protocol/commands' node='who'/>";
+    let none = house.ask(ROMEO, &format!("{room}/juliet"), "set", command).await;
+    assert_eq!(none.error().as_deref(), Some("cancel/feature-not-implemented"));
     house.finish().await.expect("an orderly stop");
 }
 

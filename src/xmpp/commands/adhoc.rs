@@ -105,6 +105,10 @@ impl Adhoc {
         if request.action != Action::Execute {
             return Err(bad("bad-action"));
         }
+        if matches!(at, Address::Occupant { .. }) {
+            // Nobody is commanded inside a room: there are no commands here at all, rather than not this one.
+            return Err(StanzaError::new(ErrorType::Cancel, "feature-not-implemented"));
+        }
         let caller = Caller::new(from.bare(), at.clone(), lang.clone());
         let command = self.desk.find(bridge, request.node).ok_or_else(StanzaError::item_not_found)?;
         if super::place(at).is_none_or(|place| !command.places.contains(&place)) {
