@@ -31,8 +31,11 @@ pub(crate) const OTHER: &str = "benvolio@localhost/desk";
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Nothing more comes after that, once a question that went the whole way has been answered.
-const QUIET: Duration = Duration::from_millis(120);
+/// Nothing more comes after so many looks in a row that found nothing, once a question that went the whole way has been answered. Looks are counted, not
+/// time: where the machine stalls nobody looks, either.
+const QUIET: usize = 24;
+/// Between two of them.
+const LOOK: Duration = Duration::from_millis(5);
 /// Who answers such questions.
 const SYNC: &str = "sync";
 
@@ -366,14 +369,12 @@ impl Stage {
             self.pending.retain(|s| s.attr("id") != Some(&id));
         }
         self.people_settle().await?;
-        let mut last = Instant::now();
-        while last.elapsed() < QUIET {
+        let mut quiet = 0;
+        while quiet < QUIET {
+            tokio::time::sleep(LOOK).await;
             let before = self.pending.len();
             self.pump();
-            if self.pending.len() != before {
-                last = Instant::now();
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            quiet = if self.pending.len() == before { quiet + 1 } else { 0 };
         }
         let pending = std::mem::take(&mut self.pending);
         for stanza in pending {
