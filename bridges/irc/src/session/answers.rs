@@ -333,6 +333,10 @@ impl Session {
         if self.join_refused(first, &error, None) {
             return;
         }
+        // Words that are on their way have no other end; a question to the same nick, whose line is older or gets a 401 of its own, can wait for that.
+        if number == 401 && self.refuse_words(first, &error) {
+            return;
+        }
         let (one, two) = (self.fold(first), self.fold(second));
         // 441 and 443 name the nick before the room.
         if !first.is_empty()
@@ -343,7 +347,7 @@ impl Session {
         }
         if matches!(
             number,
-            401 | 403 | 404 | 407 | 408 | 412..=415 | 439 | 477 | 482 | 486 | 487 | 489 | 492 | 531 | 707 | 716 | 936
+            403 | 404 | 407 | 408 | 412..=415 | 439 | 477 | 482 | 486 | 487 | 489 | 492 | 531 | 707 | 716 | 936
         ) && self.refuse_words(first, &error)
         {
             return;

@@ -10,6 +10,7 @@ mod leaving;
 mod rooms;
 mod secrets;
 mod size;
+mod whose;
 mod wishes;
 mod words;
 
