@@ -16,6 +16,8 @@ use crate::translate::formatting;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A list of all rooms may take longer.
 pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(60);
+/// The end of a list that was refused comes within this time, or not at all.
+const REFUSED: Duration = Duration::from_secs(5);
 
 /// Something that waits.
 pub(super) struct Pending {
@@ -263,6 +265,7 @@ impl Session {
                 let words = line.last().to_owned();
                 self.server_says(line.source.0, &words);
             }
+            263 => self.on_try_again(line),
             730 | 731 => self.on_monitor(line, number == 730),
             400..=599 | 691..=729 | 740..=799 | 936 => self.on_error_numeric(line, number),
             _ => self.show(line),
@@ -352,13 +355,45 @@ impl Session {
         {
             return;
         }
-        if matches!(number, 416 | 263) && self.refuse(&error, |w| matches!(w, What::List { .. })) {
+        if number == 416 && self.refuse(&error, |w| matches!(w, What::List { .. })) {
             return;
         }
         match self.room(first).map(super::rooms::Room::address) {
             Some(room) => self.notice_from(room, Text::plain(formatting::from_irc(line.last(), false).into_owned())),
             None => self.show_error(line),
         }
+    }
+
+    /// `263 <client> <command> :words` (RFC 2812 section 5.2): what waits for the answer to that command has it.
+    fn on_try_again(&mut self, line: &Line<'_>) {
+        let error = refusal(263, line.last(), line.command);
+        // COMPAT(ircd-hybrid 6, 7): the command is not named; it is one of the two that cost much.
+        let named = if line.params().len() > 2 { line.param(1) } else { "" };
+        let command = named.to_ascii_uppercase();
+        let is = |what: &What| match what {
+            What::List { .. } => matches!(&*command, "LIST" | ""),
+            What::Whois { .. } => matches!(&*command, "WHOIS" | ""),
+            What::Mode { .. } | What::Bans { .. } | What::Modes { .. } => command == "MODE",
+            What::Ctcp { .. } => command == "PRIVMSG",
+            What::Nick => command == "NICK",
+            What::Topic { .. } => command == "TOPIC",
+            What::Kick { .. } => command == "KICK",
+            What::Invite { .. } => command == "INVITE",
+            What::Redact { .. } => command == "REDACT",
+            What::React { .. } => command == "TAGMSG",
+            What::Part { .. } => false,
+        };
+        if self.refuse_label(&error) || (command == "PRIVMSG" && self.refuse_said(&error, |_| true)) {
+            return;
+        }
+        let Some(at) = self.pending.iter().position(|p| is(&p.what)) else { return self.show_error(line) };
+        let refused = self.pending.remove(at);
+        match refused.what {
+            What::List { .. } => self.rare().list_refused = Some(Instant::now()),
+            What::Nick => self.keep_nick(),
+            _ => {}
+        }
+        refused.fail(&error);
     }
 
     /// `server: what it is about: words`.
@@ -488,6 +523,11 @@ impl Session {
     }
 
     fn on_list(&mut self, line: &Line<'_>, number: u16) {
+        // COMPAT(charybdis): what was refused (263) has an end all the same, which is not that of the next list.
+        let refused = self.rare.as_mut().and_then(|rare| rare.list_refused.take());
+        if number == 323 && refused.is_some_and(|at| at.elapsed() < REFUSED) {
+            return;
+        }
         let at = self.pending.iter().position(|p| matches!(p.what, What::List { .. }));
         let Some(at) = at else {
             if number != 321 {

@@ -254,6 +254,8 @@ pub(crate) struct Rare {
     alone: Option<SystemTime>,
     /// AWAY was typed by hand, and is not answered yet.
     typed_away: bool,
+    /// When the server has refused a list, which it may end all the same.
+    list_refused: Option<Instant>,
     /// The server that the user has chosen for themself, as the settings name it.
     own_server: Option<Box<str>>,
     /// Nicks of contacts that are asked about again and again, where the server has no MONITOR.

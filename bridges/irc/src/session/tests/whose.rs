@@ -24,3 +24,51 @@ async fn a_message_to_somebody_who_has_gone_fails_also_while_a_question_to_them_
     assert_eq!(end.expect_err("nobody").failure, Failure::NoSuchRecipient, "the question");
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn a_server_that_says_to_wait_has_answered() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "@romeo juliet list").await;
+    let later = Failure::Throttled { retry_after: std::time::Duration::from_secs(60) };
+    let list = || Query::Rooms { filter: None };
+    let cases = [
+        // Charybdis and its kin: the end of the list comes all the same.
+        (list(), "LIST", vec!["263 romeo LIST :Please wait a while and try again.", "323 romeo :End of LIST"]),
+        (list(), "LIST", vec!["263 romeo :Server load is temporarily too heavy."]),
+        (
+            Query::About(net.address("list%net")),
+            "WHOIS list",
+            vec!["263 romeo WHOIS :Please wait", "318 romeo list :End"],
+        ),
+    ];
+    for (question, asked, answers) in cases {
+        let script = async {
+            client.expect(asked).await;
+            for line in &answers {
+                client.send(&format!(":irc.test {line}")).await;
+            }
+        };
+        let ((), (parts, end)) = tokio::join!(script, session.ask(question));
+        assert_eq!((parts.len(), end.expect_err("refused").failure), (0, later.clone()), "{answers:?}");
+    }
+    let key = session.send(net.address("#c%net"), Intent::SetSubject { subject: "words".to_owned() });
+    client.expect("TOPIC #c").await;
+    client.send(":irc.test 263 romeo TOPIC :Please wait a while and try again.").await;
+    assert_eq!(failure(&net.host, &key).await, Some(later));
+    assert!(!net.host.emits().iter().any(|e| matches!(e.event, Event::Notice { .. })), "who asked knows");
+    // The next list is one; and who asks by hand reads the answer.
+    let script = async {
+        client.expect("LIST").await;
+        for line in ["322 romeo #big 99 :Subject", "323 romeo :End of LIST"] {
+            client.send(&format!(":irc.test {line}")).await;
+        }
+    };
+    let ((), (parts, end)) = tokio::join!(script, session.ask(list()));
+    assert_eq!((parts.len(), end), (1, Ok(())));
+    session.send(net.address("net"), Intent::Raw { line: "LIST".to_owned() });
+    client.expect("LIST").await;
+    client.send(":irc.test 263 romeo LIST :Please wait").await;
+    net.told("the answer", |t| t.to_string() == "irc.test: LIST: Please wait").await;
+    session.stop().await.expect("stops");
+}
