@@ -325,6 +325,9 @@ impl Session {
             403 | 442 if self.part_refused(line.param(1)) => return,
             _ => {}
         }
+        if matches!(number, 431..=433 | 435..=438 | 447 | 484) {
+            self.forget_typed_nick();
+        }
         let error = refusal(number, line.last(), line.command);
         let (first, second) = (line.param(1), line.param(2));
         if self.refuse_label(&error) {

@@ -132,6 +132,7 @@ impl Session {
             self.emit(from, Event::Room(RoomChange::Renamed { nick: new.to_owned() }));
         }
         if own {
+            self.has_typed_nick(new);
             self.settle(|what| matches!(what, What::Nick));
         } else {
             let (old_key, new_key) = (self.fold(old), self.fold(new));

@@ -43,6 +43,7 @@ mod register;
 mod rooms;
 mod speak;
 mod table;
+mod typed;
 mod watch;
 
 use std::collections::VecDeque;
@@ -256,6 +257,8 @@ pub(crate) struct Rare {
     typed_away: bool,
     /// When the server has refused a list, which it may end all the same.
     list_refused: Option<Instant>,
+    /// The nick that NICK was typed for by hand, until it is answered.
+    typed_nick: Option<Box<str>>,
     /// The server that the user has chosen for themself, as the settings name it.
     own_server: Option<Box<str>>,
     /// Nicks of contacts that are asked about again and again, where the server has no MONITOR.

@@ -188,9 +188,7 @@ impl Session {
         }
         match write::raw(typed) {
             Some(line) => {
-                if line.split(|b| matches!(b, b' ' | b'\r')).next().is_some_and(|c| c.eq_ignore_ascii_case(b"AWAY")) {
-                    self.rare().typed_away = true;
-                }
+                self.typed(typed);
                 self.send(line);
                 ticket.sent(None);
             }

@@ -72,3 +72,35 @@ async fn a_server_that_says_to_wait_has_answered() {
     net.told("the answer", |t| t.to_string() == "irc.test: LIST: Please wait").await;
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn a_nick_that_is_chosen_by_hand_is_the_one_that_the_user_wants() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet tybalt").await;
+    let typed = |line: &str| session.send(net.address("net"), Intent::Raw { line: line.to_owned() });
+    typed("NICK montague");
+    client.expect("NICK montague").await;
+    client.send(":romeo!u@host.test NICK montague").await;
+    let renamed = |e: &Inbound| matches!(e.event, Event::Room(RoomChange::Renamed { .. }));
+    net.host.emitted("the nick", renamed).await;
+    typed("nick :juliet");
+    client.expect("nick :juliet").await;
+    client.send(":irc.test 433 montague juliet :Nickname is already in use").await;
+    net.told("the refusal", |t| t.to_string().contains("already in use")).await;
+    // The old one becomes free, and so does the one that was refused.
+    for line in [":tybalt!t@v NICK romeo", ":romeo!t@v NICK tybalt", ":juliet!j@k QUIT :bye", "PING :sync"] {
+        client.send(line).await;
+    }
+    client.expect("PONG").await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("NICK")), "{:?}", client.seen);
+    // What the services make of a nick is nobody's wish.
+    client.send(":montague!u@host.test NICK Guest1").await;
+    client.send(":tybalt!t@v NICK montague").await;
+    client.send(":montague!t@v NICK tybalt").await;
+    assert_eq!(client.expect("NICK").await, "NICK montague");
+    client.reset();
+    let mut client = stage.accept().await;
+    assert_eq!(client.expect("NICK").await, "NICK montague");
+    session.stop().await.expect("stops");
+}
