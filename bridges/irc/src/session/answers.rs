@@ -267,6 +267,7 @@ impl Session {
             }
             263 => self.on_try_again(line),
             730 | 731 => self.on_monitor(line, number == 730),
+            734 => self.on_monitor_full(line),
             400..=599 | 691..=729 | 740..=799 | 936 => self.on_error_numeric(line, number),
             _ => self.show(line),
         }
@@ -320,6 +321,7 @@ impl Session {
                 return;
             }
             422 => return self.on_ready_to_go(),
+            461 if line.param(1).eq_ignore_ascii_case("ISON") => self.typed_ison_refused(),
             451 => return, // a line before the registration was over
             470 => return self.on_forward(line),
             403 | 442 if self.part_refused(line.param(1)) => return,
@@ -400,7 +402,7 @@ impl Session {
     }
 
     /// `server: what it is about: words`.
-    fn show_error(&mut self, line: &Line<'_>) {
+    pub(super) fn show_error(&mut self, line: &Line<'_>) {
         let about = line.params().get(1..line.params().len().saturating_sub(1)).unwrap_or_default().join(" ");
         if about.is_empty() {
             self.show(line)

@@ -261,8 +261,12 @@ pub(crate) struct Rare {
     typed_nick: Option<Box<str>>,
     /// The server that the user has chosen for themself, as the settings name it.
     own_server: Option<Box<str>>,
-    /// Nicks of contacts that are asked about again and again, where the server has no MONITOR.
+    /// Folded nicks of contacts that the server watches (MONITOR).
+    monitored: Vec<Box<str>>,
+    /// Nicks of contacts that are asked about again and again, where it does not.
     asked: Vec<Box<str>>,
+    /// Questions for them that are not answered.
+    isons: VecDeque<watch::Ison>,
     /// The latest bans.
     bans: Vec<members::Ban>,
 }

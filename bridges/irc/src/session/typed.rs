@@ -10,6 +10,7 @@ impl Session {
         match line.command.to_ascii_uppercase().as_str() {
             "AWAY" => self.rare().typed_away = true,
             "NICK" => self.rare().typed_nick = Some(line.param(0).into()),
+            "ISON" => self.types_ison(),
             _ => {}
         }
     }

@@ -1,6 +1,9 @@
-//! Nicks on the user's roster: watched by MONITOR where the server has it, and away by extended-monitor; else asked for by ISON.
+//! Nicks on the user's roster: watched by MONITOR where the server has it and has place for them, and away by extended-monitor; else asked for by ISON.
+
+use std::time::Duration;
 
 use isthmus_bridge::{Address, Event, Text};
+use tokio::time::Instant;
 
 use super::Session;
 use crate::address::{contact_id, split};
@@ -10,8 +13,20 @@ use crate::translate::formatting;
 
 /// Nicks that are known to be there, at most.
 const MAX_ONLINE: usize = 1_000;
-/// Bytes of nicks in one MONITOR line.
+/// Nicks that are asked for by ISON, at most.
+const MAX_ASKED: usize = 1_000;
+/// Bytes of nicks in one line of MONITOR or ISON.
 const LINE: usize = 400;
+/// An ISON that was not answered for this time never will be. It may have waited for its turn for long.
+const LOST: Duration = Duration::from_secs(300);
+
+/// An ISON whose answer has not come; answers come in the order of the questions, and do not say what they answer.
+#[derive(Debug)]
+pub(super) struct Ison {
+    /// Contacts; nobody: it was typed by hand.
+    nicks: Vec<Box<str>>,
+    at: Instant,
+}
 
 impl Session {
     /// Asks the server to tell when the user's contacts come and go.
@@ -25,92 +40,123 @@ impl Session {
             }
         };
         let here = |id: &str| split(id).1 == self.of.network.as_str();
-        let nicks: Vec<String> = contacts
-            .iter()
-            .filter(|(id, _)| here(id.as_str()))
-            .map(|(id, _)| split(id.as_str()).0.to_owned())
-            .collect();
+        let nicks = contacts.iter().filter(|(id, _)| here(id.as_str())).map(|(id, _)| split(id.as_str()).0);
+        let mut nicks: Vec<Box<str>> = nicks.filter(|nick| !nick.contains([' ', ','])).map(Into::into).collect();
+        let others = nicks.split_off(nicks.len().min(self.places()));
         let Some(link) = &mut self.link else { return };
-        let most = usize::from(link.server.monitor);
-        if most == 0 {
-            return self.ask_for(nicks);
+        for some in in_lines(&nicks) {
+            link.later(write::line("MONITOR", &["+", &some.join(",")]));
         }
-        let mut line = String::new();
-        for nick in nicks.iter().filter(|n| !n.contains([' ', ','])).take(most) {
-            if line.len() + nick.len() > LINE {
-                link.later(write::line("MONITOR", &["+", &line]));
-                line.clear();
-            }
-            if !line.is_empty() {
-                line.push(',');
-            }
-            line.push_str(nick);
+        if nicks.is_empty() && others.is_empty() && self.rare.is_none() {
+            return;
         }
-        if !line.is_empty() {
-            link.later(write::line("MONITOR", &["+", &line]));
-        }
+        self.rare().monitored = nicks.iter().map(|nick| self.fold(nick)).collect();
+        self.rare().asked = others;
+        self.rare().asked.truncate(MAX_ASKED);
+        self.ask_all();
+    }
+
+    /// Contacts for whom the server's MONITOR list has place; a nick of our own that we wait for stands in it, too.
+    fn places(&self) -> usize {
+        self.link.as_ref().map_or(0, |l| usize::from(l.server.monitor).saturating_sub(usize::from(l.nick != self.wish)))
     }
 
     /// The user has put somebody on their roster, or has taken them off.
     pub(super) fn watch_one(&mut self, nick: &str, on: bool) {
-        let good = contact_id(nick, &self.of.network).is_some();
-        if let Some(link) = &mut self.link
-            && link.server.monitor > 0
-            && good
-        {
-            link.later(write::line("MONITOR", &[if on { "+" } else { "-" }, nick]));
-        }
+        let (folded, places) = (self.fold(nick), self.places());
         if !on {
-            let folded = self.fold(nick);
             self.rare().online.retain(|known| *known != folded);
         }
-        if good && self.link.as_ref().is_some_and(|l| l.server.monitor == 0) {
-            let mut asked: Vec<String> = self
-                .rare
-                .iter()
-                .flat_map(|r| &r.asked)
-                .filter(|known| !self.same(known, nick))
-                .map(|n| n.to_string())
-                .collect();
-            if on {
-                asked.push(nick.to_owned());
-            }
-            self.ask_for(asked);
-        }
-    }
-
-    fn same(&self, one: &str, other: &str) -> bool {
-        self.people.fold(one) == self.people.fold(other)
-    }
-
-    /// Without MONITOR the server is asked: now, and whenever it asks whether we are there ([`ask_again`](Self::ask_again)). As many as fit into
-    /// one line.
-    fn ask_for(&mut self, nicks: Vec<String>) {
-        let mut length = 0;
-        let fitting = nicks.into_iter().filter(|n| !n.contains(' ')).take_while(|n| {
-            length += n.len() + 1;
-            length < LINE
-        });
-        let asked: Vec<Box<str>> = fitting.map(Into::into).collect();
-        if asked.is_empty() && self.rare.is_none() {
+        if contact_id(nick, &self.of.network).is_none() {
             return;
         }
-        self.rare().asked = asked;
-        self.ask_again();
+        let Some(link) = &mut self.link else { return };
+        let rare = self.rare.get_or_insert_default();
+        let place = rare.monitored.iter().position(|known| *known == folded);
+        if let (Some(place), false) = (place, on) {
+            rare.monitored.swap_remove(place);
+            return link.later(write::line("MONITOR", &["-", nick]));
+        }
+        rare.asked.retain(|known| *self.people.fold(known) != *folded);
+        if !on {
+            return;
+        }
+        if place.is_some() || rare.monitored.len() < places {
+            if place.is_none() {
+                rare.monitored.push(folded);
+            }
+            return link.later(write::line("MONITOR", &["+", nick]));
+        }
+        if rare.asked.len() < MAX_ASKED {
+            rare.asked.push(nick.into());
+        }
+        self.ask_all();
     }
 
-    /// Who of the contacts is there?
-    pub(super) fn ask_again(&mut self) {
-        let Some(asked) = self.rare.as_ref().map(|r| &r.asked).filter(|a| !a.is_empty()) else { return };
-        let line = write::line("ISON", &asked.iter().map(|n| &**n).collect::<Vec<_>>());
-        if let Some(link) = &mut self.link {
-            link.sometime(line);
+    /// 734: the server's list has no place for these after all.
+    pub(super) fn on_monitor_full(&mut self, line: &Line<'_>) {
+        let mut any = false;
+        for nick in line.param(2).split(',') {
+            let folded = self.fold(nick);
+            let Some(rare) = &mut self.rare else { break };
+            let Some(place) = rare.monitored.iter().position(|known| *known == folded) else { continue };
+            rare.monitored.swap_remove(place);
+            if rare.asked.len() < MAX_ASKED {
+                rare.asked.push(nick.into());
+            }
+            any = true;
+        }
+        if any { self.ask_all() } else { self.show_error(line) }
+    }
+
+    /// Whom the server does not watch it is asked for: now, and whenever it asks whether we are there.
+    fn ask_all(&mut self) {
+        let (Some(link), Some(rare)) = (&mut self.link, &mut self.rare) else { return };
+        for nicks in in_lines(&rare.asked) {
+            link.sometime(write::line("ISON", &nicks.iter().map(|n| &**n).collect::<Vec<_>>()));
+            rare.isons.push_back(Ison { nicks: nicks.to_vec(), at: Instant::now() });
         }
     }
 
-    /// 303: these are there, and of those that were asked for nobody else; `false`: we did not ask.
+    /// Who of the contacts is there? Not asked again before the answer has come.
+    pub(super) fn ask_again(&mut self) {
+        self.forget_lost_isons();
+        if self.rare.as_ref().is_some_and(|rare| rare.isons.iter().all(|ison| ison.nicks.is_empty())) {
+            self.ask_all();
+        }
+    }
+
+    fn forget_lost_isons(&mut self) {
+        let now = Instant::now();
+        if let Some(rare) = &mut self.rare {
+            while rare.isons.pop_front_if(|ison| ison.at + LOST <= now).is_some() {}
+        }
+    }
+
+    /// ISON is typed by hand: it goes out before those of ours that wait.
+    pub(super) fn types_ison(&mut self) {
+        let waits = |q: &&super::link::Queued| q.quiet && q.line.starts_with(b"ISON ");
+        let waiting = self.link.as_ref().map_or(0, |l| l.queue.iter().filter(waits).count());
+        let isons = &mut self.rare().isons;
+        isons.insert(isons.len().saturating_sub(waiting), Ison { nicks: Vec::new(), at: Instant::now() });
+    }
+
+    /// 461: the first that was typed was none.
+    pub(super) fn typed_ison_refused(&mut self) {
+        if let Some(rare) = &mut self.rare
+            && let Some(at) = rare.isons.iter().position(|ison| ison.nicks.is_empty())
+        {
+            rare.isons.remove(at);
+        }
+    }
+
+    /// 303: these are there, and of those that were asked for nobody else; `false`: the user has asked by hand.
     pub(super) fn on_are_on(&mut self, line: &Line<'_>) -> bool {
-        let Some(asked) = self.rare.as_ref().map(|r| r.asked.clone()).filter(|a| !a.is_empty()) else { return false };
+        self.forget_lost_isons();
+        let Some(rare) = &mut self.rare else { return false };
+        let Some(Ison { nicks: asked, .. }) = rare.isons.pop_front().filter(|i| !i.nicks.is_empty()) else {
+            return false;
+        };
         let there: Vec<Box<str>> = line.last().split(' ').filter(|n| !n.is_empty()).map(|n| self.fold(n)).collect();
         for nick in asked {
             let folded = self.fold(&nick);
@@ -129,7 +175,9 @@ impl Session {
     /// Somebody leaves the network whom a server without MONITOR would not tell us about.
     pub(super) fn watched_quits(&mut self, nick: &str) {
         let folded = self.fold(nick);
-        let Some(rare) = self.rare.as_mut().filter(|r| !r.asked.is_empty()) else { return };
+        let Some(rare) = self.rare.as_mut().filter(|r| !r.asked.is_empty() && !r.monitored.contains(&folded)) else {
+            return;
+        };
         let before = rare.online.len();
         rare.online.retain(|known| *known != folded);
         if rare.online.len() != before {
@@ -164,6 +212,9 @@ impl Session {
 
     /// Without a connection nobody is seen.
     pub(super) fn nobody_is_seen(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.isons.clear();
+        }
         for nick in self.rare.as_mut().map(|r| std::mem::take(&mut r.online)).unwrap_or_default() {
             self.seen(&nick, false, None);
         }
@@ -174,4 +225,21 @@ impl Session {
         let presence = Event::Presence { available, away: away.is_some(), status: away.map(Text::plain), nick: None };
         self.emit(Address::Contact(contact), presence);
     }
+}
+
+/// As many at a time as fit into one line.
+fn in_lines(nicks: &[Box<str>]) -> impl Iterator<Item = &[Box<str>]> {
+    let mut rest = nicks;
+    std::iter::from_fn(move || {
+        let mut length = 0;
+        let fitting = rest.iter().take_while(|nick| {
+            length += nick.len() + 1;
+            length <= LINE
+        });
+        // One that is too long alone goes alone.
+        let some = fitting.count().max(1).min(rest.len());
+        let (first, others) = rest.split_at(some);
+        rest = others;
+        (!first.is_empty()).then_some(first)
+    })
 }

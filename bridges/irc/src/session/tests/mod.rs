@@ -3,6 +3,7 @@
 mod bad_input;
 mod connecting;
 mod faults;
+mod heard;
 mod ircd;
 mod ircv3;
 mod keys;

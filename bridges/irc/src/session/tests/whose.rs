@@ -104,3 +104,30 @@ async fn a_nick_that_is_chosen_by_hand_is_the_one_that_the_user_wants() {
     assert_eq!(client.expect("NICK").await, "NICK montague");
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn who_is_asked_for_by_hand_says_nothing_of_the_contacts() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.add_contact(&USER.into(), "juliet%net".into(), None);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let gone = |e: &Inbound| matches!(e.event, Event::Presence { available: false, .. });
+    let there = |e: &Inbound| matches!(e.event, Event::Presence { available: true, .. });
+    client.send(":irc.test 303 romeo :Juliet").await;
+    net.host.emitted("she is there", there).await;
+    for (typed, answer, shown) in [
+        ("ISON somebody", "303 romeo :somebody", "irc.test: somebody"),
+        ("ison", "461 romeo ISON :Not enough parameters", "irc.test: ISON: Not enough parameters"),
+    ] {
+        session.send(net.address("net"), Intent::Raw { line: typed.to_owned() });
+        client.expect(typed).await;
+        client.send(&format!(":irc.test {answer}")).await;
+        net.told("the answer", |t| t.to_string() == shown).await;
+    }
+    assert!(!net.host.emits().iter().any(gone), "nothing was said of her");
+    client.send("PING :x").await;
+    client.expect("ISON juliet").await;
+    client.send(":irc.test 303 romeo :").await;
+    net.host.emitted("she is gone", gone).await;
+    session.stop().await.expect("stops");
+}

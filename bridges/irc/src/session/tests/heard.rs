@@ -1,0 +1,68 @@
+//! What the server tells of itself and of others, and where it is shown.
+
+use super::*;
+
+fn presence(net: &Net, nick: &str, there: bool) -> impl Fn(&Inbound) -> bool {
+    let from = net.address(&format!("{nick}%net"));
+    move |e: &Inbound| e.from == from && matches!(e.event, Event::Presence { available, .. } if available == there)
+}
+
+#[tokio::test]
+async fn contacts_that_the_servers_list_has_no_place_for_are_asked_for() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    for nick in ["abram", "benvolio", "juliet"] {
+        net.host.add_contact(&USER.into(), format!("{nick}%net").as_str().into(), None);
+    }
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("MONITOR=2").await;
+    assert_eq!(client.expect("MONITOR").await, "MONITOR + abram,benvolio");
+    assert_eq!(client.expect("ISON").await, "ISON juliet");
+    client.send(":irc.test 730 romeo :abram!a@v").await;
+    net.host.emitted("he is there", presence(&net, "abram", true)).await;
+    client.send(":irc.test 303 romeo :juliet").await;
+    net.host.emitted("she is there", presence(&net, "juliet", true)).await;
+    // One more; and one less, whose place the next one gets.
+    session.send(net.address("mercutio%net"), Intent::Subscribe { status: None });
+    assert_eq!(client.expect("ISON").await, "ISON juliet mercutio");
+    client.send(":irc.test 303 romeo :juliet").await;
+    session.send(net.address("abram%net"), Intent::Unsubscribe);
+    assert_eq!(client.expect("MONITOR").await, "MONITOR - abram");
+    session.send(net.address("tybalt%net"), Intent::Subscribe { status: None });
+    assert_eq!(client.expect("MONITOR").await, "MONITOR + tybalt");
+    // The list was full already, for a line that was typed by hand perhaps.
+    client.send(":irc.test 734 romeo 2 tybalt :Monitor list is full.").await;
+    assert_eq!(client.expect("ISON").await, "ISON juliet mercutio tybalt");
+    client.send(":irc.test 303 romeo :juliet tybalt").await;
+    net.host.emitted("he is there", presence(&net, "tybalt", true)).await;
+    assert!(!net.host.emits().iter().any(|e| presence(&net, "juliet", false)(e)));
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn however_many_contacts_there_are_all_are_asked_for() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let all: Vec<String> = (10..90).map(|n| format!("montague{n}")).collect();
+    for nick in &all {
+        net.host.add_contact(&USER.into(), format!("{nick}%net").as_str().into(), None);
+    }
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("").await;
+    let mut asked: Vec<Vec<String>> = Vec::new();
+    while asked.iter().flatten().count() < all.len() {
+        let line = client.expect("ISON ").await;
+        assert!(line.len() <= 510, "{line}");
+        asked.push(line.split(' ').skip(1).map(str::to_owned).collect());
+    }
+    assert_eq!(asked.iter().flatten().cloned().collect::<Vec<_>>(), all);
+    // Each answer is of those that its line asked for.
+    for nicks in &asked {
+        client.send(&format!(":irc.test 303 romeo :{}", nicks.join(" "))).await;
+    }
+    net.host.emitted("the last", presence(&net, "montague89", true)).await;
+    assert!(!net.host.emits().iter().any(|e| matches!(e.event, Event::Presence { available: false, .. })));
+    session.stop().await.expect("stops");
+}
