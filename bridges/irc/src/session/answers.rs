@@ -438,7 +438,7 @@ impl Session {
             "CHATHISTORY" => {
                 context.iter().for_each(|name| self.no_history(name));
                 if context.first() == Some(&"TARGETS") {
-                    self.targets_end();
+                    self.no_targets();
                 }
                 return true;
             }

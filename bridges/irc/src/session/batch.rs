@@ -4,6 +4,7 @@ use isthmus_bridge::{RoomId, Text};
 
 use super::Session;
 use crate::proto::line::Line;
+use crate::proto::time;
 
 /// Batches that are open at once; of more than these the oldest is forgotten, and its lines count one by one.
 const MAX_OPEN: usize = 16;
@@ -27,8 +28,8 @@ enum Kind {
     Lines,
     /// One message (`draft/multiline`): the line that opened it, and the words so far.
     Message { head: String, text: String, lines: u32, notice: bool },
-    /// What was said before in a room (`chathistory`), and how many lines of it have come.
-    History { room: Box<str>, lines: u32 },
+    /// What was said before in a room or by somebody (`chathistory`), and how many messages of it have come.
+    History { folded: Box<str>, lines: u32 },
     /// With whom there was talk (`draft/chathistory-targets`).
     Targets,
     /// Servers that part or meet again, and how many people of each room it concerns.
@@ -68,8 +69,8 @@ impl Session {
                 *lines += 1;
                 true
             }
-            Kind::History { lines, .. } => {
-                *lines += 1;
+            Kind::History { .. } => {
+                self.count_history(line);
                 false
             }
             Kind::Net { .. } => {
@@ -77,6 +78,26 @@ impl Session {
                 false
             }
         }
+    }
+
+    /// A message of what was said before: a line, or a batch of lines.
+    fn count_history(&mut self, line: &Line<'_>) {
+        let Some(reference) = line.tag("batch") else { return };
+        let Some(link) = &mut self.link else { return };
+        let batch = link.batches.iter_mut().flat_map(|all| all.iter_mut()).find(|b| *b.reference == *reference);
+        let Some(Batch { kind: Kind::History { folded, lines }, .. }) = batch else { return };
+        *lines += 1;
+        if let Some(at) = line.tag("time").and_then(|t| time::server_time(&t)) {
+            let folded = folded.clone();
+            self.talk_goes_on(&folded, at);
+        }
+    }
+
+    /// Whether the line belongs to what was said before, as the server was asked for it.
+    pub(super) fn is_history(&self, line: &Line<'_>) -> bool {
+        let Some(reference) = line.tag("batch") else { return false };
+        let open = self.link.iter().filter_map(|link| link.batches.as_deref()).flatten();
+        open.into_iter().any(|b| *b.reference == *reference && matches!(b.kind, Kind::History { .. }))
     }
 
     /// After a line of a batch was handled.
@@ -103,6 +124,8 @@ impl Session {
         let folded = self.people.fold(target);
         // What a server plays of itself is news to whoever enters, and none to who was only cut off.
         let has_gap = self.rooms.get(folded.as_str()).is_some_and(|r| r.gap.is_some());
+        let has_talk = self.fetches_talk(&folded);
+        self.count_history(line);
         let Some(link) = &mut self.link else { return };
         let parent = line.tag("batch");
         let parent = parent.and_then(|p| link.batches.iter().flat_map(|all| all.iter()).find(|b| *b.reference == *p));
@@ -114,8 +137,9 @@ impl Session {
             }
             "chathistory" if has_gap => {
                 backlog = true;
-                Kind::History { room: folded.into(), lines: 0 }
+                Kind::History { folded: folded.into(), lines: 0 }
             }
+            "chathistory" if has_talk => Kind::History { folded: folded.into(), lines: 0 },
             "draft/chathistory-targets" => Kind::Targets,
             kind @ ("netsplit" | "netjoin") => {
                 Kind::Net { split: kind == "netsplit", servers: line.words(2), rooms: Vec::new() }
@@ -146,7 +170,7 @@ impl Session {
                     self.on_words(&head.saying(if notice { "NOTICE" } else { "PRIVMSG" }, head.param(2), &text));
                 }
             }
-            Kind::History { room, lines } => self.history_ends(&room, lines),
+            Kind::History { folded, lines } => self.history_ends(&folded, lines),
             Kind::Net { split, servers, rooms } => {
                 for (room, count) in rooms {
                     let key = if split { "netsplit" } else { "netjoin" };

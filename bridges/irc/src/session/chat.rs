@@ -37,7 +37,8 @@ impl Session {
         let target = link.server.without_status(line.param(0));
         let in_room = link.server.is_channel(target);
         let own = self.is_own(nick);
-        if own && link.cap.active.has(Caps::ECHO) && !self.backlog && self.on_echo(line, target, text) {
+        let echoes = link.cap.active.has(Caps::ECHO) && !self.backlog;
+        if own && echoes && !self.is_history(line) && self.on_echo(line, target, text) {
             return;
         }
         if !own && self.is_ignored(line) {

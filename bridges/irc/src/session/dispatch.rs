@@ -105,6 +105,7 @@ impl Session {
             link.now(&write::text("PONG", &[], line.last().as_bytes()));
         }
         self.ask_again();
+        self.ask_history_again();
     }
 
     /// The server says why it is about to close.

@@ -16,7 +16,9 @@ const PAGE: u32 = 100;
 /// Pages that one break is worth.
 const MAX_PAGES: u8 = 20;
 /// People with whom there was talk during a break, at most.
-const MAX_TALKS: u32 = 20;
+const MAX_TALKS: usize = 20;
+/// A question that the server cannot answer is asked so often.
+const TRIES: u8 = 3;
 /// Clocks of one network differ by so much; what comes twice is known by its id.
 const FUZZ: Duration = Duration::from_secs(2);
 /// A break is noticed so late at most: without any message before it, this is where the gap begins.
@@ -39,10 +41,35 @@ impl Gap {
     }
 }
 
+/// What is missing of private conversations.
+#[derive(Debug, Default)]
+pub(super) struct Missed {
+    /// Since when; until it is known with whom there was talk.
+    since: Option<SystemTime>,
+    /// So often the server could not say that.
+    failures: u8,
+    /// With whom.
+    talks: Vec<Talk>,
+}
+
+/// What is missing of one of them.
+#[derive(Debug)]
+struct Talk {
+    folded: Box<str>,
+    name: Box<str>,
+    /// From when on.
+    after: SystemTime,
+    /// From when on it was asked for; nothing: it is to be asked for.
+    asked: Option<SystemTime>,
+    /// Pages that were asked for, and answers that were none.
+    pages: u8,
+    failures: u8,
+}
+
 impl Session {
     /// The room is there again.
     pub(super) fn fill_gap(&mut self, name: &str) {
-        if self.has_cap(Caps::HISTORY) && self.has_cap(Caps::BATCH) && self.has_cap(Caps::SERVER_TIME) {
+        if self.fetches_history() {
             self.ask_history(name);
         } else if let Some(room) = self.room_mut(name) {
             room.gap = None;
@@ -70,7 +97,7 @@ impl Session {
     /// An answer is complete: a full one is followed by another question.
     pub(super) fn history_ends(&mut self, folded: &str, lines: u32) {
         let page = self.page();
-        let Some(room) = self.rooms.get_mut(folded) else { return };
+        let Some(room) = self.rooms.get_mut(folded) else { return self.talk_ends(folded, lines >= page) };
         let Some(gap) = room.gap else { return };
         if lines < page || gap.pages >= MAX_PAGES {
             room.gap = None;
@@ -85,39 +112,111 @@ impl Session {
         let now = self.host.now();
         let heard = self.rare.as_ref().and_then(|r| r.private_heard);
         let since = heard.or_else(|| now.checked_sub(UNNOTICED)).unwrap_or(now);
-        self.rare().missed_since.get_or_insert(since);
+        let missed = &mut self.rare().missed;
+        missed.since.get_or_insert(since);
+        missed.talks.iter_mut().for_each(|talk| talk.asked = None);
     }
 
     /// Connected again: with whom has there been talk meanwhile?
     pub(super) fn ask_for_talks(&mut self) {
-        let Some(since) = self.rare.as_ref().and_then(|r| r.missed_since) else { return };
-        if !(self.has_cap(Caps::HISTORY) && self.has_cap(Caps::BATCH) && self.has_cap(Caps::SERVER_TIME)) {
-            self.rare().missed_since = None;
-            return;
-        }
+        let Some(rare) = self.rare.as_ref().filter(|r| r.missed.since.is_some()) else { return };
+        // What is not complete since an earlier break is missing still.
+        let since = rare.missed.talks.iter().map(|talk| talk.after).chain(rare.missed.since).min();
+        let Some(since) = since.filter(|_| self.fetches_history()) else {
+            return self.rare().missed = Missed::default();
+        };
         let (from, to) =
             (format!("timestamp={}", time::iso(since)), format!("timestamp={}", time::iso(self.host.now())));
+        let most = self.page().min(MAX_TALKS as u32).to_string();
         if let Some(link) = &mut self.link {
-            link.sometime(write::line("CHATHISTORY", &["TARGETS", &from, &to, &MAX_TALKS.to_string()]));
+            link.sometime(write::line("CHATHISTORY", &["TARGETS", &from, &to, &most]));
         }
+    }
+
+    fn fetches_history(&self) -> bool {
+        self.has_cap(Caps::HISTORY) && self.has_cap(Caps::BATCH) && self.has_cap(Caps::SERVER_TIME)
     }
 
     /// `CHATHISTORY TARGETS <name> <time>`: with them. What they said is heard now, with its time: nobody else keeps it for the user.
     pub(super) fn on_target(&mut self, line: &Line<'_>) {
         let name = line.param(1);
-        let Some(since) = self.rare.as_ref().and_then(|r| r.missed_since) else { return };
-        let Some(link) = &mut self.link else { return };
+        let folded = self.fold(name);
+        let Some(link) = &self.link else { return };
         if line.param(0) != "TARGETS" || name.is_empty() || link.server.is_channel(name) {
             return;
         }
-        let after = format!("timestamp={}", time::iso(since));
-        link.sometime(write::line("CHATHISTORY", &["AFTER", name, &after, &PAGE.to_string()]));
+        let Some(missed) = self.rare.as_mut().map(|r| &mut r.missed) else { return };
+        let Some(since) = missed.since else { return };
+        let known = missed.talks.len();
+        match missed.talks.iter_mut().find(|talk| talk.folded == folded) {
+            Some(talk) if talk.asked.is_some() => return,
+            Some(talk) => (talk.pages, talk.failures) = (0, 0),
+            None if known >= MAX_TALKS => return,
+            None => {
+                let (name, folded) = (name.into(), folded.clone());
+                missed.talks.push(Talk { folded, name, after: since, asked: None, pages: 0, failures: 0 });
+            }
+        }
+        self.ask_talk(&folded);
+    }
+
+    fn ask_talk(&mut self, folded: &str) {
+        let page = self.page().to_string();
+        let (Some(link), Some(rare)) = (&mut self.link, &mut self.rare) else { return };
+        let Some(talk) = rare.missed.talks.iter_mut().find(|talk| *talk.folded == *folded) else { return };
+        talk.asked = Some(talk.after);
+        talk.pages += 1;
+        let after = format!("timestamp={}", time::iso(talk.after));
+        link.sometime(write::line("CHATHISTORY", &["AFTER", &talk.name, &after, &page]));
+    }
+
+    /// Whether an answer is one about this conversation.
+    pub(super) fn fetches_talk(&self, folded: &str) -> bool {
+        let talks = self.rare.iter().flat_map(|r| &r.missed.talks);
+        talks.into_iter().any(|talk| *talk.folded == *folded && talk.asked.is_some())
+    }
+
+    /// Up to then it is there, whatever came of the line.
+    pub(super) fn talk_goes_on(&mut self, folded: &str, at: SystemTime) {
+        let talks = self.rare.iter_mut().flat_map(|r| &mut r.missed.talks);
+        if let Some(talk) = talks.into_iter().find(|talk| *talk.folded == *folded) {
+            talk.after = talk.after.max(at);
+        }
+    }
+
+    /// An answer about a conversation is complete: a full one that led anywhere is followed by another question.
+    fn talk_ends(&mut self, folded: &str, full: bool) {
+        let Some(rare) = &mut self.rare else { return };
+        let talks = &mut rare.missed.talks;
+        let more = |talk: &Talk| full && talk.pages < MAX_PAGES && talk.asked.is_some_and(|from| from < talk.after);
+        talks.retain(|talk| *talk.folded != *folded || more(talk));
+        self.ask_talk(folded);
+    }
+
+    /// What the server could not tell is asked for again, when it asks whether we are there.
+    pub(super) fn ask_history_again(&mut self) {
+        let Some(missed) = self.rare.as_ref().map(|r| &r.missed).filter(|_| self.is_up()) else { return };
+        if missed.since.is_some() && missed.failures > 0 {
+            return self.ask_for_talks();
+        }
+        let again = missed.talks.iter().filter(|talk| talk.asked.is_none() && talk.failures > 0);
+        let again: Vec<Box<str>> = again.map(|talk| talk.folded.clone()).collect();
+        again.iter().for_each(|folded| self.ask_talk(folded));
     }
 
     /// All of them are known.
     pub(super) fn targets_end(&mut self) {
         if let Some(rare) = &mut self.rare {
-            rare.missed_since = None;
+            (rare.missed.since, rare.missed.failures) = (None, 0);
+        }
+    }
+
+    /// The server cannot say with whom there was talk.
+    pub(super) fn no_targets(&mut self) {
+        let Some(rare) = &mut self.rare else { return };
+        rare.missed.failures += 1;
+        if rare.missed.failures >= TRIES {
+            self.targets_end();
         }
     }
 
@@ -133,6 +232,13 @@ impl Session {
     pub(super) fn no_history(&mut self, name: &str) {
         if let Some(room) = self.room_mut(name) {
             room.gap = None;
+        }
+        let folded = self.fold(name);
+        if let Some(rare) = &mut self.rare {
+            for talk in rare.missed.talks.iter_mut().filter(|talk| talk.folded == folded) {
+                (talk.asked, talk.failures) = (None, talk.failures + 1);
+            }
+            rare.missed.talks.retain(|talk| talk.failures < TRIES);
         }
     }
 

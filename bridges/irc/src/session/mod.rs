@@ -246,9 +246,9 @@ pub(crate) struct Rare {
     aways: Vec<(Box<str>, Box<str>)>,
     /// Folded nicks of watched contacts who are there.
     online: Vec<Box<str>>,
-    /// When somebody last said something in private; since when private messages are missing.
+    /// When somebody last said something in private; what is missing of that.
     private_heard: Option<SystemTime>,
-    missed_since: Option<SystemTime>,
+    missed: history::Missed,
     /// Up to when private conversations are read: folded nicks.
     read: Vec<(Box<str>, Option<SystemTime>)>,
     /// Since when nobody has been heard, where that is bounded.

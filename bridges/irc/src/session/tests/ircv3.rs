@@ -324,7 +324,7 @@ async fn private_words_of_a_break_are_heard_after_it_with_their_time() {
     client.send("@batch=t :irc.test CHATHISTORY TARGETS #c 2030-03-17T17:47:00.000Z").await;
     client.send("@batch=t :irc.test CHATHISTORY TARGETS juliet 2030-03-17T17:47:10.000Z").await;
     client.send(":irc.test BATCH -t").await;
-    assert_eq!(client.expect("CHATHISTORY").await, "CHATHISTORY AFTER juliet timestamp=2030-03-17T17:46:50.000Z 100");
+    assert_eq!(client.expect("CHATHISTORY").await, "CHATHISTORY AFTER juliet timestamp=2030-03-17T17:46:50.000Z 50");
     client.send(":irc.test BATCH +p chathistory juliet").await;
     client.send("@batch=p;time=2030-03-17T17:47:05.000Z :juliet!j@k PRIVMSG romeo :\u{1}VERSION\u{1}").await;
     client.send("@batch=p;time=2030-03-17T17:47:06.000Z :romeo!u@host.test PRIVMSG juliet :from elsewhere").await;
@@ -334,6 +334,69 @@ async fn private_words_of_a_break_are_heard_after_it_with_their_time() {
     assert_eq!((body(&event), &event.from), ("where are you?", &net.address("juliet%net")));
     assert_eq!(event.at, crate::proto::time::server_time("2030-03-17T17:47:10.000Z").expect("a time"));
     assert!(!client.seen.iter().any(|l| l.contains("VERSION")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn private_words_of_a_long_break_come_page_by_page_and_no_failure_loses_them() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send("@time=2030-03-17T17:46:50.000Z :juliet!j@k PRIVMSG romeo :before").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    client.reset();
+    let mut client = stage.accept().await;
+    client.register(ALL, "CHATHISTORY=2").await;
+    // What the server cannot tell now is asked for again when it asks whether we are there.
+    let targets = client.expect("CHATHISTORY TARGETS").await;
+    assert!(targets.ends_with(" 2"), "{targets}");
+    client.send("FAIL CHATHISTORY MESSAGE_ERROR TARGETS :Messages could not be retrieved").await;
+    client.send("PING :x").await;
+    assert!(client.expect("CHATHISTORY").await.starts_with(&targets[..50]));
+    client.send(":irc.test BATCH +t draft/chathistory-targets").await;
+    client.send("@batch=t :irc.test CHATHISTORY TARGETS juliet 2030-03-17T17:47:10.000Z").await;
+    client.send(":irc.test BATCH -t").await;
+    let first = "CHATHISTORY AFTER juliet timestamp=2030-03-17T17:46:50.000Z 2";
+    assert_eq!(client.expect("CHATHISTORY").await, first);
+    client.send("FAIL CHATHISTORY MESSAGE_ERROR AFTER juliet :Messages could not be retrieved").await;
+    client.send("PING :y").await;
+    assert_eq!(client.expect("CHATHISTORY").await, first);
+    // A full page is followed by the next, also where all of it is our own.
+    client.send(":irc.test BATCH +p chathistory juliet").await;
+    for second in [5, 6] {
+        client
+            .send(&format!(
+                "@batch=p;time=2030-03-17T17:47:0{second}.000Z :romeo!u@host.test PRIVMSG juliet :from elsewhere"
+            ))
+            .await;
+    }
+    client.send(":irc.test BATCH -p").await;
+    let second = "CHATHISTORY AFTER juliet timestamp=2030-03-17T17:47:06.000Z 2";
+    assert_eq!(client.expect("CHATHISTORY").await, second);
+    // The connection breaks again before it is there; somebody else has said something later.
+    client.send("@time=2030-03-17T17:48:00.000Z :nurse!n@k PRIVMSG romeo :madam!").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    client.reset();
+    let mut client = stage.accept().await;
+    client.register(ALL, "CHATHISTORY=2").await;
+    let targets = client.expect("CHATHISTORY TARGETS").await;
+    assert!(targets.starts_with("CHATHISTORY TARGETS timestamp=2030-03-17T17:47:06.000Z"), "{targets}");
+    client.send(":irc.test BATCH +t draft/chathistory-targets").await;
+    for who in ["juliet", "nurse"] {
+        client.send(&format!("@batch=t :irc.test CHATHISTORY TARGETS {who} 2030-03-17T17:48:10.000Z")).await;
+    }
+    client.send(":irc.test BATCH -t").await;
+    assert_eq!(client.expect("CHATHISTORY").await, second);
+    let hers = "CHATHISTORY AFTER nurse timestamp=2030-03-17T17:48:00.000Z 2";
+    assert_eq!(client.expect("CHATHISTORY").await, hers);
+    client.send(":irc.test BATCH +p chathistory juliet").await;
+    client.send("@batch=p;time=2030-03-17T17:47:10.000Z :juliet!j@k PRIVMSG romeo :where are you?").await;
+    client.send(":irc.test BATCH -p").await;
+    let event = net.host.emitted("her words", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((body(&event), event.origin), ("where are you?", Origin::Live));
+    client.send("PING :z").await;
+    client.expect("PONG").await;
+    assert!(!client.seen.iter().any(|l| l.contains("juliet")), "it is complete: {:?}", client.seen);
     session.stop().await.expect("stops");
 }
 
