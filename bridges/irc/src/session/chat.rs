@@ -1,6 +1,6 @@
 //! Words from the network.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::Rank;
 use isthmus_bridge::{
@@ -210,17 +210,10 @@ impl Session {
 
     /// CTCP asks: answered politely, with nothing personal, and not more often than a flood allows.
     fn on_ctcp(&mut self, nick: &str, command: &str, words: &str, in_room: bool) {
-        let now = self.host.now();
-        let answer = match command.to_ascii_uppercase().as_str() {
-            "VERSION" => concat!("Isthmus ", env!("CARGO_PKG_VERSION")).to_owned(),
-            "PING" => words.chars().take(64).collect(),
-            "TIME" => time::utc(now),
-            "CLIENTINFO" => "ACTION CLIENTINFO PING TIME VERSION".to_owned(),
-            _ => {
-                let text = Text::key("ctcp").with("nick", nick).with("command", formatting::from_irc(command, false));
-                let from = self.talk_address(nick);
-                return if in_room { self.notice(text) } else { self.notice_from(from, text) };
-            }
+        let Some(answer) = ctcp_answer(command, words, self.host.now()) else {
+            let text = Text::key("ctcp").with("nick", nick).with("command", formatting::from_irc(command, false));
+            let from = self.talk_address(nick);
+            return if in_room { self.notice(text) } else { self.notice_from(from, text) };
         };
         let name = command.to_ascii_uppercase();
         let Some(link) = &mut self.link else { return };
@@ -279,6 +272,17 @@ enum Kind {
     Words,
     Notice,
     Action,
+}
+
+/// What is answered to a question by CTCP, with nothing personal; `None`: nothing is.
+pub(super) fn ctcp_answer(command: &str, words: &str, now: SystemTime) -> Option<String> {
+    Some(match command.to_ascii_uppercase().as_str() {
+        "VERSION" => concat!("Isthmus ", env!("CARGO_PKG_VERSION")).to_owned(),
+        "PING" => words.chars().take(64).collect(),
+        "TIME" => time::utc(now),
+        "CLIENTINFO" => "ACTION CLIENTINFO PING TIME VERSION".to_owned(),
+        _ => return None,
+    })
 }
 
 /// The message that this one answers.

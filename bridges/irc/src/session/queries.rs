@@ -6,6 +6,7 @@ use isthmus_bridge::{Address, Ask, DeliveryError, Failure, Query, Reply, RoomId,
 use tokio::time::Instant;
 
 use super::answers::{LIST_PATIENCE, What};
+use super::chat::ctcp_answer;
 use super::{Session, WAIT, Waiting, unsupported, view};
 use crate::address::{contact_id, split};
 use crate::proto::{ctcp, time, write};
@@ -75,20 +76,22 @@ impl Session {
     }
 
     fn probe(&mut self, of: &Address, what: ProbeKind, mut reply: Reply) {
-        let own = matches!(of, Address::Occupant { nick, .. } if self.is_own(nick));
+        let Some(nick) = self.nick_in(of) else { return reply.failed(unsupported()) };
         let command = match what {
             ProbeKind::Last => return self.whois(of, Some("idle"), reply),
-            // Our own nick answers by ourselves: CTCP to oneself is odd, and the connection is looked after anyway.
-            ProbeKind::Ping if own => {
-                reply.part(Part::RoundTrip(std::time::Duration::ZERO));
-                return reply.done();
-            }
             ProbeKind::Ping => "PING",
             ProbeKind::Version => "VERSION",
             ProbeKind::Time => "TIME",
             _ => return reply.failed(unsupported()),
         };
-        let Some(nick) = self.nick_in(of) else { return reply.failed(unsupported()) };
+        // Our own nick answers by ourselves: CTCP to oneself is odd, and the connection is looked after anyway.
+        if self.is_own(&nick) {
+            reply.part(match ctcp_answer(command, "", self.host.now()) {
+                Some(words) if command != "PING" => Part::Words(Text::plain(words)),
+                _ => Part::RoundTrip(std::time::Duration::ZERO),
+            });
+            return reply.done();
+        }
         let words = if command == "PING" { time::utc(self.host.now()).replace(' ', "-") } else { String::new() };
         self.send(write::text("PRIVMSG", &[&nick], ctcp::make(command, &words).as_bytes()));
         let nick = self.fold(&nick);

@@ -1,7 +1,7 @@
 //! Which of several things it is that the server speaks of.
 
 use isthmus_bridge::Query;
-use isthmus_bridge::query::ProbeKind;
+use isthmus_bridge::query::{Part, ProbeKind};
 
 use super::*;
 
@@ -129,5 +129,23 @@ async fn who_is_asked_for_by_hand_says_nothing_of_the_contacts() {
     client.expect("ISON juliet").await;
     client.send(":irc.test 303 romeo :").await;
     net.host.emitted("she is gone", gone).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn ones_own_occupant_answers_by_itself() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    for of in [net.occupant("#c%net", "romeo"), net.address("romeo%net")] {
+        let (parts, end) = session.ask(Query::Probe { of: of.clone(), what: ProbeKind::Version }).await;
+        assert!(matches!(&parts[..], [Part::Words(w)] if w.to_string().starts_with("Isthmus ")), "{of:?}: {parts:?}");
+        assert_eq!(end, Ok(()));
+        let (parts, end) = session.ask(Query::Probe { of: of.clone(), what: ProbeKind::Time }).await;
+        assert!(matches!((&parts[..], end), ([Part::Words(_)], Ok(()))), "{of:?}: {parts:?}");
+    }
+    client.send("PING :sync").await;
+    client.expect("PONG").await;
+    assert!(!client.seen.iter().any(|l| l.contains("PRIVMSG")), "{:?}", client.seen);
     session.stop().await.expect("stops");
 }
