@@ -516,6 +516,9 @@ impl Session {
         if let Some(person) = self.people.get(who) {
             self.is_operator(&person.nick, facts.get("operator").is_some());
         }
+        if facts.get("away").is_none() {
+            self.is_back(who);
+        }
         if facts.get("nick").is_none() {
             let text = Text::key("nobody").with("nick", who);
             return reply.failed(DeliveryError::new(Failure::NoSuchRecipient, text));

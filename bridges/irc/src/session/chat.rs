@@ -8,7 +8,7 @@ use isthmus_bridge::{
 };
 use tokio::time::Instant;
 
-use super::speak::shown_beside;
+use super::speak::{GRACE, shown_beside};
 use super::{Session, view};
 use crate::address::{contact_id, split};
 use crate::proto::caps::Caps;
@@ -235,18 +235,42 @@ impl Session {
             return;
         }
         let words = self.shown(&self.settings, line.param(2));
-        match self.rare().aways.iter_mut().find(|(known, _)| *known == folded) {
-            Some((_, known)) if **known == *words => return,
-            Some((_, known)) => *known = words.as_str().into(),
-            None => {
-                if self.rare().aways.len() >= AWAYS {
-                    self.rare().aways.remove(0);
+        let aways = &mut self.rare().aways;
+        match aways.iter_mut().find(|away| away.nick == folded) {
+            Some(away) => {
+                away.spoken = None;
+                if *away.words == *words {
+                    return;
                 }
-                self.rare().aways.push((folded, words.as_str().into()));
+                away.words = words.as_str().into();
+            }
+            None => {
+                if aways.len() >= AWAYS {
+                    aways.remove(0);
+                }
+                aways.push(Away { nick: folded, words: words.as_str().into(), spoken: None });
             }
         }
         let from = self.talk_address(&nick);
         self.notice_from(from, Text::key("away").with("nick", &nick).with("words", words));
+    }
+
+    /// They are back, or gone for good: whatever they say of being away is news again.
+    pub(super) fn is_back(&mut self, folded: &str) {
+        if let Some(rare) = self.rare.as_mut().filter(|rare| !rare.aways.is_empty()) {
+            rare.aways.retain(|away| *away.nick != *folded);
+        }
+    }
+
+    /// Words to somebody are written. Who was spoken to a while ago, and no 301 came, is back since.
+    pub(super) fn speaks_to_away(&mut self, folded: &str, now: Instant) {
+        let Some(rare) = self.rare.as_mut().filter(|rare| !rare.aways.is_empty()) else { return };
+        let Some(away) = rare.aways.iter_mut().find(|away| *away.nick == *folded) else { return };
+        if away.spoken.is_some_and(|at| at + GRACE <= now) {
+            self.is_back(folded);
+        } else {
+            away.spoken.get_or_insert(now);
+        }
     }
 
     /// A server's words to the user: `server: words`.
@@ -265,6 +289,15 @@ impl Session {
     pub(super) fn server_text(&mut self, words: &str) {
         self.server_says("", words);
     }
+}
+
+/// What somebody says of being away, as it was told.
+#[derive(Debug)]
+pub(super) struct Away {
+    nick: Box<str>,
+    words: Box<str>,
+    /// Since when words are on their way to them that no 301 has come for.
+    spoken: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

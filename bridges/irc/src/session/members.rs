@@ -101,9 +101,7 @@ impl Session {
         self.people.forget(nick);
         self.watched_quits(nick);
         let folded = self.fold(nick);
-        if let Some(rare) = &mut self.rare {
-            rare.aways.retain(|(known, _)| *known != folded);
-        }
+        self.is_back(&folded);
         self.regain(nick);
     }
 
@@ -148,6 +146,10 @@ impl Session {
     pub(super) fn on_away(&mut self, line: &Line<'_>) {
         let nick = line.source.nick();
         let away = !line.param(0).is_empty();
+        if !away {
+            let folded = self.fold(nick);
+            self.is_back(&folded);
+        }
         // `*` says nothing but that they are not there (`draft/pre-away`).
         let words = self.words(line.param(0)).filter(|words| words != "*");
         let person = self.people.away(nick, words.as_deref());

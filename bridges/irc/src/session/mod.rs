@@ -243,7 +243,7 @@ pub(crate) struct Rare {
     /// Messages that somebody has withdrawn, until it is known who wrote them.
     withdrawn: Vec<acts::Withdrawn>,
     /// What is said of somebody who is away, once.
-    aways: Vec<(Box<str>, Box<str>)>,
+    aways: Vec<chat::Away>,
     /// Folded nicks of watched contacts who are there.
     online: Vec<Box<str>>,
     /// When somebody last said something in private; what is missing of that.

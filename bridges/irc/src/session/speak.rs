@@ -19,7 +19,7 @@ use crate::settings;
 use crate::translate::{encoding, formatting, looks, split as lines};
 
 /// Without an echo a message counts as taken when nobody has complained for this time.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 /// With one, it comes within this time, or something has swallowed the message.
 const ECHO: Duration = Duration::from_secs(30);
 /// Words without an echo that may yet be refused; of more than these the oldest count as taken.
@@ -189,6 +189,9 @@ impl Session {
         let mut wrote = Vec::with_capacity(link.queue.len());
         link.turn(now, |said| wrote.push(said));
         for mut said in wrote {
+            if said.room.is_none() {
+                self.speaks_to_away(&said.target, now);
+            }
             said.until = now + if echoes { ECHO } else { GRACE };
             if !echoes {
                 // Only an echo is compared with them.

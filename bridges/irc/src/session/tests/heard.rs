@@ -66,3 +66,42 @@ async fn however_many_contacts_there_are_all_are_asked_for() {
     assert!(!net.host.emits().iter().any(|e| matches!(e.event, Event::Presence { available: false, .. })));
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn who_is_away_again_after_coming_back_is_told_again() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "away-notify", "romeo juliet").await;
+    let away = Text::key("away").with("nick", "juliet").with("words", "lunch");
+    let told = async |client: &mut Client, what: &str| {
+        client.send(":irc.test 301 romeo juliet :lunch").await;
+        net.told(what, |text| *text == away).await;
+    };
+    told(&mut client, "the first time").await;
+    // The server says that she is back.
+    client.send(":juliet!j@k AWAY").await;
+    told(&mut client, "after her return").await;
+    // WHOIS says so.
+    let script = async {
+        client.expect("WHOIS juliet").await;
+        for line in ["311 romeo juliet j k * :J", "318 romeo juliet :End"] {
+            client.send(&format!(":irc.test {line}")).await;
+        }
+    };
+    let about = isthmus_bridge::Query::About(net.address("juliet%net"));
+    let ((), (_, end)) = tokio::join!(script, session.ask(about));
+    assert_eq!(end, Ok(()));
+    told(&mut client, "after a look at her").await;
+    // Or it says nothing when she is spoken to.
+    let key = session.send(net.address("juliet%net"), chat("are you there?"));
+    client.expect("PRIVMSG juliet").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    session.send(net.address("juliet%net"), chat("and now?"));
+    client.expect("PRIVMSG juliet").await;
+    told(&mut client, "after words that she got").await;
+    client.send(":irc.test 301 romeo juliet :lunch").await;
+    client.send(":juliet!j@k PRIVMSG romeo :sync").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    assert!(!net.host.emits().iter().any(|e| matches!(&e.event, Event::Notice { .. })), "once for each change");
+    session.stop().await.expect("stops");
+}
