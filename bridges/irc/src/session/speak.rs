@@ -249,14 +249,17 @@ impl Session {
     pub(super) fn on_echo(&mut self, line: &Line<'_>, target: &str, text: &str) -> bool {
         let folded = self.fold(target);
         let label = self.label;
-        let Some(link) = &mut self.link else { return false };
+        let Some(link) = &self.link else { return false };
         let at = if label != 0 {
             link.said.iter().position(|s| s.label == label)
         } else {
-            // Some servers change words (colours are stripped): then the first that waits is meant.
+            // Some servers change words; what is nothing like ours is something else, of which we wait for no echo.
             let same = link.said.iter().position(|s| s.target == folded && *s.text == *text);
-            same.or_else(|| link.said.iter().position(|s| s.target == folded && s.label == 0))
+            same.or_else(|| {
+                link.said.iter().position(|s| s.target == folded && s.label == 0 && alike(&self.read_back(s), text))
+            })
         };
+        let Some(link) = &mut self.link else { return false };
         let Some(mut said) = at.and_then(|at| link.said.remove(at)) else { return false };
         said.ids.extend(msgid(line));
         if said.ticket.is_none()
@@ -273,6 +276,14 @@ impl Session {
             ticket.done(vec![Leg::sent(None, std::mem::take(&mut said.ids))]);
         }
         true
+    }
+
+    /// The words as they are read where they come back: what their encoding lacks is lost, and others may be read by another one.
+    fn read_back(&self, said: &Said) -> String {
+        let room = said.room.as_ref().and_then(|id| self.room(split(id.as_str()).0));
+        let settings = room.map_or(&self.settings, |room| &room.settings);
+        let bytes = encoding::encode(&said.text, self.encoding_out(settings));
+        encoding::decode(&bytes, || encoding::named(settings.str(settings::ENCODING_IN))).into_owned()
     }
 
     /// The server has taken the words with this label, and says no more of them.
@@ -317,6 +328,18 @@ pub(super) fn shown_beside(settings: &Resolved, text: &str) -> (String, Option<B
         way @ (settings::MARKUP | settings::XHTML) => looks::from_irc(text, way == settings::XHTML),
         way => (formatting::from_irc(text, way == settings::STYLING).into_owned(), None),
     }
+}
+
+/// Whether a server may have made `heard` of `sent`: colours taken out, a word masked, the end cut off. Half of it is still the same.
+fn alike(sent: &str, heard: &str) -> bool {
+    let parts = |text| ctcp::parse(text).map_or(("", text), |(command, words)| (command, words));
+    let ((sent_as, sent), (heard_as, heard)) = (parts(sent), parts(heard));
+    let letters = |text| formatting::from_irc(text, false).chars().collect::<Vec<char>>();
+    let (sent, heard) = (letters(sent), letters(heard));
+    let same = |(one, other): &(&char, &char)| one == other;
+    let before = sent.iter().zip(&heard).take_while(same).count();
+    let behind = sent[before..].iter().rev().zip(heard[before..].iter().rev()).take_while(same).count();
+    sent_as == heard_as && 2 * (before + behind) >= sent.len().max(heard.len())
 }
 
 /// Nobody has complained about these words.

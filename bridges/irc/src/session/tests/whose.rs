@@ -149,3 +149,54 @@ async fn ones_own_occupant_answers_by_itself() {
     assert!(!client.seen.iter().any(|l| l.contains("PRIVMSG")), "{:?}", client.seen);
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn an_echo_of_something_else_is_not_taken_for_what_is_on_its_way() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "echo-message", "romeo juliet").await;
+    let key = session.send(net.address("juliet%net"), chat("but soft"));
+    client.expect("PRIVMSG juliet :but soft").await;
+    for other in ["\u{1}VERSION\u{1}", "from my telephone"] {
+        client.send(&format!(":romeo!u@host.test PRIVMSG juliet :{other}")).await;
+    }
+    let sent = net.host.emitted("words of another program", |e| matches!(e.event, Event::Sent(_))).await;
+    assert!(matches!(&sent.event, Event::Sent(m) if m.body == "from my telephone"), "{sent:?}");
+    client.send(":irc.test 401 romeo juliet :No such nick/channel").await;
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::NoSuchRecipient), "it was still on its way");
+    // In a room; what the server has changed a little is ours all the same.
+    for (said, echoed) in [
+        ("what \u{2}light\u{2} through", "what light through"),
+        ("yonder window breaks", "yonder ****** breaks"),
+        ("but soft", "but soft"),
+    ] {
+        let key = session.send(net.address("#c%net"), group(said));
+        client.expect("PRIVMSG #c").await;
+        client.send(":romeo!u@host.test PRIVMSG #c :it is the east").await;
+        client.send(":romeo!u@host.test PRIVMSG #c :\u{1}ACTION waves\u{1}").await;
+        for _ in 0..2 {
+            let other = net.host.emitted("other words", |e| matches!(e.event, Event::Message(_))).await;
+            assert_eq!(other.echo_of, None, "{other:?}");
+        }
+        client.send(&format!(":romeo!u@host.test PRIVMSG #c :{echoed}")).await;
+        let own = net.host.emitted("the echo", |e| matches!(e.event, Event::Message(_))).await;
+        assert_eq!((body(&own), own.echo_of.clone()), (echoed, Some((key.clone(), 0))));
+        assert_eq!(failure(&net.host, &key).await, None);
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn words_that_their_encoding_cannot_hold_are_known_by_their_echo() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("encoding_out", "koi8-r");
+    let (session, mut client) = net.inside(&stage, "echo-message", "romeo juliet").await;
+    let key = session.send(net.address("#c%net"), group("Привет 😀"));
+    client.bytes().await;
+    // Read by windows-1252, which is what the user says that the others write.
+    client.raw(b":romeo!u@host.test PRIVMSG #c :\xf0\xd2\xc9\xd7\xc5\xd4 ?\r\n").await;
+    let own = net.host.emitted("the echo", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(own.echo_of, Some((key, 0)), "{own:?}");
+    session.stop().await.expect("stops");
+}
