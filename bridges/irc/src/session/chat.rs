@@ -31,11 +31,18 @@ impl Session {
         let notice = line.command.eq_ignore_ascii_case("NOTICE");
         let (nick, text) = (line.source.nick(), line.param(1));
         let Some(link) = &self.link else { return };
-        if line.source.is_server() || link.phase == super::Phase::Registering {
+        if link.phase == super::Phase::Registering {
             return self.server_says(line.source.0, text);
         }
         let target = link.server.without_status(line.param(0));
         let in_room = link.server.is_channel(target);
+        if line.source.is_server() {
+            return if in_room {
+                self.server_says_in(target, line.source.0, text)
+            } else {
+                self.server_says(line.source.0, text)
+            };
+        }
         let own = self.is_own(nick);
         let echoes = link.cap.active.has(Caps::ECHO) && !self.backlog;
         if own && echoes && !self.is_history(line) && self.on_echo(line, target, text) {
@@ -282,6 +289,20 @@ impl Session {
         let text = if source.is_empty() { words } else { format!("{source}: {words}") };
         if !text.trim().is_empty() {
             self.notice(Text::plain(text));
+        }
+    }
+
+    /// A server's words to a room: from there, where the user is in it.
+    fn server_says_in(&mut self, name: &str, source: &str, words: &str) {
+        let Some(room) = self.room(name) else { return self.server_says(source, &format!("{name}: {words}")) };
+        let words = self.shown(&room.settings, words);
+        let text = Text::plain(if source.is_empty() { words } else { format!("{source}: {words}") });
+        let (inside, from) = (room.is_inside(), room.address());
+        if inside {
+            return self.notice_from(from, text);
+        }
+        if let Some(room) = self.room_mut(name) {
+            room.note(text);
         }
     }
 

@@ -6,7 +6,7 @@ use isthmus_bridge::{Address, Event, RoomChange, Text};
 
 use super::answers::What;
 use super::history::fits;
-use super::rooms::Stage;
+use super::rooms::{Room, Stage};
 use super::{Session, view};
 use crate::address::contact_id;
 use crate::proto::isupport::ModeKind;
@@ -24,6 +24,15 @@ pub(super) struct Ban {
     room: Box<str>,
     by: Box<str>,
     mask: Box<str>,
+}
+
+impl Room {
+    /// Words about it, until it is entered.
+    pub(super) fn note(&mut self, words: Text) {
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(words);
+        }
+    }
 }
 
 impl Session {
@@ -273,11 +282,7 @@ impl Session {
             // Ranks that come back with many people after a netsplit are seen, and not told one by one.
             _ if self.folds => {}
             // A new channel gets its modes before its list of names.
-            Some(room) if room.stage != Stage::Inside => {
-                if room.notes.len() < MAX_NOTES {
-                    room.notes.push(shown);
-                }
-            }
+            Some(room) if room.stage != Stage::Inside => room.note(shown),
             _ => self.notice_from(room_address, shown),
         }
         if own {

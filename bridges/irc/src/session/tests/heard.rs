@@ -105,3 +105,26 @@ async fn who_is_away_again_after_coming_back_is_told_again() {
     assert!(!net.host.emits().iter().any(|e| matches!(&e.event, Event::Notice { .. })), "once for each change");
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn what_a_server_says_to_a_room_is_heard_in_the_room() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    client.send(":irc.test 005 romeo STATUSMSG=@+ :are supported").await;
+    let told = async |what: &str| {
+        let event = net.host.emitted(what, |e| matches!(e.event, Event::Notice { .. })).await;
+        let Event::Notice { text, .. } = &event.event else { panic!("a notice") };
+        (event.from.clone(), text.to_string())
+    };
+    for (target, from, words) in [
+        ("#c", "#c%net", "irc.test: *** juliet has changed something"),
+        ("@#C", "#c%net", "irc.test: *** juliet has changed something"),
+        ("#far", "net", "irc.test: #far: *** juliet has changed something"),
+        ("romeo", "net", "irc.test: *** juliet has changed something"),
+    ] {
+        client.send(&format!(":irc.test NOTICE {target} :*** juliet has changed something")).await;
+        assert_eq!(told(target).await, (net.address(from), words.to_owned()));
+    }
+    session.stop().await.expect("stops");
+}
