@@ -248,7 +248,10 @@ impl Session {
             367 | 368 => self.on_bans(line, number),
             372 | 375 => self.on_motd(line),
             4 => {} // for programs
-            396 => self.on_own_host(line),
+            396 => {
+                self.on_own_host(line);
+                self.show(line);
+            }
             // The answers to our own questions are no news; those to what was typed by hand are.
             305 | 306 => {
                 if self.rare.as_mut().is_some_and(|r| std::mem::take(&mut r.typed_away)) {

@@ -93,7 +93,10 @@ impl Session {
             353 => self.on_names(line),
             366 => self.on_names_end(line),
             376 => self.on_ready_to_go(),
-            900 => self.on_logged_in(false),
+            900 => {
+                self.server_says(line.source.0, line.last());
+                self.on_logged_in(false);
+            }
             903 | 907 => self.on_logged_in(true),
             902 | 904..=906 | 908 => self.on_login_refused(line),
             number => self.on_numeric(line, number),

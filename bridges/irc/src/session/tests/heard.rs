@@ -128,3 +128,25 @@ async fn what_a_server_says_to_a_room_is_heard_in_the_room() {
     }
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn another_host_and_a_login_are_told() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let cases = [
+        ("MODE romeo +x", "396 romeo cloak.test :is now your displayed host", "cloak.test is now your displayed host"),
+        (
+            "NS IDENTIFY x",
+            "900 romeo romeo!u@h romeo :You are now logged in as romeo",
+            "You are now logged in as romeo",
+        ),
+    ];
+    for (typed, answer, shown) in cases {
+        session.send(net.address("net"), Intent::Raw { line: typed.to_owned() });
+        client.expect(typed).await;
+        client.send(&format!(":irc.test {answer}")).await;
+        net.told(typed, |t| t.to_string() == format!("irc.test: {shown}")).await;
+    }
+    session.stop().await.expect("stops");
+}
