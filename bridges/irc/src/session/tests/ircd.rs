@@ -49,12 +49,14 @@ pub(super) struct Client {
     pub(super) nick: String,
     /// What was read and not waited for.
     pub(super) seen: Vec<String>,
+    /// Capabilities that were asked for and granted.
+    pub(super) granted: String,
 }
 
 impl Client {
     fn of(stream: TcpStream) -> Self {
         let (reader, writer) = stream.into_split();
-        Self { reader: BufReader::new(reader), writer, nick: String::new(), seen: Vec::new() }
+        Self { reader: BufReader::new(reader), writer, nick: String::new(), seen: Vec::new(), granted: String::new() }
     }
 
     pub(super) async fn send(&mut self, line: &str) {
@@ -126,7 +128,8 @@ impl Client {
         self.send(&format!(":irc.test CAP * LS :{caps}")).await;
         if !caps.is_empty() {
             let asked = self.expect("CAP REQ :").await;
-            self.send(&format!(":irc.test CAP * ACK :{}", &asked["CAP REQ :".len()..])).await;
+            self.granted = asked["CAP REQ :".len()..].to_owned();
+            self.send(&format!(":irc.test CAP * ACK :{}", self.granted)).await;
         }
         self.expect("CAP END").await;
         let nick = self.nick.clone();

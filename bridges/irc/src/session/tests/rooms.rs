@@ -341,7 +341,12 @@ async fn contacts_come_and_go_by_monitor() {
     net.host.add_contact(&USER.into(), "other%elsewhere".into(), None);
     let session = net.session();
     session.send(net.address("#c%net"), join("romeo"));
-    let mut client = stage.welcome("MONITOR=100").await;
+    let mut client = stage.accept().await;
+    client.register("extended-monitor away-notify", "MONITOR=100").await;
+    // Who is in none of our rooms is told of to those who have asked for both.
+    for cap in ["extended-monitor", "away-notify"] {
+        assert!(client.granted.split(' ').any(|name| name == cap), "{cap}: {}", client.granted);
+    }
     assert_eq!(client.expect("MONITOR").await, "MONITOR + juliet");
     let presence = |available, away| move |e: &isthmus_bridge::Inbound| matches!(e.event, Event::Presence { available: a, away: w, .. } if (a, w) == (available, away));
     client.send(":irc.test 730 romeo :Juliet!j@k").await;
