@@ -112,7 +112,7 @@ impl Core {
             ("query", ns::VERSION) if get => with(reply::version),
             ("time", ns::TIME) if get => {
                 let now = self.now();
-                with(move |xml| reply::time(xml, now))
+                with(move |xml| reply::time(xml, now, "+00:00"))
             }
             ("query", ns::LAST) if get => {
                 let seconds =

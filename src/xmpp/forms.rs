@@ -192,6 +192,8 @@ fn check_field(field: &Field, given: &Values) -> Result<Option<Vec<String>>, Tex
         FieldKind::Choices(_) if absent && given.is_empty() => field.value.clone(),
         FieldKind::Choices(_) | FieldKind::Secret => given.all(&field.key).to_vec(),
         FieldKind::Lines if !absent => vec![given.all(&field.key).join("\n")],
+        // COMPAT(biboumi): a field of one line here can be one of several there (ports); scripts send them so.
+        FieldKind::Line if !absent => vec![given.all(&field.key).join(" ")],
         _ if absent => field.value.clone(),
         _ => given.all(&field.key).to_vec(),
     };
@@ -369,6 +371,13 @@ mod tests {
         let values = check(&form, &Values::new().with("h", "theirs")).expect("good");
         assert_eq!((values.get("kept"), values.get("h"), values.get("s")), (Some("old"), Some("ours"), None));
         assert!(values.all("many").is_empty(), "nothing was chosen");
+        let mut several = Values::new();
+        several.set_all("kept", vec!["6697".into(), "6670".into()]);
+        assert_eq!(
+            check(&form, &several).expect("good").get("kept"),
+            Some("6697 6670"),
+            "as biboumi's forms have them"
+        );
         let form = Form::new("t".into(), vec![field("r", FieldKind::Line).required(), field("ok", FieldKind::Line)]);
         let again = check(&form, &Values::new().with("r", "  ").with("ok", "kept")).expect_err("required");
         assert_eq!(again.fields[0].error, Some(Text::key("form.required")));

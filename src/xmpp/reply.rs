@@ -19,8 +19,8 @@ pub fn version(xml: &mut Xml) {
 }
 
 /// XEP-0202.
-pub fn time(xml: &mut Xml, now: SystemTime) {
-    xml.open("time", ns::TIME).leaf("tzo", "", "+00:00").leaf("utc", "", &stamp(now)).close();
+pub fn time(xml: &mut Xml, now: SystemTime, zone: &str) {
+    xml.open("time", ns::TIME).leaf("tzo", "", zone).leaf("utc", "", &stamp(now)).close();
 }
 
 /// XEP-0012: for a gateway the seconds since its start.
@@ -47,7 +47,7 @@ mod tests {
         let mut xml = result("gw.example", "juliet@capulet.lit/balcony", "s2c1");
         assert_eq!(xml.finish(), "<iq type='result' from='gw.example' to='juliet@capulet.lit/balcony' id='s2c1'/>");
         xml = result("a", "b", "c");
-        time(&mut xml, SystemTime::UNIX_EPOCH);
+        time(&mut xml, SystemTime::UNIX_EPOCH, "+00:00");
         assert!(
             xml.finish()
                 .contains("<time xmlns='urn:xmpp:time'><tzo>+00:00</tzo><utc>1970-01-01T00:00:00Z</utc></time>")

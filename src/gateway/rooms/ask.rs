@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use super::search::SEARCH;
-use super::{Rooms, look};
+use super::{Rooms, clock, look};
 use crate::archive::query::MAM;
 use crate::gateway::iq::{Answer, with};
 use crate::gateway::live::LONGEST;
@@ -181,9 +181,12 @@ impl Rooms<'_> {
                     xml.open("query", ns::VERSION).leaf("name", "", &words).leaf("version", "", "").close();
                 })
             }
-            // A time in the words of some program is none by XEP-0202: the words are all there is.
+            // A time in the words of some program may be none by XEP-0202: then the words are all there is.
             ("time", ns::TIME) => {
                 let words = self.probe(&of, at, ProbeKind::Time).await?;
+                if let Some((time, zone)) = clock::read(&words) {
+                    return with(move |xml| reply::time(xml, time, &zone));
+                }
                 Err(StanzaError::new(ErrorType::Cancel, "feature-not-implemented").with(Text::plain(words)))
             }
             ("query", ns::LAST) => {

@@ -22,6 +22,7 @@
 mod admin;
 mod aside;
 mod ask;
+mod clock;
 mod enter;
 mod happen;
 mod history;

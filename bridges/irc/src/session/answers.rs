@@ -7,6 +7,7 @@ use isthmus_bridge::{DeliveryError, DeliveryKey, Failure, ForeignMessageId, Repl
 use tokio::time::Instant;
 
 use super::Session;
+use super::bans::Banning;
 use super::link::{self, Phase};
 use crate::address::split;
 use crate::proto::line::Line;
@@ -47,6 +48,11 @@ pub(super) enum What {
     Invite {
         room: Box<str>,
         nick: Box<str>,
+    },
+    /// Where somebody is who is to be banned.
+    Userhost {
+        nick: Box<str>,
+        ban: Box<Banning>,
     },
     /// A withdrawal, of this message in this room or with this nick.
     Redact {
@@ -95,7 +101,7 @@ impl What {
             | Self::Bans { room, .. }
             | Self::Modes { room, .. } => **room == *name,
             Self::Kick { room, nick } | Self::Invite { room, nick } => **room == *name || **nick == *name,
-            Self::Whois { nick, .. } | Self::Ctcp { nick, .. } => **nick == *name,
+            Self::Whois { nick, .. } | Self::Ctcp { nick, .. } | Self::Userhost { nick, .. } => **nick == *name,
             Self::Nick | Self::List { .. } => false,
         }
     }
@@ -143,6 +149,23 @@ impl Session {
             && let Some(ticket) = self.pending.remove(at).ticket
         {
             ticket.sent(None);
+        }
+    }
+
+    /// Of whom it is asked first where they are.
+    pub(super) fn asks_for_host(&self) -> Option<&str> {
+        self.pending.iter().find_map(|p| match &p.what {
+            What::Userhost { nick, .. } => Some(&**nick),
+            _ => None,
+        })
+    }
+
+    /// What waits for that answer.
+    pub(super) fn take_banning(&mut self) -> Option<(Box<Banning>, Ticket)> {
+        let at = self.pending.iter().position(|p| matches!(p.what, What::Userhost { .. }))?;
+        match self.pending.remove(at) {
+            Pending { what: What::Userhost { ban, .. }, ticket: Some(ticket), .. } => Some((ban, ticket)),
+            _ => None,
         }
     }
 
@@ -269,6 +292,11 @@ impl Session {
                 self.server_says(line.source.0, &words);
             }
             263 => self.on_try_again(line),
+            302 => {
+                if !self.on_userhost(line) {
+                    self.show(line);
+                }
+            }
             730 | 731 => self.on_monitor(line, number == 730),
             734 => self.on_monitor_full(line),
             400..=599 | 691..=729 | 740..=799 | 936 => self.on_error_numeric(line, number),
@@ -386,6 +414,7 @@ impl Session {
             What::Nick => command == "NICK",
             What::Topic { .. } => command == "TOPIC",
             What::Kick { .. } => command == "KICK",
+            What::Userhost { .. } => command == "USERHOST",
             What::Invite { .. } => command == "INVITE",
             What::Redact { .. } => command == "REDACT",
             What::React { .. } => command == "TAGMSG",

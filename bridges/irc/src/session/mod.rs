@@ -26,6 +26,7 @@
 mod acts;
 mod answers;
 mod apart;
+mod bans;
 mod batch;
 mod chat;
 mod dispatch;

@@ -252,7 +252,7 @@ impl Session {
 
     // Rooms.
 
-    fn inside(&self, id: &RoomId) -> Result<(&Room, Box<str>), DeliveryError> {
+    pub(super) fn inside(&self, id: &RoomId) -> Result<(&Room, Box<str>), DeliveryError> {
         let folded = self.fold(split(id.as_str()).0);
         let room = self.rooms.get(&folded).filter(|r| r.is_inside()).ok_or_else(not_joined)?;
         Ok((room, folded))
@@ -283,7 +283,7 @@ impl Session {
         }
     }
 
-    fn kick_line(&self, name: &str, nick: &str, reason: Option<&str>) -> Vec<u8> {
+    pub(super) fn kick_line(&self, name: &str, nick: &str, reason: Option<&str>) -> Vec<u8> {
         let most = self.link.as_ref().map_or(0, |l| l.server.kick_len);
         self.worded(&["KICK", name, nick], reason.unwrap_or_default(), most)
     }
@@ -353,32 +353,6 @@ impl Session {
             change.push(on);
         }
         Some(change)
-    }
-
-    fn ban(&mut self, id: &RoomId, mask: &str, on: bool, reason: Option<&str>, ticket: Ticket) {
-        let named = split(mask.split('/').next().unwrap_or(mask)).0;
-        let found = self
-            .inside(id)
-            .map(|(room, folded)| (room.name.clone(), folded, view(&room.view).get(&self.people, named).cloned()));
-        let (name, folded, member) = match found {
-            Ok(found) => found,
-            Err(error) => return ticket.failed(error),
-        };
-        let is_mask =
-            mask.contains(['!', '*', '?']) || mask.starts_with('$') || (mask.contains('@') && member.is_none());
-        let target = match &member {
-            _ if is_mask => mask.to_owned(),
-            Some(member) => {
-                let host = member.person.host.as_deref().and_then(|h| h.split_once('@')).map(|(_, host)| host);
-                host.map_or_else(|| format!("{}!*@*", member.nick()), |host| format!("*!*@{host}"))
-            }
-            None => format!("{named}!*@*"),
-        };
-        let line = write::line("MODE", &[&name, if on { "+b" } else { "-b" }, &target]);
-        self.send_for(line, What::Mode { room: folded }, ticket);
-        if let Some(member) = member.filter(|_| on && !is_mask) {
-            self.send(self.kick_line(&name, member.nick(), reason));
-        }
     }
 
     fn invite(&mut self, id: &RoomId, nick: &str, ticket: Ticket) {

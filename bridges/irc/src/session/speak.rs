@@ -57,7 +57,10 @@ impl Session {
         };
         let settings =
             to.room.as_ref().and_then(|_| self.room(&to.name)).map_or(&self.settings, |r| &r.settings).clone();
-        let space = self.room_for(&to.name, message.action);
+        // Plain text is the same in all of them.
+        let plain = formatting::is_plain(&message.body);
+        let encoding = if plain { encoding_rs::UTF_8 } else { self.encoding_out(&settings) };
+        let space = encoding::room(self.room_for(&to.name, message.action), encoding);
         let all = lines::lines(&message.body, space);
         if all.is_empty() {
             return ticket.failed(DeliveryError::new(Failure::Rejected, Text::key("nothing-to-say")));
@@ -65,12 +68,7 @@ impl Session {
         let mut words = Words {
             folded: self.fold(&to.name),
             to,
-            // Plain text is the same in all of them.
-            encoding: if formatting::is_plain(&message.body) {
-                encoding_rs::UTF_8
-            } else {
-                self.encoding_out(&settings)
-            },
+            encoding,
             styled: formatting::has_marks(&message.body) && settings.bool(settings::SEND_FORMATTING),
             action: message.action,
             reply: message.reply_to.as_ref().and(self.about().first()).cloned(),
@@ -365,8 +363,10 @@ impl Words {
     fn line(&self, text: &str) -> (String, Vec<u8>) {
         let words = if self.styled { formatting::to_irc(text) } else { text.to_owned() };
         let sent = if self.action { ctcp::make("ACTION", &words) } else { words };
-        let line = write::text("PRIVMSG", &[&self.to.name], &encoding::encode(&sent, self.encoding));
-        (sent, line)
+        let bytes = encoding::encode(&sent, self.encoding);
+        let line = write::text("PRIVMSG", &[&self.to.name], &bytes);
+        let read = encoding::lossy(&bytes, self.encoding);
+        (read.unwrap_or(sent), line)
     }
 
     /// The line with the name of the message that it answers. Servers and clients know the tag by either name.

@@ -35,6 +35,17 @@ pub(crate) fn encode<'a>(text: &'a str, encoding: &'static Encoding) -> Cow<'a, 
     Cow::Owned(encoding.encode(&safe).0.into_owned())
 }
 
+/// What others read of a text whose octets in this encoding these are; `None`: the text, for UTF-8 loses nothing.
+pub(crate) fn lossy(bytes: &[u8], encoding: &'static Encoding) -> Option<String> {
+    (encoding != UTF_8).then(|| encoding.decode_without_bom_handling(bytes).0.into_owned())
+}
+
+/// Octets of UTF-8 that are no more than so many in this encoding. Where a letter takes several, it can take twice what it takes in UTF-8
+/// (GB18030), and a change between alphabets three octets more (ISO-2022-JP).
+pub(crate) fn room(octets: usize, encoding: &'static Encoding) -> usize {
+    if encoding == UTF_8 || encoding.is_single_byte() { octets } else { (octets / 3).max(32) }
+}
+
 /// Whether XML 1.0 can hold it (section 2.2).
 pub(crate) fn is_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
@@ -71,5 +82,32 @@ mod tests {
     fn what_an_encoding_lacks_is_a_question_mark() {
         assert_eq!(&*encode("naïve 🦀!", named("iso-8859-1")), b"na\xefve ?!");
         assert_eq!(&*encode("naïve", named("utf-8")), "naïve".as_bytes());
+    }
+
+    #[test]
+    fn what_fits_in_utf_8_fits_in_every_encoding() {
+        for label in [
+            "utf-8",
+            "koi8-r",
+            "windows-1252",
+            "iso-2022-jp",
+            "gb18030",
+            "gbk",
+            "big5",
+            "euc-kr",
+            "shift_jis",
+            "euc-jp",
+        ] {
+            let encoding = named(label);
+            for text in ["é", "aあ", "あa漢b", "Ж", "🦀", "한국어", "ﾊ", "plain"] {
+                let (text, most) = (text.repeat(200), 400);
+                let room = room(most, encoding);
+                let end = (0..=room).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+                let bytes = encode(&text[..end], encoding);
+                assert!(bytes.len() <= most, "{label} {text:.3}: {} octets", bytes.len());
+                let read = lossy(&bytes, encoding).unwrap_or_else(|| text[..end].to_owned());
+                assert_eq!(read.chars().count(), text[..end].chars().count(), "{label} {text:.3}: {read}");
+            }
+        }
     }
 }

@@ -180,9 +180,20 @@ async fn orders_wait_for_the_network_and_refusals_are_told() {
 
     let key =
         session.send(room.clone(), Intent::Ban { mask: "juliet".to_owned(), on: true, reason: Some("why".to_owned()) });
-    assert_eq!(client.expect("MODE").await, "MODE #c +b juliet!*@*");
+    assert_eq!(client.expect("USERHOST").await, "USERHOST juliet");
+    // What was asked for by hand answers nothing of ours.
+    client.send(":irc.test 302 romeo :tybalt=+t@verona.test").await;
+    client.send(":irc.test 302 romeo :Juliet*=-~j@capulet.test ").await;
+    assert_eq!(client.expect("MODE").await, "MODE #c +b *!*@capulet.test");
     assert_eq!(client.expect("KICK").await, "KICK #c juliet :why");
-    client.send(":romeo!u@host.test MODE #c +b juliet!*@*").await;
+    client.send(":romeo!u@host.test MODE #c +b *!*@capulet.test").await;
+    assert_eq!(failure(host, &key).await, None);
+    // Whom nobody knows is banned by their nick.
+    let key = session.send(room.clone(), Intent::Ban { mask: "paris%net".to_owned(), on: true, reason: None });
+    client.expect("USERHOST paris").await;
+    client.send(":irc.test 302 romeo :").await;
+    assert_eq!(client.expect("MODE").await, "MODE #c +b paris!*@*");
+    client.send(":romeo!u@host.test MODE #c +b paris!*@*").await;
     assert_eq!(failure(host, &key).await, None);
     let key = session.send(room.clone(), Intent::Remove { who: net.occupant("#c%net", "nobody"), reason: None });
     assert_eq!(failure(host, &key).await, Some(Failure::NoSuchRecipient));

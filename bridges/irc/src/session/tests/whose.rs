@@ -187,6 +187,32 @@ async fn an_echo_of_something_else_is_not_taken_for_what_is_on_its_way() {
 }
 
 #[tokio::test]
+async fn what_an_encoding_lacks_is_reflected_as_others_read_it() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("encoding_out", "koi8-r");
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    session.send(net.address("#c%net"), group("Привет 😀"));
+    assert_eq!(client.bytes().await, b"PRIVMSG #c :\xf0\xd2\xc9\xd7\xc5\xd4 ?");
+    let own = net.host.emitted("the reflection", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(body(&own), "Привет ?");
+    // What takes more octets than in UTF-8 is cut into lines, and nothing of it is lost.
+    net.host.set_default("encoding_out", "gb18030");
+    session.set(&net.address("#c%net"), "encoding_out", Some("gb18030")).await;
+    let long = "é".repeat(300);
+    session.send(net.address("#c%net"), group(&long));
+    let mut read = String::new();
+    while read.len() < long.len() {
+        let line = client.bytes().await;
+        assert!(line.len() < 510, "{} octets", line.len());
+        let words = line.strip_prefix(b"PRIVMSG #c :").expect("words");
+        read.push_str(&encoding_rs::GB18030.decode_without_bom_handling(words).0);
+    }
+    assert_eq!(read, long);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn words_that_their_encoding_cannot_hold_are_known_by_their_echo() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

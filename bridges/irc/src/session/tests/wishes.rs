@@ -27,11 +27,15 @@ async fn the_reason_of_a_ban_or_a_kick_is_told_to_the_network() {
     let (session, mut client) = net.inside(&stage, "", "@romeo juliet nurse").await;
     let (room, juliet) = (net.address("#c%net"), net.occupant("#c%net", "juliet"));
     session.send(room.clone(), role(&juliet, None, Some("outcast"), Some("why")));
-    client.expect("MODE #c +b juliet!*@*").await;
+    client.expect("USERHOST juliet").await;
+    client.send(":irc.test 302 romeo :juliet=+j@capulet.test").await;
+    client.expect("MODE #c +b *!*@capulet.test").await;
     assert_eq!(client.expect("KICK").await, "KICK #c juliet :why");
     // Clients that repeat what an outcast is ask for no less than a ban.
     session.send(room.clone(), role(&juliet, Some("none"), Some("outcast"), Some("again")));
-    client.expect("MODE #c +b juliet!*@*").await;
+    client.expect("USERHOST juliet").await;
+    client.send(":irc.test 302 romeo :juliet=+j@capulet.test").await;
+    client.expect("MODE #c +b *!*@capulet.test").await;
     assert_eq!(client.expect("KICK").await, "KICK #c juliet :again");
     session.send(room, role(&net.occupant("#c%net", "nurse"), Some("none"), Some("none"), Some("tea")));
     assert_eq!(client.expect("KICK").await, "KICK #c nurse :tea");
@@ -45,8 +49,10 @@ async fn a_kick_behind_a_ban_that_fits_is_a_ban_and_any_other_is_a_kick() {
     let (session, mut client) = net.inside(&stage, "", "@romeo @tybalt juliet nurse peter").await;
     let room = net.address("#c%net");
     session.send(room.clone(), role(&net.occupant("#c%net", "juliet"), None, Some("outcast"), None));
+    client.expect("USERHOST juliet").await;
+    client.send(":irc.test 302 romeo :juliet=+j@capulet.test").await;
     client.expect("KICK #c juliet").await;
-    client.send(":romeo!u@host.test MODE #c +b juliet!*@*").await;
+    client.send(":romeo!u@host.test MODE #c +b *!*@capulet.test").await;
     client.send(":romeo!u@host.test KICK #c juliet :romeo").await;
     let event = net.host.emitted("her ban", LEFT).await;
     assert_eq!((&event.from, how(&event)), (&net.occupant("#c%net", "juliet"), Departure::Banned));
