@@ -75,7 +75,7 @@ pub(super) struct Core {
     pub(super) answers: Answers,
     pub(super) pending: Arc<Pending>,
     /// XEP-0157 fields of disco#info.
-    pub(super) contact: Vec<(&'static str, Vec<String>)>,
+    pub(super) contact: Vec<disco::Field>,
     pub(super) bridges: ArcSwap<Vec<Arc<Served>>>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -367,7 +367,7 @@ impl Served {
         self.instance.bridge.addressing().format(at).local
     }
 
-    pub(super) fn info(&self, at: &Address, name: &str, contact: &[(&'static str, Vec<String>)]) -> Info {
+    pub(super) fn info(&self, at: &Address, name: &str, contact: &[disco::Field]) -> Info {
         let directory = !self.instance.bridge.directory().is_empty();
         disco::info(at, self.profile(), directory, name, contact)
     }

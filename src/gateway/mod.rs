@@ -99,7 +99,7 @@ pub async fn run(config: Config, outside: Outside) -> Result<(), GatewayEnd> {
         outbox: Outbox::new(store.clone(), ports.clone(), ports.clone()),
         inbox: Inbox::new(store.clone(), ports.clone(), ports.clone(), ports.clone()),
         files: files::FileDesk::new(&config, &seal)?,
-        contact: config.contact.clone(),
+        contact: config.contact.iter().map(|(key, all)| ((*key).into(), all.clone())).collect(),
         limits: config.limits.clone(),
         retention: config.archive,
         roster_way: config.roster,

@@ -65,6 +65,11 @@ impl Pending {
         Ok(Question { pending: self.clone(), who, _permit: permit })
     }
 
+    /// Questions of one sender that are under way.
+    pub(super) fn of(&self, who: &BareJid) -> usize {
+        self.lock().of.get(who).copied().unwrap_or_default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Count> {
         // Both numbers are changed together, and nothing in between can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

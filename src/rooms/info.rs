@@ -68,10 +68,10 @@ pub fn info(profile: &Profile, known: &Known) -> Info {
     info.features.sort_unstable();
     let mut fields = Vec::new();
     if let Some(subject) = subject.as_ref().filter(|s| !s.is_empty()) {
-        fields.push(("muc#roominfo_subject", vec![subject.clone()]));
+        fields.push(("muc#roominfo_subject".into(), vec![subject.clone()]));
     }
     if let Some(occupants) = occupants {
-        fields.push(("muc#roominfo_occupants", vec![occupants.to_string()]));
+        fields.push(("muc#roominfo_occupants".into(), vec![occupants.to_string()]));
     }
     info.forms.push((ROOMINFO, fields));
     info
@@ -97,7 +97,7 @@ mod tests {
         assert!(
             ["muc_open", "muc_nonanonymous", "muc_unsecured", "muc_public"].iter().all(|f| room.features.contains(f))
         );
-        assert_eq!(room.forms, [(ROOMINFO, vec![("muc#roominfo_occupants", vec!["3".to_owned()])])]);
+        assert_eq!(room.forms, [(ROOMINFO, vec![("muc#roominfo_occupants".into(), vec!["3".to_owned()])])]);
         let modes = Modes { moderated: true, password: true, hidden: true };
         let room = info(&profile, &Known { modes, subject: Some("x".to_owned()), ..Known::default() });
         for feature in ["muc_moderated", "muc_passwordprotected", "muc_hidden"] {

@@ -1,5 +1,7 @@
 //! Service discovery (XEP-0030), its extension forms (XEP-0128), contact addresses (XEP-0157) and entity capabilities (XEP-0115).
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use isthmus_bridge::{Address, Profile, Registration};
 use sha1::{Digest, Sha1};
@@ -19,7 +21,10 @@ pub struct Info {
 }
 
 /// A field of an extension form: its name and values.
-pub type Field = (&'static str, Vec<String>);
+pub type Field = (Cow<'static, str>, Vec<String>);
+
+/// The form of what a network knows of somebody (XEP-0128): as many fields as it has words for.
+pub const ABOUT: &str = "urn:isthmus:about:0";
 
 /// What an address of a bridge is and serves. `name` is its name for people.
 /// `directory`: whether the bridge's network can be searched for people.
@@ -115,7 +120,12 @@ pub fn write_info(xml: &mut Xml, node: Option<&str>, info: &Info) {
         xml.open("x", ns::DATA).attr("type", "result");
         xml.open("field", "").attr("var", "FORM_TYPE").attr("type", "hidden").leaf("value", "", form_type).close();
         for (var, values) in fields {
-            let kind = if *form_type == rooms::ROOMINFO { "text-single" } else { "list-multi" };
+            let kind = match *form_type {
+                rooms::ROOMINFO => "text-single",
+                ABOUT if values.len() == 1 => "text-single",
+                ABOUT => "text-multi",
+                _ => "list-multi",
+            };
             xml.open("field", "").attr("var", var).attr("type", kind);
             for value in values {
                 xml.leaf("value", "", value);
@@ -144,9 +154,9 @@ pub fn verification(info: &Info) -> String {
     for (form_type, mut fields) in forms {
         text.push_str(form_type);
         text.push('<');
-        fields.sort_unstable_by_key(|(var, _)| *var);
+        fields.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         for (var, mut values) in fields {
-            text.push_str(var);
+            text.push_str(&var);
             text.push('<');
             values.sort_unstable();
             for value in values {

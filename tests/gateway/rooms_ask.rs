@@ -87,6 +87,13 @@ async fn a_self_ping_is_answered_at_once_and_others_are_asked() {
     let card =
         house.ask(ROMEO, &format!("{room}/juliet"), "get", "<vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'/>").await;
     assert!(card.child("vcard").and_then(|c| c.child("fn")).is_some(), "{card}");
+    // The same in service discovery (XEP-0128), for who is inside.
+    let info = house.ask(ROMEO, &format!("{room}/juliet"), "get", INFO).await;
+    assert_eq!(field(&info, "FORM_TYPE"), Some("urn:isthmus:about:0"), "{info}");
+    assert_eq!((field(&info, "host"), field(&info, "idle")), (Some("juliet@loop.invalid"), Some("42")));
+    assert!(features(&info).contains(&"urn:xmpp:reply:0"), "{info}");
+    let info = house.ask("romeo@example.org/other", &format!("{room}/juliet"), "get", INFO).await;
+    assert!(field(&info, "host").is_none() && features(&info).contains(&"urn:xmpp:reply:0"), "{info}");
     let unknown = house.ask(ROMEO, &format!("{room}/juliet"), "get", "<query xmlns='urn:example:none'/>").await;
     assert_eq!(unknown.error().as_deref(), Some("cancel/service-unavailable"));
     let command = "<command xmlns='http://jabber.org/protocol/commands' node='who'/>";

@@ -7,6 +7,7 @@ use isthmus_bridge::{
 };
 use minidom::Element;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::search::SEARCH;
@@ -33,7 +34,9 @@ impl Rooms<'_> {
         let node = payload.attr("node");
         match (&heard.at, payload.name(), payload.ns()) {
             (Address::Occupant { .. }, _, ns::COMMANDS) => false,
-            (Address::Occupant { .. }, _, ns::DISCO_INFO | ns::DISCO_ITEMS) => false,
+            // Under a node stands what was hashed, or is asked of commands.
+            (Address::Occupant { .. }, _, ns::DISCO_INFO) => node.is_none(),
+            (Address::Occupant { .. }, _, ns::DISCO_ITEMS) => false,
             (Address::Occupant { .. }, ..) => true,
             (Address::Room(_), "query", ns::DISCO_INFO) => node.is_none_or(|node| node == OWN_NICK),
             (Address::Room(_), "query", ns::DISCO_ITEMS) => node.is_none(),
@@ -53,6 +56,9 @@ impl Rooms<'_> {
         let payload = heard.stanza.children().find(|c| c.ns() != ns::CLIENT).ok_or_else(StanzaError::bad_request)?;
         let get = heard.stanza.type_() == Some("get");
         let room = match &heard.at {
+            Address::Occupant { room, nick } if get && payload.ns() == ns::DISCO_INFO => {
+                return self.occupant_info(heard, room, nick).await;
+            }
             Address::Occupant { room, nick } => return self.of_occupant(heard, &payload, room, nick, get).await,
             Address::Room(room) => room,
             _ if payload.ns() == SEARCH => return self.search(heard, &payload, get).await,
@@ -155,6 +161,27 @@ impl Rooms<'_> {
         items.sort();
         items.dedup();
         with(move |xml| write_items(xml, &items))
+    }
+
+    /// What an occupant serves, and beside it what the far side knows of them (XEP-0128), where it says so soon.
+    async fn occupant_info(&self, heard: &Heard, room: &RoomId, asked: &str) -> Answer {
+        let of = self.session(heard);
+        let nick = match self.served.known_room(&of, room) {
+            Some(view) => nick::meant(&look(&view), asked).to_owned(),
+            None => asked.to_owned(),
+        };
+        let mut info = self.served.info(&heard.at, &nick, &self.core.contact);
+        // A client that asks after everybody in a room is not to keep its user's own words from going out.
+        if self.core.pending.of(&of.user) <= ABOUT_AT_ONCE && self.insider(heard, &of, room).is_some() {
+            let about = self.about(&of, Address::Occupant { room: room.clone(), nick });
+            if let Ok(Ok(facts)) = tokio::time::timeout(ABOUT_SOON, about).await
+                && !facts.is_empty()
+            {
+                let fields = facts.iter().map(|(key, values)| (key.to_owned().into(), values.to_vec()));
+                info.forms.push((disco::ABOUT, fields.collect()));
+            }
+        }
+        with(move |xml| disco::write_info(xml, None, &info))
     }
 
     /// Somebody inside: the self-ping is answered at once, all else is asked of the far side.
@@ -285,6 +312,11 @@ impl Rooms<'_> {
         self.core.carried_out(self.served, of, event).await.map_err(|error| StanzaError::from(&error))
     }
 }
+
+/// How many questions of a user may be under way when the far side is asked for what is only said beside the answer.
+const ABOUT_AT_ONCE: usize = 3;
+/// How long the answer waits for it.
+const ABOUT_SOON: Duration = Duration::from_secs(5);
 
 /// All parts, and how it ended.
 type Whole = (Vec<Part>, Result<(), DeliveryError>);

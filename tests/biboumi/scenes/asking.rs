@@ -88,6 +88,7 @@ mod scripts {
             ("ping", PING),
             ("version", "<query xmlns='jabber:iq:version'/>"),
             ("vcard", "<vCard xmlns='vcard-temp'/>"),
+            ("discovery", "<query xmlns='http://jabber.org/protocol/disco#info'/>"),
             ("something else", "<query xmlns='urn:example:nothing'/>"),
         ] {
             s.scene(name);
