@@ -132,10 +132,11 @@ impl Core {
         if let Some(id) = answers.as_deref().filter(|_| in_words && message.quoted.is_none()) {
             message.quoted = self.words_of(served, &user, &heard.at, id).await;
         }
+        let chosen = served.persons().resolved(&user, &heard.at);
         if let Some(id) = &corrects {
             let mut corrected = message.clone();
             if in_words {
-                degrade::quote(&mut corrected);
+                degrade::in_words(&mut corrected, None, &chosen);
             }
             match self.outbox.replace(name, &user, &heard.at, id, *corrected).await {
                 Ok(Withdrawn::Queued) => return debug!(bridge = %name, "a queued message was corrected"),
@@ -144,8 +145,7 @@ impl Core {
                         Authored::Own(name) => vec![name],
                         Authored::ByAnother | Authored::Unknown => Vec::new(),
                     };
-                    let meant = Meant { names, words: None };
-                    let chosen = served.persons().resolved(&user, &heard.at);
+                    let meant = Meant { names, ..Meant::default() };
                     let can = Abilities::of(served.profile());
                     // What is gone cannot be withdrawn first by a queue: `redact` is for live networks.
                     drop(degrade::correction(&mut message, &meant, can, &chosen, served.profile().correction_prefix));
@@ -155,7 +155,7 @@ impl Core {
         }
         if in_words {
             message.reply_to = None;
-            degrade::quote(&mut message);
+            degrade::in_words(&mut message, None, &chosen);
         }
         let mut event = Outbound::new(DeliveryKey::new(fresh_id()), user, heard.at.clone(), Intent::Send(message));
         event.to = recipients;

@@ -53,6 +53,8 @@ pub(super) struct Found {
     replaced: Vec<Name>,
     /// The words of the first.
     words: Option<String>,
+    /// Who said it, in a room.
+    by: Option<String>,
     /// When it was said, by the network's clock.
     at: Option<SystemTime>,
 }
@@ -113,7 +115,15 @@ impl Core {
                 let lines = archive.find(room, &user, &question).await?.lines;
                 let line = lines.into_iter().next();
                 found.at = line.as_ref().map(|line| line.at);
-                found.words = line.map(|line| line.body).filter(|body| !body.is_empty());
+                if let Some(line) = line {
+                    (found.words, found.by) = (Some(line.body).filter(|body| !body.is_empty()), line.nick);
+                }
+                found.by = found.by.or_else(|| {
+                    // What is not kept is named by the client (XEP-0461 section 3): the author's JID in the room.
+                    let author = child.attr("to")?;
+                    let (room, nick) = author.split_once('/')?;
+                    (room == heard.to.bare().as_str()).then(|| nick.to_owned())
+                });
             } else if child.is("reply", ns::REPLY) {
                 found.words = self.words_of(served, &user, &heard.at, &id).await;
             }
@@ -260,22 +270,24 @@ impl Core {
             return (message, Before::default());
         }
         let can = served.abilities(of);
-        let meant = |parts: &[Name], words: Option<String>| Meant {
+        let meant = |parts: &[Name], words: Option<String>, by: Option<String>| Meant {
             names: parts
                 .iter()
                 .filter_map(|part| Some(MessageRef::foreign(of.network.clone(), part.foreign.clone()?)))
                 .collect(),
             words,
+            by,
         };
         let mut before = Before::default();
+        let chosen = served.persons().resolved(&of.user, &heard.at);
         if corrects.is_some() {
             let words = found.replaced.first().and_then(|name| name.words.as_deref()).map(str::to_owned);
-            let chosen = served.persons().resolved(&of.user, &heard.at);
             let prefix = served.profile().correction_prefix;
-            before = degrade::correction(&mut message, &meant(&found.replaced, words), can, &chosen, prefix);
+            before = degrade::correction(&mut message, &meant(&found.replaced, words, None), can, &chosen, prefix);
         }
         if answers.is_some() {
-            degrade::answer(&mut message, &meant(&found.meant, found.words.clone()), can);
+            let meant = meant(&found.meant, found.words.clone(), found.by.clone());
+            degrade::answer(&mut message, &meant, can, &chosen);
         }
         (message, before)
     }

@@ -8,6 +8,10 @@ const CORRECTIONS: &str = "corrections";
 /// Its value for `s/old/new/`.
 const SUBSTITUTE: &str = "substitute";
 
+/// The setting that a bridge may declare: how an answer is told where the network has none. `name`: after the nick of whoever is answered, as people
+/// do in rooms; `plain`: the answer alone; anything else: after the words that it answers.
+const REPLIES: &str = "replies";
+
 /// The message that another one refers to, as far as it is known.
 #[derive(Debug, Clone, Default)]
 pub struct Meant {
@@ -15,6 +19,8 @@ pub struct Meant {
     pub names: Vec<MessageRef>,
     /// Its words, where they are remembered.
     pub words: Option<String>,
+    /// Who said it, where that has to be said: in a room.
+    pub by: Option<String>,
 }
 
 /// What is left to do beside sending the message.
@@ -48,8 +54,8 @@ pub fn correction(message: &mut Message, meant: &Meant, can: Abilities, chosen: 
     Before::default()
 }
 
-/// An answer: carried as one, or with the words that it answers quoted.
-pub fn answer(message: &mut Message, meant: &Meant, can: Abilities) {
+/// An answer: carried as one, or told as the user wants it.
+pub fn answer(message: &mut Message, meant: &Meant, can: Abilities, chosen: &Resolved) {
     if can.replies
         && let Some(first) = meant.names.first()
     {
@@ -59,7 +65,20 @@ pub fn answer(message: &mut Message, meant: &Meant, can: Abilities) {
     if message.quoted.is_none() {
         message.quoted.clone_from(&meant.words);
     }
-    quote(message);
+    in_words(message, meant.by.as_deref(), chosen);
+}
+
+/// An answer that is told in words.
+pub fn in_words(message: &mut Message, to: Option<&str>, chosen: &Resolved) {
+    match (chosen.str(REPLIES), to) {
+        // Who is called by name already is not called twice.
+        ("name", Some(nick)) if !message.action && !message.body.starts_with(nick) => {
+            message.quoted = None;
+            message.body.insert_str(0, &format!("{nick}: "));
+        }
+        ("name" | "plain", _) => message.quoted = None,
+        _ => quote(message),
+    }
 }
 
 /// Whether corrections are told as what changes in the words that were said: then these have to be known.
@@ -68,7 +87,7 @@ pub fn substitutes(chosen: &Resolved) -> bool {
 }
 
 /// The answered words as quoted text before the answer.
-pub fn quote(message: &mut Message) {
+fn quote(message: &mut Message) {
     if let Some(quoted) = message.quoted.take() {
         let lines: String = quoted.lines().map(|l| format!("> {l}\n")).collect();
         message.body.insert_str(0, &lines);
@@ -99,11 +118,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn chosen(how: &str) -> Resolved {
-        Resolved::new(BTreeMap::from([(CORRECTIONS, how.to_owned())]))
+        Resolved::new(BTreeMap::from([(CORRECTIONS, how.to_owned()), (REPLIES, how.to_owned())]))
     }
 
     fn meant(words: &str) -> Meant {
-        Meant { names: vec![MessageRef::foreign("net".into(), "f1".into())], words: Some(words.to_owned()) }
+        let names = vec![MessageRef::foreign("net".into(), "f1".into())];
+        Meant { names, words: Some(words.to_owned()), by: Some("juliet".to_owned()) }
     }
 
     #[test]
@@ -152,11 +172,23 @@ mod tests {
         profile.replies = true;
         let can = Abilities::of(&profile);
         let mut message = Message::group("yes");
-        answer(&mut message, &meant("at five?"), can);
+        answer(&mut message, &meant("at five?"), can, &chosen("name"));
         assert!(message.reply_to.is_some() && message.body == "yes");
-        let mut message = Message::group("yes");
-        answer(&mut message, &Meant { names: Vec::new(), ..meant("at five?\ntoday?") }, can);
-        assert!(message.reply_to.is_none());
-        assert_eq!(message.body, "> at five?\n> today?\nyes");
+        let told = |how: &str, words: &str| {
+            let mut message = Message::group(words);
+            answer(&mut message, &Meant { names: Vec::new(), ..meant("at five?\ntoday?") }, can, &chosen(how));
+            assert!(message.reply_to.is_none() && message.quoted.is_none());
+            message.body
+        };
+        for how in ["quote", ""] {
+            assert_eq!(told(how, "yes"), "> at five?\n> today?\nyes");
+        }
+        assert_eq!(told("name", "yes"), "juliet: yes");
+        assert_eq!(told("name", "juliet, yes"), "juliet, yes");
+        assert_eq!(told("plain", "yes"), "yes");
+        // In a conversation of two nobody has to be named.
+        let mut message = Message::chat("yes");
+        answer(&mut message, &Meant { names: Vec::new(), by: None, ..meant("at five?") }, can, &chosen("name"));
+        assert_eq!(message.body, "yes");
     }
 }

@@ -67,6 +67,14 @@ async fn plain_irc(flavour: Flavour) {
     send(&mut romeo, &room, "groupchat", "a1", &answer).await;
     juliet.line("PRIVMSG #verona :> what light is that?").await.unwrap();
     juliet.line("PRIVMSG #verona :the east").await.unwrap();
+    for (how, told) in [("name", "juliet: the east, by name"), ("plain", "the east, by plain")] {
+        set(&mut romeo, "replies", how).await;
+        let answer =
+            format!("<body>the east, by {how}</body><reply xmlns='{REPLY}' to='{room}/juliet' id='{her_id}'/>");
+        send(&mut romeo, &room, "groupchat", &format!("a-{how}"), &answer).await;
+        let line = juliet.line("PRIVMSG #verona :").await.unwrap();
+        assert!(line.ends_with(&format!("PRIVMSG #verona :{told}")), "{line}");
+    }
 
     let reaction = format!("<reactions xmlns='{REACTIONS}' id='{her_id}'><reaction>❤</reaction></reactions>");
     send(&mut romeo, &room, "groupchat", "r1", &reaction).await;
