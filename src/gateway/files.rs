@@ -23,6 +23,9 @@ use crate::xmpp::link::tls_config;
 /// How long an upload service may think about a slot.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long somebody waits for an upload before they get a link of ours.
+const SOON: Duration = Duration::from_secs(10);
+
 /// All that deals with files.
 pub(super) struct FileDesk {
     shelf: Shelf,
@@ -121,6 +124,20 @@ impl Core {
             Err(e) => warn!(bridge = %served.instance.name, error = %e, "a file was not uploaded"),
         }
         Ok(self.link_of(id, media).map(String::from))
+    }
+
+    /// The same for who waits for it.
+    pub(super) async fn publish_soon(
+        &self,
+        served: &Arc<Served>,
+        user: &BareJid,
+        id: &BlobId,
+    ) -> Result<Option<Url>, StoreError> {
+        let media = self.files.shelf.media(id).await.map_err(|e| StoreError::Unavailable(e.to_string()))?;
+        let Some(media) = media else { return Ok(None) };
+        let published = tokio::time::timeout(SOON, self.publish(served, user, id, &media)).await;
+        let url = published.ok().and_then(Result::ok).flatten().and_then(|url| url.parse().ok());
+        Ok(url.or_else(|| self.link_of(id, &media)))
     }
 
     fn link_of(&self, id: &BlobId, media: &Media) -> Option<Url> {

@@ -450,6 +450,10 @@ impl Gateway for BridgeHost {
         self.core()?.public_link(id).await
     }
 
+    async fn publish(&self, user: &BareJid, id: &BlobId) -> Result<Option<Url>, StoreError> {
+        self.core()?.publish_soon(&self.served, user, id).await
+    }
+
     fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.core()?.seal.seal(&state_purpose(self.name_str()), plain).map_err(|e| StoreError::Fault(e.to_string()))
     }

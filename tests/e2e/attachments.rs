@@ -14,6 +14,7 @@ crate::on_both!(
     without_an_upload_service_the_gateway_serves_files_itself,
     a_link_that_nobody_vouches_for_stays_a_link,
     a_text_behind_a_link_counts_for_who_wrote_it,
+    a_text_is_behind_a_link_of_the_gateway_where_nobody_takes_it,
 );
 
 async fn a_picture_travels_both_ways(flavour: Flavour) {
@@ -119,6 +120,8 @@ async fn a_text_behind_a_link_counts_for_who_wrote_it(flavour: Flavour) {
     say(&mut romeo, &room("verona"), "m1", &long("a first tale")).await;
     let link = juliet.line("a first tale … http").await.unwrap();
     let link = link.split(" … ").nth(1).unwrap().trim().to_owned();
+    let service = irc.world.server.http();
+    assert!(link.starts_with(&format!("http://{service}/")), "not the server's upload service: {link}");
     assert_eq!(http().get(&link).send().await.unwrap().text().await.unwrap(), long("a first tale"));
     let usage = step(&mut romeo, DOMAIN, "usage", None, "").await.to_string();
     assert!(usage.contains("of 10 KiB"), "{usage}");
@@ -129,4 +132,18 @@ async fn a_text_behind_a_link_counts_for_who_wrote_it(flavour: Flavour) {
     say(&mut romeo, &room("verona"), "m3", "in short: no").await;
     let line = juliet.line("PRIVMSG #verona").await.unwrap();
     assert!(line.ends_with("in short: no"), "{line}");
+}
+
+async fn a_text_is_behind_a_link_of_the_gateway_where_nobody_takes_it(flavour: Flavour) {
+    let irc = Irc::without_upload(flavour).await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut romeo = irc.world.client("romeo").await;
+    join(&mut romeo, &room("verona"), "romeo").await;
+    register::configure(&mut romeo, &format!("net@{DOMAIN}"), &[("long_texts", "paste")]).await.unwrap();
+    let long = vec!["so it goes"; 30].join("\n");
+    say(&mut romeo, &room("verona"), "m1", &long).await;
+    let line = juliet.line("so it goes … http").await.unwrap();
+    let link = line.split(" … ").nth(1).unwrap().trim();
+    assert_eq!(http().get(link).send().await.unwrap().text().await.unwrap(), long);
 }

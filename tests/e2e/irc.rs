@@ -42,6 +42,13 @@ impl Irc {
         Self { world: world(flavour, server.tls().number(), lines, "").await, server }
     }
 
+    /// At an XMPP server without an upload service.
+    pub(crate) async fn without_upload(flavour: Flavour) -> Self {
+        let server = Ngircd::start().await.unwrap();
+        let options = Options { upload: false, ..Options::default() };
+        Self { world: world_at(flavour, options, server.tls().number(), "", "").await, server }
+    }
+
     /// With these lines in `isthmus.toml`.
     pub(crate) async fn with_top(flavour: Flavour, top: &str) -> Self {
         let server = Ngircd::start().await.unwrap();
@@ -55,12 +62,17 @@ impl Irc {
 
 /// A gateway with one network, by TLS at this port, and these lines before the tables of the bridge's file; those in the main one.
 async fn world(flavour: Flavour, tls: u16, lines: &str, top: &str) -> World {
+    world_at(flavour, Options::default(), tls, lines, top).await
+}
+
+/// The same at such an XMPP server.
+async fn world_at(flavour: Flavour, options: Options, tls: u16, lines: &str, top: &str) -> World {
     let keys = format!(
         "allow_private_networks = true\n{lines}[networks.net]\naddress = \"127.0.0.1\"\ntls_ports = [{tls}]\nports = []\n\
-         verify_certificate = false\nthrottle = {{ burst = 1000, per_second = 1000.0 }}\n"
+         verify_cert = false\nthrottle = {{ burst = 1000, per_second = 1000.0 }}\n"
     );
     let users = vec!["romeo@localhost".to_owned(), "benvolio@localhost".to_owned()];
-    let options = Options { components: vec![DOMAIN.to_owned()], users, ..Options::default() };
+    let options = Options { components: vec![DOMAIN.to_owned()], users, ..options };
     let xmpp = XmppServer::start(flavour, options).await.unwrap();
     let setup = Setup::new(env!("CARGO_BIN_EXE_isthmus"), xmpp.component());
     let gateway = setup.top(top).bridge("irc", "irc", DOMAIN, &keys).start().await.unwrap();

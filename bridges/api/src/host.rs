@@ -313,6 +313,13 @@ pub trait Gateway: Send + Sync {
     /// An unguessable, expiring address under which the core itself serves a kept file; `None` where it has no public URL.
     async fn link(&self, id: &BlobId) -> Result<Option<Url>, StoreError>;
 
+    /// An address under which anybody reads a kept file of this user's: at the upload service of the XMPP server where it takes the file within some
+    /// seconds, else as [`link`](Self::link) gives it.
+    async fn publish(&self, user: &BareJid, id: &BlobId) -> Result<Option<Url>, StoreError> {
+        let _ = user;
+        self.link(id).await
+    }
+
     /// Encrypts a secret for the bridge's own durable state (AEAD, bound to this bridge). So that it outlives the administrator's next key, it is
     /// [stored](Self::store) either as the whole value, or within a text as lower-case hexadecimal digits: there the core finds it and seals it again.
     fn seal(&self, plain: &[u8]) -> Result<Vec<u8>, StoreError>;

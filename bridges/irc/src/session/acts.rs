@@ -304,7 +304,8 @@ impl Session {
     }
 }
 
-/// Puts a text where it can be read, and its beginning and the address in its place. Without such a place it stays as it is.
+/// Puts a text where it can be read (an upload service, or the gateway's own place), and its beginning and the address in its place. Without such a
+/// place it stays as it is.
 async fn paste(host: &Host, user: &isthmus_bridge::BareJid, message: &mut Message) {
     let media = isthmus_bridge::Media::new(
         Some("message.txt".to_owned()),
@@ -312,7 +313,7 @@ async fn paste(host: &Host, user: &isthmus_bridge::BareJid, message: &mut Messag
         Some(message.body.len() as u64),
     );
     let Ok(kept) = host.keep_for(user, message.body.clone().into(), media).await else { return };
-    if let Ok(Some(url)) = host.link(&kept).await {
+    if let Ok(Some(url)) = host.publish(user, &kept).await {
         let first = message.body.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
         let first: String = first.chars().take(80).collect();
         message.body = format!("{} … {url}", first.trim());
