@@ -48,9 +48,10 @@ impl Scheme {
         &self.settings
     }
 
-    /// A setting by its key.
+    /// A setting by its key, or by the one that it had before.
     pub fn setting(&self, key: &str) -> Option<&Setting> {
-        self.settings.iter().find(|s| s.key == key)
+        let by_key = self.settings.iter().find(|s| s.key == key);
+        by_key.or_else(|| self.settings.iter().find(|s| s.formerly == Some(key)))
     }
 
     /// Whether the administrator has locked it.
@@ -85,14 +86,18 @@ impl Scheme {
     fn checked(&self, table: &str, values: Chosen) -> Result<Chosen, Vec<ConfigError>> {
         let mut faults = Vec::new();
         let mut good = Chosen::new();
-        for (key, value) in values {
-            match self.setting(&key).map(|s| check(&s.kind, &value)) {
-                Some(Ok(value)) => drop(good.insert(key, value)),
-                Some(Err(_)) => {
-                    let expected = self.setting(&key).map_or("", |s| expected(&s.kind));
-                    faults.push(ConfigError::new(format!("{table}.{key}"), format!("expected {expected}")));
+        for (key, value) in &values {
+            let fault = |what: String| ConfigError::new(format!("{table}.{key}"), what);
+            let Some(setting) = self.setting(key) else {
+                faults.push(fault("is not a setting of this bridge".to_owned()));
+                continue;
+            };
+            match check(&setting.kind, value) {
+                _ if setting.key != key && values.contains_key(setting.key) => {
+                    faults.push(fault(format!("is called {} today, which is there too", setting.key)));
                 }
-                None => faults.push(ConfigError::new(format!("{table}.{key}"), "is not a setting of this bridge")),
+                Ok(value) => drop(good.insert(setting.key.to_owned(), value)),
+                Err(_) => faults.push(fault(format!("expected {}", expected(&setting.kind)))),
             }
         }
         if faults.is_empty() { Ok(good) } else { Err(faults) }
@@ -212,6 +217,19 @@ mod tests {
                 "defaults.k: expected a whole number in the range of the setting",
                 "defaults.z: is not a setting of this bridge"
             ]
+        );
+    }
+
+    #[test]
+    fn what_a_setting_was_called_before_still_names_it() {
+        let mut scheme = Scheme::new(&[Setting::new("new", SettingKind::Bool, EVERYWHERE, "true").formerly("old")]);
+        scheme.defaults(Chosen::from([("old".into(), "no".into())])).expect("a name of earlier versions");
+        assert_eq!(scheme.resolve(&NetworkId::new("libera"), []).str("new"), "false");
+        let both = Chosen::from([("old".into(), "no".into()), ("new".into(), "yes".into())]);
+        let faults = scheme.defaults(both).expect_err("which of them?");
+        assert_eq!(
+            faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["defaults.old: is called new today, which is there too"]
         );
     }
 

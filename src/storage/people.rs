@@ -66,6 +66,7 @@ impl People {
     pub async fn open(store: Store, seal: Arc<Seal>, served: Vec<Served>) -> Result<Self, StoreError> {
         let mut bridges = HashMap::new();
         for Served { name, bridge, scheme } in served {
+            renamed(&store, &name, &scheme).await?;
             let mirror = Mirror::load(&store, &name).await?;
             let kept = Kept::load(&store, &name).await?;
             let own = Own::load(&store, &name).await?;
@@ -89,6 +90,24 @@ impl People {
     pub fn of(&self, bridge: &str) -> Option<&Arc<Persons>> {
         self.bridges.get(bridge)
     }
+}
+
+/// What people chose before a setting had its key of today stands under that key from now on.
+async fn renamed(store: &Store, bridge: &Arc<str>, scheme: &Scheme) -> Result<(), StoreError> {
+    for setting in scheme.settings() {
+        let Some(formerly) = setting.formerly else { continue };
+        let row = (bridge.to_string(), formerly, setting.key);
+        store
+            .write(row, |tx, (bridge, formerly, key)| {
+                Box::pin(async move {
+                    let sql = "UPDATE choices SET key = $3 WHERE bridge = $1 AND key = $2 AND NOT EXISTS (SELECT 1 FROM choices c \
+                               WHERE c.bridge = $1 AND c.key = $3 AND c.person = choices.person AND c.address = choices.address)";
+                    tx.execute(sql, args![bridge, *formerly, *key]).await
+                })
+            })
+            .await?;
+    }
+    Ok(())
 }
 
 /// The persons of one bridge.

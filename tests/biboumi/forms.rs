@@ -10,7 +10,6 @@ use crate::stage::{DESK, GATEWAY, NET, Plan, Side, Stage, command};
 const OTHERWISE: &[(&str, &str)] = &[
     ("network ports", "text-single"),
     ("network tls_ports", "text-single"),
-    ("network verify_cert", "verify_certificate"),
     ("network throttle_limit", "throttle, for administrators"),
     ("room record_history", "boolean"),
 ];

@@ -80,7 +80,7 @@ async fn change_over(database: Option<&str>) -> Result<()> {
         ("realname", vec!["Romeo Montague"]),
         ("encoding_in", vec!["koi8-r"]),
         ("after_connect_commands", vec!["MODE romeo +w", "AWAY :gone"]),
-        ("verify_certificate", vec!["false"]),
+        ("verify_cert", vec!["false"]),
     ] {
         assert_eq!(shown(&form, key), values, "{key}");
     }

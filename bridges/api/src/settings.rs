@@ -49,6 +49,8 @@ pub enum SettingKind {
 pub struct Setting {
     /// Its key: field name in forms, key in `[defaults]`.
     pub key: &'static str,
+    /// The key that it had in earlier versions: a configuration or a database that has it is read as if it had [`key`](Self::key).
+    pub formerly: Option<&'static str>,
     /// What it holds.
     pub kind: SettingKind,
     /// Where a user can set it.
@@ -64,7 +66,15 @@ pub struct Setting {
 impl Setting {
     /// A setting that users may set in these places.
     pub fn new(key: &'static str, kind: SettingKind, scopes: &'static [Scope], default: &'static str) -> Self {
-        Self { key, kind, scopes, default, admin_only: false, label: Text::key(format!("setting.{key}")) }
+        let label = Text::key(format!("setting.{key}"));
+        Self { key, formerly: None, kind, scopes, default, admin_only: false, label }
+    }
+
+    /// The same, which had this key before. Not for secrets: what is stored of them is bound to their key.
+    #[must_use]
+    pub fn formerly(mut self, key: &'static str) -> Self {
+        self.formerly = Some(key);
+        self
     }
 
     /// The same, for administrators only.

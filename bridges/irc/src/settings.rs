@@ -10,7 +10,7 @@ use crate::proto::throttle::Rate;
 pub(crate) const ADDRESS: &str = "address";
 pub(crate) const TLS_PORTS: &str = "tls_ports";
 pub(crate) const PORTS: &str = "ports";
-pub(crate) const VERIFY: &str = "verify_certificate";
+pub(crate) const VERIFY: &str = "verify_cert";
 pub(crate) const FINGERPRINT: &str = "fingerprint";
 pub(crate) const THROTTLE: &str = "throttle";
 pub(crate) const NICK: &str = "nick";
@@ -28,8 +28,9 @@ pub(crate) const FORMATTING: &str = "formatting";
 pub(crate) const SEND_FORMATTING: &str = "send_formatting";
 pub(crate) const MAX_LINES: &str = "max_lines";
 pub(crate) const LONG_TEXTS: &str = "long_texts";
-/// Read by the core: how corrections are told, and whether reactions are told in words where the network has none.
+/// Read by the core: how corrections and answers are told, and whether reactions are told in words, where the network has none.
 const CORRECTIONS: &str = "corrections";
+const REPLIES: &str = "replies";
 const REACTIONS: &str = "reactions";
 pub(crate) const IGNORE: &str = "ignore";
 pub(crate) const AWAY: &str = "away";
@@ -60,6 +61,7 @@ pub(crate) const OF_USER: &[&str] = &[
     MAX_LINES,
     LONG_TEXTS,
     CORRECTIONS,
+    REPLIES,
     REACTIONS,
     IGNORE,
     AWAY,
@@ -104,7 +106,7 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
         Setting::new(ADDRESS, SettingKind::Line, one_net, ""),
         Setting::new(TLS_PORTS, SettingKind::Line, one_net, "6697, 6670"),
         Setting::new(PORTS, SettingKind::Line, one_net, IMPLICIT_PORTS),
-        Setting::new(VERIFY, SettingKind::Bool, one_net, "true"),
+        Setting::new(VERIFY, SettingKind::Bool, one_net, "true").formerly("verify_certificate"),
         Setting::new(FINGERPRINT, SettingKind::Line, one_net, ""),
         Setting::new(NICK, SettingKind::Line, NET, ""),
         Setting::new(FALLBACK_NICKS, SettingKind::Line, NET, ""),
@@ -160,6 +162,16 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
             ]),
             ALL,
             "line",
+        ),
+        Setting::new(
+            REPLIES,
+            SettingKind::Choice(&[
+                ("quote", "The words that are answered, then the answer"),
+                ("name", "Who is answered, then the answer"),
+                ("plain", "The answer alone"),
+            ]),
+            ALL,
+            "quote",
         ),
         Setting::new(REACTIONS, SettingKind::Bool, ALL, "false"),
         Setting::new(IGNORE, SettingKind::Lines, NET, ""),

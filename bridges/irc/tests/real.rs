@@ -183,7 +183,7 @@ async fn two_people_meet_on_hybrid_by_tls() -> Result<()> {
 async fn a_certificate_that_nobody_signed_is_refused_unless_it_is_pinned() -> Result<()> {
     let server = Ngircd::start().await?;
     let net = Net::at(server.tls().number(), true);
-    net.host.set_default("verify_certificate", "true");
+    net.host.set_default("verify_cert", "true");
     let room = net.address("#verona%net");
     let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
     assert_eq!(done(&session, room.clone(), join("romeo")).await, Err(Failure::Unreachable));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use isthmus_bridge::{Change, ContactId, Taken};
+use isthmus_bridge::{Change, ContactId, Scope, Setting, Taken};
 use tempfile::TempDir;
 
 use super::*;
@@ -459,6 +459,28 @@ async fn audit_log(url: &str) {
     assert_eq!(set.people.audited(10).await.unwrap().len(), 2, "it outlives its users");
 }
 
+async fn choices_follow_a_setting_to_its_new_name(url: &str) {
+    let set = Set::new(url).await;
+    let net = Address::Network("sample".into());
+    for (at, words) in [(Address::Gateway, "wide"), (net.clone(), "narrow")] {
+        set.persons().set(&juliet(), &at, vec![("signature".into(), Some(words.into()))]).await.unwrap();
+    }
+    let words = Setting::new("words", SettingKind::Line, &[Scope::Gateway, Scope::Network], "").formerly("signature");
+    let scheme = Scheme::new(&[words]);
+    let served = Served { name: "sample".into(), bridge: sample(), scheme };
+    let people = People::open(set.store.clone(), seal(), vec![served]).await.expect("it loads");
+    let persons = people.of("sample").unwrap();
+    assert_eq!(persons.resolved(&juliet(), &Address::Gateway).str("words"), "wide");
+    assert_eq!(persons.resolved(&juliet(), &net).str("words"), "narrow");
+    let theirs = set.people.of("other").unwrap();
+    theirs.set(&juliet(), &Address::Gateway, vec![("signature".into(), Some("theirs".into()))]).await.unwrap();
+    let served = Served { name: "sample".into(), bridge: sample(), scheme: Scheme::new(sample().settings()) };
+    People::open(set.store.clone(), seal(), vec![served]).await.expect("it loads");
+    let rows = set.store.read("SELECT bridge, key FROM choices ORDER BY bridge, key", args![]).await.unwrap();
+    let rows: Vec<String> = rows.iter().map(|r| format!("{} {}", r.text(0).unwrap(), r.text(1).unwrap())).collect();
+    assert_eq!(rows, ["other signature", "sample words", "sample words"]);
+}
+
 macro_rules! on_both_engines {
     ($($test:ident),* $(,)?) => {
         mod on_sqlite { $( #[tokio::test] async fn $test() { super::$test("sqlite://isthmus.db").await } )* }
@@ -473,7 +495,7 @@ macro_rules! on_both_engines {
 on_both_engines! {
     registration, settings_in_force, identities, routes, contacts_and_blocks, contact_lists, own_messages, pictures,
     small_state, audit_log, what_is_kept_of_whom, secrets_under_a_new_key,
-    an_export_is_whole_and_comes_in_pages, rooms_of_ones_own_go_with_their_user,
+    an_export_is_whole_and_comes_in_pages, choices_follow_a_setting_to_its_new_name, rooms_of_ones_own_go_with_their_user,
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ allow_private_networks = true
 [defaults]
 tls_ports = $tls_ports
 ports = $ports
-verify_certificate = false
+verify_cert = false
 throttle = $throttle
 [history]
 record = $1

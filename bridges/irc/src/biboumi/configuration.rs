@@ -69,7 +69,7 @@ fn one(to: &mut Converted, option: &str, value: &str) -> Result<(), &'static str
         "policy_directory" if !value.is_empty() => {
             note(
                 to,
-                "policy_directory: there are no TLS policies; set verify_certificate in [networks.x] where a policy had switched it off",
+                "policy_directory: there are no TLS policies; set verify_cert in [networks.x] where a policy had switched it off",
             );
         }
         "fixed_irc_server"

@@ -30,7 +30,7 @@ impl Net {
             ("address", "127.0.0.1"),
             ("ports", plain),
             ("tls_ports", encrypted),
-            ("verify_certificate", "false"),
+            ("verify_cert", "false"),
             ("throttle", "1000 0"),
         ];
         settings.iter().for_each(|(key, value)| host.set_default(key, value));
