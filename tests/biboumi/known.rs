@@ -112,6 +112,7 @@ pub(crate) const KNOWN: &[Known] = &[
     theirs("who-is-what", "^<iq*<feature-not-implemented *</iq>$", &["roles", "ban"]),
     other("not-allowed", "type='cancel'><not-allowed ", "type='auth'><forbidden ", &["kick", "roles"]).when("<iq "),
     // Messages.
+    other("private-notice", "<body>listen</body>", "<body>[notice] listen</body>", &["private"]),
     theirs("ctcp", "^<iq*type='get'*</iq>$", &["private", "occupants"]),
     theirs("ctcp", "^<iq*type='result'*</iq>$", &["occupants"]).when("jabber:iq:version'><name>client"),
     ours("ctcp", "^<iq*<remote-server-timeout *</iq>$", &["occupants"]),
@@ -168,6 +169,7 @@ pub(crate) const KNOWN: &[Known] = &[
     ),
     theirs("vcard", "^<iq*<feature-not-implemented *</iq>$", &["occupants"]),
     ours("vcard", "^<iq*<vCard *</iq>$", &["occupants"]),
+    ours("occupant-about", "^<iq*<value>urn:isthmus:about:0</value>*</iq>$", &["occupants"]),
     ours("unknown-question", "^<iq*<service-unavailable *</iq>$", &["occupants"]),
     // Discovery.
     theirs("features", "<feature var='http://jabber.org/protocol/muc#stable_id'/>", &["discovery", "fixed_network"]),

@@ -39,6 +39,8 @@ const CONNECTIONS: &str = "connections";
 const RECONNECT_USER: &str = "reconnect-user";
 /// [`WHOIS`] over any user's connection.
 const WHOIS_USER: &str = "whois-user";
+/// [`LIST`] over any user's connection.
+const LIST_USER: &str = "list-user";
 
 /// The user's own certificate for a network: makes it, shows its fingerprint, takes it away.
 const CERTIFICATE: &str = "client-certificate";
@@ -71,6 +73,7 @@ pub(crate) fn all(fixed: bool) -> Vec<Command> {
         Command::new(CONNECTIONS, ONE, Audience::Admin),
         Command::new(RECONNECT_USER, ONE, Audience::Admin),
         Command::new(WHOIS_USER, ONE, Audience::Admin),
+        Command::new(LIST_USER, ONE, Audience::Admin),
         Command::new(PING, ONE, Audience::Anyone),
         Command::new(HELLO, ONE, Audience::Anyone),
     ];
@@ -92,6 +95,7 @@ pub(crate) async fn step(shared: &Shared, call: Call, host: &Host) -> Result<Ste
         CONNECTIONS => Ok(connections(shared, &call, host).await),
         RECONNECT_USER => Ok(reconnect_user(shared, &call, host)),
         WHOIS_USER => whois_user(shared, &call, host).await,
+        LIST_USER => list_user(shared, &call, host).await,
         CERTIFICATE => certificate(shared, &call, host).await,
         DISCONNECT_USER => Ok(disconnect_user(shared, &call, host)),
         PING => Ok(Step::done(Text::key("pong"))),
@@ -295,8 +299,13 @@ async fn list(shared: &Shared, call: &Call) -> Result<Step, DeliveryError> {
     if !matches!(call.action, Action::Next | Action::Complete) {
         return Ok(asks(LIST, vec![Field::new("filter", FieldKind::Line)]));
     }
-    let filter = call.values.get("filter").map(|f| f.trim().to_owned()).filter(|f| !f.is_empty());
-    let parts = ask(&desk, Query::Rooms { filter }).await?;
+    list_on(&desk, &call.values).await
+}
+
+/// The rooms that the server lists, as a table.
+async fn list_on(desk: &Desk, values: &Values) -> Result<Step, DeliveryError> {
+    let filter = values.get("filter").map(|f| f.trim().to_owned()).filter(|f| !f.is_empty());
+    let parts = ask(desk, Query::Rooms { filter }).await?;
     let columns = [("room", "column.room"), ("people", "column.people"), ("subject", "column.subject")];
     let mut table = Table::new(columns.map(|(key, title)| (key.to_owned(), Text::key(title))).to_vec());
     table.rows = parts
@@ -438,6 +447,20 @@ async fn whois_user(shared: &Shared, call: &Call, host: &Host) -> Result<Step, D
         _ => {
             let session = Field::new("session", sessions(shared)).required();
             Ok(asks(WHOIS_USER, vec![session, Field::new("nick", FieldKind::Line).required()]))
+        }
+    }
+}
+
+async fn list_user(shared: &Shared, call: &Call, host: &Host) -> Result<Step, DeliveryError> {
+    if !is_admin(call, host) {
+        return Ok(admins_only());
+    }
+    match chosen(shared, call) {
+        Some((_, desk)) => list_on(&desk, &call.values).await,
+        None if is_filled(call) => Ok(Step::done(Text::key("no-connection"))),
+        None => {
+            let session = Field::new("session", sessions(shared)).required();
+            Ok(asks(LIST_USER, vec![session, Field::new("filter", FieldKind::Line)]))
         }
     }
 }

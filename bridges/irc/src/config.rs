@@ -27,7 +27,7 @@ pub(crate) struct Config {
     pub(crate) allowed_networks: Vec<String>,
     /// Sessions with a connection to one network, at most; 0: no bound.
     pub(crate) connections_per_network: usize,
-    /// Rooms of one user on one network, at most.
+    /// Rooms of one user on all networks, at most.
     pub(crate) rooms_per_user: usize,
     /// A connection whose user has not been heard for so long is closed; `None`: never.
     pub(crate) idle_after: Option<Duration>,
@@ -73,7 +73,7 @@ pub(crate) fn read(section: Section<'_>) -> Result<Config, Vec<ConfigError>> {
         .unwrap_or_default();
     let count = |n: Option<i64>, or: usize| n.and_then(|n| usize::try_from(n).ok()).unwrap_or(or);
     let connections_per_network = count(table.integer("connections_per_network", 0, 1_000_000), 0);
-    let rooms_per_user = count(table.integer("rooms_per_user", 1, 10_000), 200);
+    let rooms_per_user = count(table.integer("rooms_per_user", 1, 10_000), 500);
     let idle_after =
         table.read("idle_after", "a time such as \"30d\" or \"12h\"; \"0\" for never", |v| idle(v.as_str()?));
     let bind = table.read("bind", "an IP address of this machine", |v| v.as_str()?.parse().ok());

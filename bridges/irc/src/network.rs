@@ -39,6 +39,15 @@ impl Networks {
         lock(&self.desks).iter().map(|(of, desk)| (of.clone(), desk.clone())).collect()
     }
 
+    /// In how many rooms a user is on other networks than this one.
+    pub(crate) fn rooms_beside(&self, of: &SessionOf) -> usize {
+        let others: Vec<NetworkId> =
+            lock(&self.all).keys().filter(|network| **network != of.network).cloned().collect();
+        let desks = lock(&self.desks);
+        let beside = others.into_iter().map(|network| SessionOf::new(of.user.clone(), network));
+        beside.filter_map(|other| Some(desks.get(&other)?.rooms())).sum()
+    }
+
     /// A session has begun.
     pub(crate) fn open(&self, of: &SessionOf, desk: Arc<Desk>) {
         lock(&self.desks).insert(of.clone(), desk);

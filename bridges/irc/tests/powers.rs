@@ -423,6 +423,8 @@ async fn commands(port: u16) -> Result<()> {
     let who = "romeo@example.org net";
     let about = rows(run("whois-user", &[("session", who), ("nick", "juliet")]).await);
     assert!(about.iter().any(|row| row[0] == "whois.nick" && row[1] == "Juliet"), "{about:?}");
+    let listed = rows(run("list-user", &[("session", who), ("filter", "houses")]).await);
+    assert!(listed.len() == 1 && listed[0][0] == "#verona%net" && listed[0][1] == "2", "{listed:?}");
     juliet.heard().await?;
     run("reconnect-user", &[("session", who)]).await?;
     assert!(juliet.line(":romeo!").await?.contains(" QUIT "));

@@ -128,10 +128,9 @@ impl Session {
         message.looks = looks;
         message.action = kind == Kind::Action;
         if kind == Kind::Notice {
-            if in_room {
-                // A room shows who speaks; how it was meant must stand in the words.
-                message.put_before("[notice] ");
-            } else if !elsewhere {
+            // Clients show who speaks and no hints: how it was meant must stand in the words.
+            message.put_before("[notice] ");
+            if !in_room && !elsewhere {
                 message.kind = MessageKind::Notice;
                 self.settled_by(nick);
             }

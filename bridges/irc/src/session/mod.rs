@@ -50,6 +50,7 @@ mod watch;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, SystemTime};
@@ -91,7 +92,11 @@ const MAX_QUEUE: usize = 2_000;
 
 /// Where commands reach a running session.
 #[derive(Debug, Default)]
-pub(crate) struct Desk(Mutex<Orders>);
+pub(crate) struct Desk {
+    orders: Mutex<Orders>,
+    /// Rooms of the session, for the bound of all of its user's.
+    rooms: AtomicU32,
+}
 
 #[derive(Debug, Default)]
 struct Orders {
@@ -157,7 +162,12 @@ impl Desk {
     }
 
     fn lock(&self) -> MutexGuard<'_, Orders> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rooms in which the session is, or wants to be.
+    pub(crate) fn rooms(&self) -> usize {
+        self.rooms.load(Ordering::Relaxed) as usize
     }
 }
 
@@ -353,6 +363,7 @@ impl Session {
         loop {
             let now = Instant::now();
             self.look_after(now);
+            self.desk.rooms.store(u32::try_from(self.rooms.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
             if !self.reports.is_empty()
                 || !self.changes.is_empty()
                 || self.rare.as_ref().is_some_and(|r| !r.withdrawn.is_empty())

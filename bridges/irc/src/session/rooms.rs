@@ -194,7 +194,7 @@ impl Session {
             }
             return;
         }
-        if self.rooms.len() >= self.shared.config.rooms_per_user {
+        if self.rooms.len() + self.shared.networks.rooms_beside(&self.of) >= self.shared.config.rooms_per_user {
             let text = Text::key("too-many-rooms").with("limit", self.shared.config.rooms_per_user);
             return ticket.failed(DeliveryError::new(Failure::OverQuota, text));
         }

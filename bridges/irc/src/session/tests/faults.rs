@@ -341,6 +341,32 @@ async fn limits_of_the_administrator_hold() {
 }
 
 #[tokio::test]
+async fn rooms_are_bounded_on_all_networks_together() {
+    let stage = Stage::open().await;
+    let net = Net::with(stage.port, json!({"allow_private_networks": true, "rooms_per_user": 3}));
+    let other = Session::start(&net.bridge, &net.host, USER, &net.address("other"));
+    other.send(net.address("#a%other"), join("romeo"));
+    let mut elsewhere = stage.welcome("").await;
+    elsewhere.admit("#a", "romeo").await;
+    other.send(net.address("#b%other"), join("romeo"));
+    elsewhere.admit("#b", "romeo").await;
+    net.host.emitted("both", |e| e.from == net.address("#b%other") && e.event == Event::Room(RoomChange::Joined)).await;
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let key = session.send(net.address("#d%net"), join("romeo"));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::OverQuota));
+    // Somebody else has a bound of their own; a room that was left counts no more.
+    let key = other.send(net.address("#a%other"), Intent::Leave { status: None });
+    elsewhere.expect("PART #a").await;
+    elsewhere.send(":romeo!r@h PART #a").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    session.send(net.address("#d%net"), join("romeo"));
+    client.admit("#d", "romeo").await;
+    net.host.emitted("#d", |e| e.from == net.address("#d%net") && e.event == Event::Room(RoomChange::Joined)).await;
+    session.stop().await.expect("stops");
+    other.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn each_user_connects_from_an_address_of_their_own() {
     let prefix = crate::listen::prefix("2001:db8:1:2::/64").expect("a prefix");
     let net = Net::at(1);
@@ -429,6 +455,14 @@ async fn administrators_see_everybodys_connections_and_ask_for_anybody() {
     let (step, ()) = tokio::join!(run(&me, "list", &at, form(&[("filter", "houses")])), listed);
     let isthmus_bridge::Step::Done { table: Some(table), .. } = step else { panic!("a table") };
     assert_eq!(table.rows, [["#verona%net", "12", "Two houses"]]);
+    let listed = async {
+        client.expect("LIST").await;
+        client.send(":irc.test 322 romeo #mantua 3 :Exile").await;
+        client.send(":irc.test 323 romeo :End").await;
+    };
+    let (step, ()) = tokio::join!(run(&admin, "list-user", &gateway, form(&[("session", &who)])), listed);
+    let isthmus_bridge::Step::Done { table: Some(table), .. } = step else { panic!("a table") };
+    assert_eq!(table.rows, [["#mantua%net", "3", "Exile"]]);
     run(&admin, "reconnect-user", &gateway, form(&[("session", &who)])).await;
     client.expect("QUIT").await;
     session.stop().await.expect("stops");

@@ -93,6 +93,10 @@ async fn words_of_others_are_heard_and_styled() {
     client.send(":Juliet!j@k PRIVMSG romeo :psst").await;
     let event = net.host.emitted("a private message", |e| matches!(e.event, Event::Message(_))).await;
     assert_eq!((body(&event), &event.from), ("psst", &net.address("juliet%net")));
+    client.send(":Juliet!j@k NOTICE romeo :listen").await;
+    let event = net.host.emitted("a private notice", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!((body(&event), &event.from), ("[notice] listen", &net.address("juliet%net")));
+    assert!(matches!(&event.event, Event::Message(m) if m.kind == isthmus_bridge::MessageKind::Notice));
     // A conversation that began in the room stays in it.
     session.send(net.occupant("#c%net", "Juliet"), chat("here"));
     client.expect("PRIVMSG Juliet :here").await;
