@@ -214,6 +214,9 @@ impl Core {
 
     /// What an address is called.
     pub(super) fn name_of(&self, served: &Served, heard: &Heard) -> String {
+        if let Address::Occupant { nick, .. } = &heard.at {
+            return nick.clone();
+        }
         let name = served.persons().contact(&heard.from.bare(), &heard.at).and_then(|c| c.name);
         name.or_else(|| served.spoken(&heard.at)).unwrap_or_else(|| served.profile().title.clone())
     }

@@ -71,8 +71,7 @@ pub fn answer(message: &mut Message, meant: &Meant, can: Abilities, chosen: &Res
 /// An answer that is told in words.
 pub fn in_words(message: &mut Message, to: Option<&str>, chosen: &Resolved) {
     match (chosen.str(REPLIES), to) {
-        // Who is called by name already is not called twice.
-        ("name", Some(nick)) if !message.action && !message.body.starts_with(nick) => {
+        ("name", Some(nick)) if !message.action && !calls(&message.body, nick) => {
             message.quoted = None;
             message.body.insert_str(0, &format!("{nick}: "));
         }
@@ -84,6 +83,11 @@ pub fn in_words(message: &mut Message, to: Option<&str>, chosen: &Resolved) {
 /// Whether corrections are told as what changes in the words that were said: then these have to be known.
 pub fn substitutes(chosen: &Resolved) -> bool {
     chosen.str(CORRECTIONS) == SUBSTITUTE
+}
+
+/// Whether words begin with this name already.
+fn calls(words: &str, nick: &str) -> bool {
+    words.strip_prefix(nick).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
 }
 
 /// The answered words as quoted text before the answer.
@@ -185,6 +189,7 @@ mod tests {
         }
         assert_eq!(told("name", "yes"), "juliet: yes");
         assert_eq!(told("name", "juliet, yes"), "juliet, yes");
+        assert_eq!(told("name", "juliets"), "juliet: juliets");
         assert_eq!(told("plain", "yes"), "yes");
         // In a conversation of two nobody has to be named.
         let mut message = Message::chat("yes");

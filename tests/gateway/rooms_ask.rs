@@ -66,6 +66,26 @@ async fn a_room_says_what_it_is_before_and_while_one_is_inside() {
 }
 
 #[tokio::test]
+async fn who_asks_after_very_many_at_once_is_answered_if_with_less() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    house.join(ROMEO, &room, "romeo").await;
+    // The network answers nothing from here on.
+    house.send(&format!(
+        "<message from='{ROMEO}' to='hang%loop@{LOOP}' type='chat' id='h'><body>hello</body></message>"
+    ));
+    for n in 0..400 {
+        house.send(&format!("<iq type='get' id='d{n}' from='{ROMEO}' to='{room}/romeo'>{INFO}</iq>"));
+    }
+    for n in 0..400 {
+        let id = format!("d{n}");
+        let info = house.next("an answer", |s| s.attr("id") == Some(&*id)).await;
+        assert!(info.attr("type") == Some("result") && features(&info).contains(&"urn:xmpp:reply:0"), "{info}");
+        assert_eq!(field(&info, "host"), None, "{info}");
+    }
+    // An orderly stop would wait for what hangs.
+}
+
+#[tokio::test]
 async fn a_self_ping_is_answered_at_once_and_others_are_asked() {
     let (mut house, room) = (House::rooms("").await, verona());
     let error = house.ask(ROMEO, &format!("{room}/romeo"), "get", PING).await;

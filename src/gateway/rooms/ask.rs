@@ -34,8 +34,11 @@ impl Rooms<'_> {
         let node = payload.attr("node");
         match (&heard.at, payload.name(), payload.ns()) {
             (Address::Occupant { .. }, _, ns::COMMANDS) => false,
-            // Under a node stands what was hashed, or is asked of commands.
-            (Address::Occupant { .. }, _, ns::DISCO_INFO) => node.is_none(),
+            // Under a node stands what was hashed, or is asked of commands. A client that asks after everybody in a room at once hears what they serve
+            // and no more: else its user's own words would wait behind the questions to the network.
+            (Address::Occupant { .. }, _, ns::DISCO_INFO) => {
+                node.is_none() && self.core.pending.of(&heard.from.bare()) < ABOUT_AT_ONCE
+            }
             (Address::Occupant { .. }, _, ns::DISCO_ITEMS) => false,
             (Address::Occupant { .. }, ..) => true,
             (Address::Room(_), "query", ns::DISCO_INFO) => node.is_none_or(|node| node == OWN_NICK),
@@ -171,8 +174,7 @@ impl Rooms<'_> {
             None => asked.to_owned(),
         };
         let mut info = self.served.info(&heard.at, &nick, &self.core.contact);
-        // A client that asks after everybody in a room is not to keep its user's own words from going out.
-        if self.core.pending.of(&of.user) <= ABOUT_AT_ONCE && self.insider(heard, &of, room).is_some() {
+        if self.insider(heard, &of, room).is_some() {
             let about = self.about(&of, Address::Occupant { room: room.clone(), nick });
             if let Ok(Ok(facts)) = tokio::time::timeout(ABOUT_SOON, about).await
                 && !facts.is_empty()
