@@ -7,7 +7,7 @@ use isthmus_testkit::certificate::Certificate;
 use isthmus_testkit::dovecot::Dovecot;
 use isthmus_testkit::ports::Port;
 use isthmus_testkit::postfix::{Options, Postfix};
-use isthmus_testkit::process::{Folder, program, run};
+use isthmus_testkit::process::{Folder, program, python, run};
 use isthmus_testkit::smtp::{SmtpClient, send};
 use isthmus_testkit::unbound::Unbound;
 use serde_json::json;
@@ -190,9 +190,7 @@ async fn signed(folder: &Folder, mail: &str) -> (String, String) {
         print('v=DKIM1; k=rsa; p='+base64.b64encode(public).decode())\n\
         print(dkim.sign(mail,b's1',b'signed.test',key,include_headers=[b'from',b'subject']).decode().replace('\\r\\n','').strip())\n";
     let output =
-        run(Command::new(program("python3", "python3", &[]).unwrap()).args(["-c", script]).arg(&key).arg(&file))
-            .await
-            .unwrap();
+        run(Command::new(python("dkim").await.unwrap()).args(["-c", script]).arg(&key).arg(&file)).await.unwrap();
     let (record, signature) = output.trim_end().split_once('\n').unwrap();
     (record.to_owned(), signature.to_owned())
 }

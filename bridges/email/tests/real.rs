@@ -30,11 +30,7 @@ print(count, sum(1 for i in range(count) if holds(i)))
 ";
 
 async fn python() -> PathBuf {
-    let made = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/python");
-    let found = if made.exists() { made } else { program("python3", "python3", &[]).expect("Python") };
-    let probe = run(Command::new(&found).args(["-c", "import dkim, nacl"])).await;
-    probe.expect("Python has dkimpy and PyNaCl: run tests/run once, or pip install -r tests/requirements.txt");
-    found
+    isthmus_testkit::process::python("dkim, nacl").await.expect("Python with dkimpy and PyNaCl")
 }
 
 /// A key in `folder`, and its DNS record.

@@ -50,12 +50,9 @@ async fn requests_keep_to_the_published_document() {
 /// What the vendor's library makes of a URL and its fields, or of a URL and a body.
 async fn signed(url: &str, what: &Value, token: &str) -> Value {
     let script = "import json,sys\nfrom twilio.request_validator import RequestValidator, compare\nurl, what, token = json.loads(sys.argv[1])\nv = RequestValidator(token)\nif isinstance(what, str):\n    url += ('&' if '?' in url else '?') + 'bodySHA256=' + v.compute_hash(what) if hasattr(v, 'compute_hash') else ''\n    what = {}\nprint(json.dumps({'url': url, 'signature': v.compute_signature(url, what)}))";
-    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/python");
-    let python = if made.exists() { made } else { PathBuf::from("python3") };
+    let python = isthmus_testkit::process::python("twilio").await.expect("Python with the package twilio");
     let said = run(Command::new(python).args(["-c", script, &json!([url, what, token]).to_string()])).await;
-    let said =
-        said.expect("Python with the package twilio: run tests/run once, or pip install -r tests/requirements.txt");
-    serde_json::from_str(&said).expect("JSON")
+    serde_json::from_str(&said.expect("a signature")).expect("JSON")
 }
 
 struct Called {

@@ -140,6 +140,20 @@ pub fn program(name: &str, package: &str, more: &[&str]) -> Result<PathBuf> {
     found.with_context(|| format!("`{name}` is not installed: apt-get install {package}"))
 }
 
+/// Python with these modules of `tests/requirements.txt` (with commas between): the one that `tests/run` makes, else the system's.
+pub async fn python(modules: &str) -> Result<PathBuf> {
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/python");
+    if made.exists() {
+        return Ok(made);
+    }
+    let found = program("python3", "python3", &[])?;
+    let probe = run(Command::new(&found).args(["-c", &format!("import {modules}")])).await;
+    probe.with_context(|| {
+        format!("Python has no {modules}: run tests/run once, or pip install -r tests/requirements.txt")
+    })?;
+    Ok(found)
+}
+
 /// Runs a command to its end; an error shows what it printed.
 pub async fn run(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");

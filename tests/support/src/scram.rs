@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::ChildStdout;
 
+use crate::process::python;
 use crate::process::{Folder, Process};
-use crate::slix::{WITHIN, python};
+use crate::slix::WITHIN;
 
 /// How the server behaves once the client has proved that it knows the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct ScramIrcd {
 impl ScramIrcd {
     /// Starts it.
     pub async fn start(account: &str, password: &str, way: Way) -> Result<Self> {
-        let python = python().await?;
+        let python = python("scramp").await?;
         let folder = Folder::new("scram")?;
         let log = folder.join("log");
         let way = match way {

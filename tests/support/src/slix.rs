@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
 
-use crate::process::{Folder, Process, run};
+use crate::process::{Folder, Process, python};
 use crate::server::{XmppServer, password};
 use crate::xml::Element;
 
@@ -36,7 +36,7 @@ pub struct SlixClient {
 impl SlixClient {
     /// Logs in as a full JID and returns when the session stands. No presence is sent yet.
     pub async fn login(server: &XmppServer, jid: &str) -> Result<Self> {
-        let python = python().await?;
+        let python = python("slixmpp").await?;
         let (process, orders, events, folder) = spawn(&python, jid, server.c2s().port())?;
         let (jid, port, waiting) = (jid.to_owned(), server.c2s().port(), VecDeque::new());
         let mut client =
@@ -281,16 +281,4 @@ fn spawn(python: &Path, jid: &str, port: u16) -> Result<Started> {
 
 fn new_id() -> String {
     format!("t{:016x}", rand::random::<u64>())
-}
-
-/// The Python that has slixmpp: the environment that `tests/run` makes, else the system's.
-pub(crate) async fn python() -> Result<PathBuf> {
-    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin/python");
-    if made.exists() {
-        return Ok(made);
-    }
-    let system = crate::process::program("python3", "python3", &[])?;
-    let probe = run(Command::new(&system).args(["-c", "import slixmpp"])).await;
-    probe.context("Python has no slixmpp: run tests/run once, or pip install -r tests/requirements.txt")?;
-    Ok(system)
 }
