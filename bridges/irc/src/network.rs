@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::People;
 use isthmus_bridge::{NetworkId, SessionOf};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::proto::isupport::{Casemapping, Isupport};
@@ -21,6 +22,8 @@ const FRESH: Duration = Duration::from_secs(60);
 pub(crate) struct Networks {
     all: Mutex<HashMap<NetworkId, Arc<Network>>>,
     desks: Mutex<HashMap<SessionOf, Arc<Desk>>>,
+    /// Connections that were ended by us, and that their servers have not closed yet.
+    parting: Arc<Mutex<HashMap<SessionOf, AbortHandle>>>,
 }
 
 impl Networks {
@@ -46,6 +49,25 @@ impl Networks {
         let desks = lock(&self.desks);
         let beside = others.into_iter().map(|network| SessionOf::new(of.user.clone(), network));
         beside.filter_map(|other| Some(desks.get(&other)?.rooms())).sum()
+    }
+
+    /// A connection is ended by a task of its own.
+    pub(crate) fn part(&self, of: SessionOf, link: impl Future<Output = ()> + Send + 'static) {
+        let parting = self.parting.clone();
+        let mut all = lock(&self.parting);
+        let own = of.clone();
+        let task = tokio::spawn(async move {
+            link.await;
+            lock(&parting).remove(&own);
+        });
+        all.insert(of, task.abort_handle());
+    }
+
+    /// Such a connection of this session is closed now, for it is about to have another one.
+    pub(crate) fn cut(&self, of: &SessionOf) {
+        if let Some(parting) = lock(&self.parting).remove(of) {
+            parting.abort();
+        }
     }
 
     /// A session has begun.

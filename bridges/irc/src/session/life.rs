@@ -54,6 +54,8 @@ impl Session {
             let text = Text::key("network-not-allowed").with("network", network);
             return self.give_up(&DeliveryError::new(Failure::Forbidden, text));
         }
+        // The nick has to be free.
+        self.shared.networks.cut(&self.of);
         self.choose_network();
         let ports = settings::ports(&self.settings);
         let has_tls = ports.all.iter().any(|(_, tls)| *tls);
@@ -252,12 +254,12 @@ impl Session {
 
     /// The connection is gone, and it was not our wish.
     pub(super) fn lost(&mut self, reason: Text) {
-        let Some(link) = self.link.take() else { return };
+        let Some(mut link) = self.link.take() else { return };
         let registering = link.phase == Phase::Registering;
         if !registering && link.began.elapsed() >= GOOD {
             self.failures = 0;
         }
-        self.forget_link(*link);
+        self.forget_link(&mut link);
         let words = plain(&reason);
         let least = least_wait(&words);
         let error = DeliveryError::temporary(Failure::Unreachable, Text::key("link-lost").with("why", &words));
@@ -279,7 +281,7 @@ impl Session {
     }
 
     /// What was on its way over a connection that is gone.
-    fn forget_link(&mut self, mut link: Link) {
+    fn forget_link(&mut self, link: &mut Link) {
         let unsent = DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected"));
         let mut whole = None;
         for said in link.queue.drain(..).filter_map(|q| q.said) {
@@ -307,20 +309,23 @@ impl Session {
         self.forget_partings();
     }
 
-    /// Says QUIT, and lets the server close; what was on its way is answered.
-    pub(super) fn end_link(&mut self, words: Option<&str>) {
+    /// Says QUIT; what was on its way is answered. The connection is closed unless somebody keeps what is given back.
+    pub(super) fn end_link(&mut self, words: Option<&str>) -> Option<Box<Link>> {
         let line = self.worded(&["QUIT"], words.unwrap_or_default(), 0);
-        let Some(mut link) = self.link.take() else { return };
+        let mut link = self.link.take()?;
         link.now(&line);
         // Written to the end in the background would need a task; a connection that takes a line at once is the rule.
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let _ = link.poll_write(&mut cx);
-        self.forget_link(*link);
+        self.forget_link(&mut link);
+        Some(link)
     }
 
     /// Nobody needs the connection any more.
     pub(super) fn close(&mut self, words: &str) {
-        self.end_link(Some(words));
+        if let Some(link) = self.end_link(Some(words)) {
+            self.shared.networks.part(self.of.clone(), link.part());
+        }
         self.retry_at = None;
         self.attempt = None;
         self.dialing = None;
@@ -340,7 +345,7 @@ impl Session {
             let written = std::future::poll_fn(|cx| link.poll_write(cx));
             // A server that does not read gets no farewell.
             let _ = timeout(Duration::from_secs(2), written).await;
-            self.forget_link(*link);
+            self.forget_link(&mut link);
         }
         self.fail_pending(&gone);
         self.refuse_joins(&gone);
@@ -364,7 +369,7 @@ impl Session {
 
     /// By command: out, and in again at once.
     pub(super) async fn reconnect(&mut self) {
-        self.end_link(Some("Reconnecting"));
+        drop(self.end_link(Some("Reconnecting")));
         // The next connection numbers its questions anew: no answer there is to one that was asked here.
         self.fail_pending(&DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected")));
         self.lose_rooms(&Text::key("reconnecting"), true);

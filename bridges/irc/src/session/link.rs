@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use isthmus_bridge::{DeliveryKey, ForeignMessageId, RoomId, Ticket};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout};
 
 use super::batch::Batch;
 use crate::connect::{Connected, Io};
@@ -29,6 +29,8 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(80);
 pub(crate) const WELCOME: Duration = Duration::from_secs(60);
 /// And when it does not answer, it is gone: within two minutes.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+/// How long a server has after our QUIT to close.
+const PARTING: Duration = Duration::from_secs(5);
 /// What may wait to be written: beyond it the peer does not read.
 const MAX_OUT: usize = 256 * 1024;
 
@@ -289,6 +291,24 @@ impl Link {
                 Poll::Pending => Poll::Pending,
             }
         })
+    }
+
+    /// Writes the rest and hears the server out until it closes. One that takes lines slowly (the penalties of InspIRCd) forgets those that it has not
+    /// come to when we close, QUIT and its words among them.
+    pub(crate) fn part(self) -> impl Future<Output = ()> + Send + 'static {
+        let Self { mut wire, out, written, .. } = self;
+        let over = async move {
+            wire.write_all(&out[written..]).await?;
+            drop(out);
+            wire.flush().await?;
+            let mut rest = [0; 1024];
+            while wire.read(&mut rest).await? > 0 {}
+            Ok::<_, io::Error>(())
+        };
+        async move {
+            // However it ends, it is over.
+            let _ = timeout(PARTING, over).await;
+        }
     }
 
     /// Writes all of the output; `Ready` when nothing is left.

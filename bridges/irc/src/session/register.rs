@@ -63,7 +63,7 @@ impl Session {
         let Some(port) = port.filter(|_| link.phase == Phase::Registering) else { return false };
         self.network.spoke_tls.store(true, Ordering::Relaxed);
         self.keep_trust(|key| Change::put(SPACE_TLS, key, "1"));
-        self.end_link(Some("Upgrading to TLS"));
+        drop(self.end_link(Some("Upgrading to TLS")));
         let host = self.server_host();
         self.progress(Text::key("sts").with("host", &host));
         let left = VecDeque::from([(port, true)]);
@@ -151,7 +151,7 @@ impl Session {
         }
         let error = DeliveryError::new(Failure::BadCredentials, reason.clone());
         self.notice(reason.clone());
-        self.end_link(Some("login failed"));
+        drop(self.end_link(Some("login failed")));
         self.refuse_all(&error);
         self.reports.push(LinkState::NeedsLogin { reason });
     }
@@ -199,7 +199,7 @@ impl Session {
             return self.lost(text); // the user's own ghost, most likely: it goes in time
         }
         let error = DeliveryError::new(failure, text).with_code(line.command);
-        self.end_link(Some("nick"));
+        drop(self.end_link(Some("nick")));
         self.refuse_all(&error);
     }
 

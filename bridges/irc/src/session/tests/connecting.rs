@@ -1,6 +1,9 @@
 //! Ports, registration, logins, nicks, loss and return.
 
+use std::time::Duration;
+
 use isthmus_bridge::LinkState;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -528,6 +531,26 @@ async fn a_policy_of_a_server_of_ones_own_locks_nobody_else_out() {
     client.admit("#c", "tybalt").await;
     assert_eq!(failure(&net.host, &joined).await, None);
     tybalt.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_server_has_time_to_hear_a_farewell_until_the_user_is_back() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let values = isthmus_bridge::Values::new().with("quit-message", "good night");
+    session.command("disconnect-from-irc-server", net.address("net"), vec![values]).await.expect("it works");
+    net.host.reported("the end", |l| matches!(l, LinkState::Down { .. })).await;
+    assert_eq!(client.expect("QUIT").await, "QUIT :good night");
+    // It is about to read it, and would forget it if we were gone.
+    let gone = timeout(Duration::from_millis(300), client.line()).await;
+    assert!(gone.is_err(), "{gone:?}");
+    // Who comes back needs their nick.
+    session.send(net.address("#c%net"), join("romeo"));
+    client.ended().await;
+    let mut client = stage.welcome("").await;
+    client.admit("#c", "romeo").await;
+    session.stop().await.expect("stops");
 }
 
 #[tokio::test]
