@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use isthmus_bridge::{BareJid, RoomId, StoreError};
 
 use super::query::{Found, Question};
-use super::waiting::{Batch, Change, Column, Columns};
+use super::waiting::{Batch, Change, Column};
 use super::{Line, apart};
 use crate::args;
 use crate::hash::Map;
@@ -56,12 +56,12 @@ const TOGETHER: [usize; 3] = [64, 8, 1];
 static INSERT: LazyLock<[String; 3]> = LazyLock::new(|| {
     TOGETHER.map(|lines| {
         let texts = lines * WIDTH + 1;
-        let text = |column: &&str| format!("CAST(substr(?{texts}, {column} >> 32, {column} & 4294967295) AS TEXT)");
-        let cut: Vec<String> = TEXTS.iter().map(text).collect();
+        let text = |column: &str| format!("CAST(substr(?{texts}, {column} >> 32, {column} & 4294967295) AS TEXT)");
+        let cut = Column::ALL.map(|column| text(column.name()));
         format!(
             "WITH v (room, at, {names}) AS (VALUES {rows}) INSERT INTO archive (room, at, {names}) \
              SELECT room, at, {cut} FROM v WHERE true ON CONFLICT (room, id) DO NOTHING",
-            names = TEXTS.join(", "),
+            names = names(),
             rows = rows(lines, |_| "?".to_owned()),
             cut = cut.join(", "),
         )
@@ -70,13 +70,15 @@ static INSERT: LazyLock<[String; 3]> = LazyLock::new(|| {
 /// The same for PostgreSQL, each text a value.
 static INSERT_NUMBERED: LazyLock<[String; 3]> = LazyLock::new(|| {
     TOGETHER.map(|lines| {
-        let (names, rows) = (TEXTS.join(", "), rows(lines, |n| format!("${n}")));
+        let (names, rows) = (names(), rows(lines, |n| format!("${n}")));
         format!("INSERT INTO archive (room, at, {names}) VALUES {rows} ON CONFLICT (room, id) DO NOTHING")
     })
 });
 
-/// The columns of [`Column::ALL`].
-const TEXTS: [&str; Column::ALL.len()] = ["id", "nick", "occupant", "body", "thread", "foreign_id", "payload"];
+/// The columns of texts, in the order of a line's values.
+fn names() -> String {
+    Column::ALL.map(Column::name).join(", ")
+}
 
 fn rows(lines: usize, place: impl Fn(usize) -> String) -> String {
     let row = |line: usize| (1..=WIDTH).map(|column| place(line * WIDTH + column)).collect::<Vec<_>>().join(", ");
@@ -151,11 +153,12 @@ async fn insert(
     size: usize,
     numbers: &Numbers,
 ) -> Result<(), StoreError> {
-    let of = |change: &'_ Change| match change {
-        Change::Line { room, line, .. } => Some((numbers.get(room).copied().unwrap_or_default(), *line)),
-        _ => None,
+    let lines = || {
+        lines.iter().filter_map(|change| match change {
+            Change::Line { room, line, .. } => Some((numbers.get(room).copied().unwrap_or_default(), line)),
+            _ => None,
+        })
     };
-    let lines = || lines.iter().filter_map(of);
     let mut all: Vec<Arg> = Vec::with_capacity(TOGETHER[size] * WIDTH + 1);
     if tx.is_postgres() {
         for (room, line) in lines() {
@@ -165,7 +168,7 @@ async fn insert(
         return tx.execute(&INSERT_NUMBERED[size], all).await.map(drop);
     }
     // Nothing else stands between lines that follow each other.
-    let from = lines().next().map_or(0, |(_, line): (_, Columns)| line.span().start);
+    let from = lines().next().map_or(0, |(_, line)| line.span().start);
     let to = lines().next_back().map_or(from, |(_, line)| line.span().end);
     for (room, line) in lines() {
         all.extend(args![room, line.at]);

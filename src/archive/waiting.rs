@@ -73,6 +73,19 @@ pub(super) enum Column {
 impl Column {
     pub(super) const ALL: [Self; 7] =
         [Self::Id, Self::Nick, Self::Occupant, Self::Body, Self::Thread, Self::Foreign, Self::Payload];
+
+    /// Its name in the store.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Nick => "nick",
+            Self::Occupant => "occupant",
+            Self::Body => "body",
+            Self::Thread => "thread",
+            Self::Foreign => "foreign_id",
+            Self::Payload => "payload",
+        }
+    }
 }
 
 /// No text, which is not an empty one.
