@@ -123,7 +123,7 @@ impl Session {
         let target = line.param(2);
         let folded = self.people.fold(target);
         // What a server plays of itself is news to whoever enters, and none to who was only cut off.
-        let has_gap = self.rooms.get(folded.as_str()).is_some_and(|r| r.gap.is_some());
+        let has_gap = self.rooms.get(folded.as_str()).is_some_and(|r| r.gap.is_some_and(|gap| gap.may_close()));
         let has_talk = self.fetches_talk(&folded);
         self.count_history(line);
         let Some(link) = &mut self.link else { return };

@@ -29,15 +29,23 @@ const UNNOTICED: Duration = Duration::from_secs(150);
 pub(super) struct Gap {
     /// From when on.
     after: SystemTime,
-    /// Pages that were asked for.
+    /// Pages that were asked for since the last break, and answers that were none.
     pages: u8,
+    failures: u8,
+    /// A question for it is not answered.
+    asked: bool,
 }
 
 impl Gap {
     /// What is missing from a break on that is noticed now; the last message was heard then.
     pub(super) fn new(heard: Option<SystemTime>, now: SystemTime) -> Self {
         let after = heard.or_else(|| now.checked_sub(UNNOTICED)).unwrap_or(now);
-        Self { after: after.checked_sub(FUZZ).unwrap_or(after), pages: 0 }
+        Self { after: after.checked_sub(FUZZ).unwrap_or(after), pages: 0, failures: 0, asked: false }
+    }
+
+    /// Whether what the server plays now may be what is missing: not where it could not say that again and again.
+    pub(super) fn may_close(&self) -> bool {
+        self.failures < TRIES
     }
 }
 
@@ -87,6 +95,7 @@ impl Session {
         let Some(room) = self.room_mut(name) else { return };
         let Some(gap) = &mut room.gap else { return };
         gap.pages += 1;
+        gap.asked = true;
         let after = format!("timestamp={}", time::iso(gap.after));
         let line = write::line("CHATHISTORY", &["AFTER", &room.name, &after, &page]);
         if let Some(link) = &mut self.link {
@@ -195,7 +204,14 @@ impl Session {
 
     /// What the server could not tell is asked for again, when it asks whether we are there.
     pub(super) fn ask_history_again(&mut self) {
-        let Some(missed) = self.rare.as_ref().map(|r| &r.missed).filter(|_| self.is_up()) else { return };
+        if !self.is_up() {
+            return;
+        }
+        let failed = |gap: &Gap| !gap.asked && gap.failures > 0 && gap.may_close();
+        let rooms = self.rooms.values().filter(|room| room.is_inside() && room.gap.as_ref().is_some_and(failed));
+        let rooms: Vec<_> = rooms.map(|room| room.name.clone()).collect();
+        rooms.iter().for_each(|name| self.ask_history(name));
+        let Some(missed) = self.rare.as_ref().map(|r| &r.missed) else { return };
         if missed.since.is_some() && missed.failures > 0 {
             return self.ask_for_talks();
         }
@@ -228,10 +244,11 @@ impl Session {
         }
     }
 
-    /// The server cannot give it.
+    /// The server cannot give it now. Of a room it is asked for again a few times, and after the next break.
     pub(super) fn no_history(&mut self, name: &str) {
-        if let Some(room) = self.room_mut(name) {
-            room.gap = None;
+        let gap = self.room_mut(name).and_then(|room| room.gap.as_mut());
+        if let Some(gap) = gap.filter(|gap| gap.asked) {
+            (gap.asked, gap.failures) = (false, gap.failures + 1);
         }
         let folded = self.fold(name);
         if let Some(rare) = &mut self.rare {
@@ -278,8 +295,10 @@ impl Session {
 impl Room {
     /// The connection broke while the user was inside.
     pub(super) fn breaks(&mut self, now: SystemTime) {
-        if self.gap.is_none() {
-            self.gap = Some(Gap::new(self.heard, now));
+        match &mut self.gap {
+            // Still missing since an earlier break.
+            Some(gap) => (gap.pages, gap.failures, gap.asked) = (0, 0, false),
+            none => *none = Some(Gap::new(self.heard, now)),
         }
     }
 }

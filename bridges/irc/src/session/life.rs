@@ -381,7 +381,13 @@ impl Session {
     /// What is due on the connection.
     pub(super) fn look_after_link(&mut self, now: Instant) {
         self.turn(now);
+        let deaf = self.is_deaf();
         let Some(link) = &mut self.link else { return };
+        if deaf {
+            // Who does not listen cannot say that nothing was said: its time begins when we read again.
+            (link.heard, link.pinged) = (now, false);
+            return;
+        }
         match link.phase {
             Phase::Registering if now >= link.began + link::WELCOME => return self.lost(Text::key("no-welcome")),
             Phase::Settling(until) if now >= until => return self.settle_in_time(now),

@@ -449,7 +449,7 @@ impl Session {
                 Poll::Pending => Poll::Pending,
             };
         }
-        let deaf = !self.events.is_empty() && self.link.as_ref().is_some_and(|l| l.held.len() > MAX_HELD);
+        let deaf = self.is_deaf();
         let Some(link) = &mut self.link else { return Poll::Pending };
         match link.poll(cx, deaf) {
             Poll::Ready(Looked::Read(read)) => {
@@ -468,6 +468,11 @@ impl Session {
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// So much waits for the core that nothing more is read of the server.
+    fn is_deaf(&self) -> bool {
+        !self.events.is_empty() && self.link.as_ref().is_some_and(|l| l.held.len() > MAX_HELD)
     }
 
     fn rare(&mut self) -> &mut Rare {

@@ -228,20 +228,6 @@ async fn rooms_wait_for_services_that_are_away_after_a_break() {
 }
 
 #[tokio::test]
-async fn no_password_goes_over_a_plain_port_that_nobody_chose() {
-    let stage = Stage::open().await;
-    let net = Net::at(stage.port);
-    net.host.set_default("ports", "6667 (no secrets)");
-    net.host.set_default("sasl_password", "sesame");
-    let session = net.session();
-    let key = session.send(net.address("#c%net"), join("romeo"));
-    let error = error(&net.host, &key).await.expect("refused");
-    assert_eq!(error.failure, Failure::Unreachable);
-    assert!(key_is("no-safe-port")(&error.text), "{error}");
-    session.stop().await.expect("stops");
-}
-
-#[tokio::test]
 async fn a_broken_connection_comes_back_with_its_rooms_and_is_told_once() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

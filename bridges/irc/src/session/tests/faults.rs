@@ -168,6 +168,38 @@ async fn a_sleep_of_our_own_machine_costs_no_connection() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_not_read_is_not_given_up_as_silent() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let juliet = net.occupant("#c%net", "juliet");
+    net.host.room_for(Some(0));
+    let line = |n: usize| format!(":juliet!j@k PRIVMSG #c :{n} {}\r\n", "x".repeat(400));
+    // What the session keeps for the core, and more: it reads no further.
+    client.raw((0..200).map(line).collect::<String>().as_bytes()).await;
+    for n in 0..5 {
+        later(Duration::from_secs(100)).await;
+        // It goes on saying what the user says.
+        session.send(net.address("#c%net"), group(&format!("words {n}")));
+        client.expect(&format!("PRIVMSG #c :words {n}")).await;
+    }
+    net.host.room_for(None);
+    for n in 0..200 {
+        let hers = |e: &Inbound| e.from == juliet && matches!(e.event, Event::Message(_));
+        let event = net.host.emitted("a line", hers).await;
+        assert!(body(&event).starts_with(&format!("{n} ")), "in order: {}", body(&event));
+    }
+    let lost = |e: &Inbound| matches!(e.event, Event::Room(RoomChange::Lost { .. }));
+    assert!(!net.host.emits().iter().any(lost), "{:?}", net.host.emits());
+    // From then on its silence counts.
+    later(Duration::from_secs(81)).await;
+    client.expect("PING").await;
+    later(Duration::from_secs(31)).await;
+    net.host.reported("the end", |l| matches!(l, LinkState::Down { .. })).await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_room_that_nobody_asked_for_is_left_after_five_minutes() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

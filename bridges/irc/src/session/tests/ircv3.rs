@@ -309,6 +309,51 @@ async fn what_was_said_during_a_break_is_fetched_for_the_archive() {
 }
 
 #[tokio::test]
+async fn what_the_server_cannot_tell_of_a_room_is_asked_for_again_and_after_the_next_break() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send("@msgid=a;time=2030-03-17T17:46:50.000Z :juliet!j@k PRIVMSG #c :before").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    client.reset();
+    let asked = "CHATHISTORY AFTER #c timestamp=2030-03-17T17:46:48.000Z 2";
+    let mut client = stage.accept().await;
+    client.register(ALL, "CHATHISTORY=2").await;
+    client.admit("#c", "romeo juliet").await;
+    for ping in ["PING :a", "PING :b", "PING :c"] {
+        assert_eq!(client.expect("CHATHISTORY AFTER").await, asked);
+        client.send("FAIL CHATHISTORY MESSAGE_ERROR AFTER #c :Messages could not be retrieved").await;
+        client.send(ping).await;
+    }
+    // Not for ever; and a word of the meantime is no end of the gap.
+    client.send("@msgid=z;time=2030-03-17T17:49:00.000Z :juliet!j@k PRIVMSG #c :after").await;
+    net.host.emitted("words", |e| e.id == Some("z".into())).await;
+    client.seen.clear();
+    client.send("PING :d").await;
+    client.expect("PONG :d").await;
+    client.send("PING :e").await;
+    client.expect("PONG :e").await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("CHATHISTORY AFTER")), "{:?}", client.seen);
+    client.reset();
+    let mut client = stage.accept().await;
+    client.register(ALL, "CHATHISTORY=2").await;
+    client.admit("#c", "romeo juliet").await;
+    assert_eq!(client.expect("CHATHISTORY AFTER").await, asked);
+    client.send(":irc.test BATCH +h chathistory #c").await;
+    client.send("@batch=h;msgid=b;time=2030-03-17T17:47:00.500Z :juliet!j@k PRIVMSG #c :meanwhile").await;
+    client.send(":irc.test BATCH -h").await;
+    let event = net.host.emitted("what was missed", |e| e.id == Some("b".into())).await;
+    assert_eq!((body(&event), event.origin), ("meanwhile", Origin::Backlog));
+    client.seen.clear();
+    client.send("PING :f").await;
+    client.expect("PONG :f").await;
+    client.send("PING :g").await;
+    client.expect("PONG :g").await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("CHATHISTORY AFTER")), "it is complete: {:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn private_words_of_a_break_are_heard_after_it_with_their_time() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);

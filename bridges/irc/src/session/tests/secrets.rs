@@ -76,6 +76,7 @@ async fn no_secret_of_any_kind_goes_over_a_plain_port_that_nobody_chose() {
         let session = net.session();
         let sent = session.send(net.address("#c%net"), join("romeo"));
         let error = error(&net.host, &sent).await.unwrap_or_else(|| panic!("{value} went out"));
+        assert_eq!(error.failure, Failure::Unreachable, "{value}: {error}");
         assert!(key_is("no-safe-port")(&error.text), "{value}: {error}");
         session.stop().await.expect("stops");
     }
