@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use isthmus_bridge::{Address, BareJid, Mode};
+use isthmus_bridge::{Address, BareJid, Mode, SessionOf};
 use tracing::{debug, info, warn};
 
 use super::core::{Core, Served};
 use super::parties::Parties;
 use super::references::Found;
 use crate::hash::Map;
+use crate::rooms::nick;
 use crate::router::{self, Party};
 use crate::translate::outbound;
 use crate::xmpp::errors::StanzaError;
@@ -68,6 +69,18 @@ impl Receiver {
     fn is_live(&self, heard: &Heard) -> bool {
         self.served.profile().mode == Mode::Live && heard.at != Address::Gateway && !outbound::refers(&heard.stanza)
     }
+
+    /// A message to somebody in a room is for the nick that their JID stands for. (A presence says which nick one wants.)
+    fn mean(&self, heard: &mut Heard) {
+        let Address::Occupant { room, nick: asked } = &heard.at else { return };
+        if heard.stanza.kind() != Kind::Message || !nick::may_be_spelled(asked) {
+            return;
+        }
+        let of = SessionOf::new(heard.from.bare(), self.served.network(&heard.at));
+        let Some(view) = self.served.known_room(&of, room) else { return };
+        let nick = nick::meant(&view.lock().unwrap_or_else(PoisonError::into_inner), asked).to_owned();
+        heard.at = Address::Occupant { room: room.clone(), nick };
+    }
 }
 
 impl Receive for Receiver {
@@ -92,7 +105,8 @@ impl Receive for Receiver {
         if let Some(lang) = stanza.lang() {
             self.core.languages.heard(&sender, lang);
         }
-        let heard = Heard { stanza, from, to, at, permit: Some(permit) };
+        let mut heard = Heard { stanza, from, to, at, permit: Some(permit) };
+        self.mean(&mut heard);
         if self.core.comes_back(&self.served, &heard) {
             return;
         }

@@ -24,12 +24,15 @@ pub fn spell(nick: &str) -> Cow<'_, str> {
     Cow::Owned(spelled)
 }
 
+/// Whether a resource may be one that [`spell`] has made.
+pub fn may_be_spelled(resource: &str) -> bool {
+    let hash = resource.rsplit_once('_').map(|(_, hash)| hash);
+    hash.is_some_and(|hash| hash.len() == 6 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// The nick that a resource stands for, as the view has it; the resource itself where nobody inside is spelled so.
 pub fn meant<'a>(view: &'a RoomView, resource: &'a str) -> &'a str {
-    let hashed = resource
-        .rsplit_once('_')
-        .is_some_and(|(_, hash)| hash.len() == 6 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
-    if !hashed || view.named(resource).is_some() {
+    if !may_be_spelled(resource) || view.named(resource).is_some() {
         return resource;
     }
     view.members().iter().map(|m| m.nick()).find(|nick| spell(nick) == resource).unwrap_or(resource)

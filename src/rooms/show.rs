@@ -39,7 +39,8 @@ impl Stage<'_> {
     /// The real JID of a person: where they are found outside, with what is known of their host as resource.
     fn real_jid(&self, person: &Person) -> Option<String> {
         let mut jid = (self.person)(&person.nick)?;
-        if let Some(host) = person.host.as_deref().filter(|host| nick::is_resource(host)) {
+        // One that has a resource already needs it to be found.
+        if let Some(host) = person.host.as_deref().filter(|host| nick::is_resource(host) && !jid.contains('/')) {
             jid.push('/');
             jid.push_str(host);
         }

@@ -1,10 +1,12 @@
 //! Domain and local part → bridge and address, and back. After this nobody looks at the string again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use isthmus_bridge::{Address, Addressing, BadAddress, BareJid, Parts, Resolved};
 use jid::{BareJid as ParsedBare, Jid};
 
+use crate::rooms::nick;
 use crate::xmpp::escape::{escape, unescape};
 
 /// A JID of a stanza, parsed once. Cheap to clone.
@@ -89,9 +91,14 @@ fn resolve(
     }
 }
 
-/// The JID of an address, or `None` where no JID can spell it (too long, or with characters that RFC 7622 forbids).
+/// The JID of an address, or `None` where no JID can spell it (too long, or with characters that RFC 7622 forbids). An occupant always has one.
 pub fn jid(addressing: &dyn Addressing, domain: &str, address: &Address) -> Option<String> {
-    let Parts { local, resource, .. } = addressing.format(address);
+    let Parts { local, mut resource, .. } = addressing.format(address);
+    if let (Address::Occupant { .. }, Some(nick)) = (address, &resource)
+        && let Cow::Owned(spelled) = nick::spell(nick)
+    {
+        resource = Some(spelled);
+    }
     let mut text = String::with_capacity(64);
     if let Some(local) = &local {
         text.push_str(&escape(local));
@@ -138,6 +145,7 @@ mod tests {
         fn format(&self, address: &Address) -> Parts {
             match address {
                 Address::Contact(id) => Parts::local(id.as_str()),
+                Address::Occupant { room, nick } => Parts::occupant(room.as_str(), nick.as_str()),
                 _ => Parts::gateway(),
             }
         }
@@ -170,6 +178,15 @@ mod tests {
             }
         }
         assert!(!is_plain("") && !is_printable("") && !is_plain(&"a".repeat(1024)) && !is_printable(&"a".repeat(1024)));
+    }
+
+    #[test]
+    fn every_occupant_has_a_jid() {
+        for (nick, resource) in [("Ann Ä", "Ann Ä"), ("a\u{FFFD}b", "a_b_050878")] {
+            let at = Address::Occupant { room: "#r".into(), nick: nick.to_owned() };
+            let expected = format!("#r@gw.example/{resource}");
+            assert_eq!(jid(&Names, "gw.example", &at).as_deref(), Some(&*expected));
+        }
     }
 
     #[test]

@@ -286,3 +286,38 @@ async fn what_is_said_between_two_is_referred_to_by_both_sides() {
     assert_eq!(told.get("retract", RETRACT).and_then(|r| r.attr("id")), Some("m1"), "{told}");
     house.finish().await.expect("an orderly stop");
 }
+
+#[tokio::test]
+async fn what_is_said_in_private_to_a_nick_that_no_jid_can_spell_is_referred_to_by_both_sides() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    house.join(JULIET, &room, "juliet").await;
+    let own = house.join(ROMEO, &room, "odd").await;
+    let odd = own.attr("from").expect("his address").to_owned();
+    assert!(odd.starts_with(&format!("{room}/o_d_")), "{own}");
+    let hers = format!("{room}/juliet");
+    let private = |to: &'static str, from: &str| {
+        let from = from.to_owned();
+        move |s: &Element| {
+            s.name == "message" && s.attr("to") == Some(to) && s.attr("from") == Some(&*from) && !group(to)(s)
+        }
+    };
+    let chat = |from: &str, to: &str, id: &str, children: &str| {
+        format!("<message from='{from}' to='{to}' type='chat' id='{id}'>{children}</message>")
+    };
+    house.send(&chat(JULIET, &odd, "p1", "<body>psst</body>"));
+    let is_hers = private(ROMEO, &hers);
+    let heard = house.next("her words", |s| is_hers(s) && s.body() == Some("psst")).await;
+    let id = heard.attr("id").expect("an id").to_owned();
+    let react = |id: &str| format!("<reactions xmlns='{REACTIONS}' id='{id}'><reaction>👍</reaction></reactions>");
+    house.send(&chat(ROMEO, &hers, "r1", &react(&id)));
+    let is_his = private(JULIET, &odd);
+    let told = house.next("his reaction", |s| is_his(s) && s.has("reactions", REACTIONS)).await;
+    assert_eq!(reactions(&told), (Some("p1"), vec!["👍"]), "{told}");
+    house.send(&chat(ROMEO, &hers, "p2", "<body>yes?</body>"));
+    let heard = house.next("his words", |s| is_his(s) && s.body() == Some("yes?")).await;
+    let id = heard.attr("id").expect("an id").to_owned();
+    house.send(&chat(JULIET, &odd, "r2", &react(&id)));
+    let told = house.next("her reaction", |s| is_hers(s) && s.has("reactions", REACTIONS)).await;
+    assert_eq!(reactions(&told), (Some("p2"), vec!["👍"]), "{told}");
+    house.finish().await.expect("an orderly stop");
+}

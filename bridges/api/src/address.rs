@@ -153,7 +153,7 @@ pub trait Addressing: Send + Sync {
     ) -> Result<Address, BadAddress> {
         self.parse(local, resource)
     }
-    /// The JID of an address. The core escapes the local part.
+    /// The JID of an address. The core escapes the local part, and writes an occupant's nick so that it can stand in a JID.
     fn format(&self, address: &Address) -> Parts;
     /// The network that serves an address.
     fn network(&self, address: &Address) -> NetworkId;

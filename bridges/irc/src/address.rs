@@ -32,7 +32,7 @@ pub(crate) struct IrcAddressing {
     fixed: bool,
     /// What rooms' names begin with here.
     prefixes: Box<str>,
-    /// Resource → nick, for nicks that no resource can spell.
+    /// Resource → nick, for nicks outside of rooms that no resource can spell. (Inside, the core finds them among those who are there.)
     spellings: Mutex<HashMap<String, String>>,
     /// The network that was asked for last: it is asked for several times for every message.
     last: Mutex<Option<NetworkId>>,
@@ -122,15 +122,15 @@ impl Addressing for IrcAddressing {
         if self.is_room(name) {
             let room = self.room_id(name, &network).ok_or_else(|| malformed("no room can have this name"))?;
             return Ok(match resource {
-                Some(resource) => Address::Occupant { room, nick: self.nick(resource) },
+                Some(resource) => Address::Occupant { room, nick: resource.to_owned() },
                 None => Address::Room(room),
             });
         }
         let nick = match (name, resource) {
-            ("", Some(resource)) => resource.split_once('@').map_or("", |(_, nick)| nick),
-            (name, _) => name,
+            ("", Some(resource)) => self.nick(resource.split_once('@').map_or("", |(_, nick)| nick)),
+            (name, _) => name.to_owned(),
         };
-        contact_id(nick, &network).map(Address::Contact).ok_or_else(|| malformed("nobody can have this nick"))
+        contact_id(&nick, &network).map(Address::Contact).ok_or_else(|| malformed("nobody can have this nick"))
     }
 
     fn format(&self, address: &Address) -> Parts {
@@ -146,11 +146,11 @@ impl Addressing for IrcAddressing {
                     Parts::local(local(contact.as_str()))
                 } else {
                     let network = if self.fixed { "" } else { network };
-                    Parts::occupant(format!("%{network}"), format!("Any@{nick}"))
+                    Parts::occupant(format!("%{network}"), format!("Any@{}", self.resource(nick)))
                 }
             }
             Address::Room(room) => Parts::local(local(room.as_str())),
-            Address::Occupant { room, nick } => Parts::occupant(local(room.as_str()), self.resource(nick)),
+            Address::Occupant { room, nick } => Parts::occupant(local(room.as_str()), nick.as_str()),
             // In fixed-network mode the gateway is also the network.
             _ => Parts::gateway(),
         }
@@ -327,17 +327,20 @@ mod tests {
     #[test]
     fn a_nick_that_no_resource_can_spell_has_a_spelling_of_its_own() {
         let addressing = any();
-        for nick in ["a\u{fffd}b", "a\u{1}b", "ﬁsh", "\u{202e}", "ann 🦀"] {
-            let occupant = Address::Occupant { room: RoomId::from("#r%net"), nick: nick.to_owned() };
-            let parts = addressing.format(&occupant);
-            let resource = parts.resource.clone().expect("an occupant has one");
+        for nick in ["a\u{fffd}b", "ﬁsh", "\u{202e}", "ann🦀\u{fffd}"] {
+            let one = contact_id(nick, &"net".into()).map(Address::Contact).expect("somebody may have it");
+            let parts = addressing.format(&one);
+            let resource = parts.resource.clone().expect("it cannot stand before the @");
             assert!(is_resource(&resource), "{nick:?} is written {resource:?}");
-            assert_eq!(addressing.parse(parts.local.as_deref(), Some(&resource)), Ok(occupant));
+            assert_eq!(addressing.parse(parts.local.as_deref(), Some(&resource)), Ok(one));
             assert_eq!(
                 addressing.format(&addressing.parse(parts.local.as_deref(), Some(&resource)).expect("good")),
                 parts
             );
         }
+        // Unheard of, it is what it looks like.
+        let unknown = addressing.parse(Some("%net"), Some("Any@a_b_00000000"));
+        assert_eq!(unknown, Ok(contact("a_b_00000000%net")));
     }
 
     fn keeps_law(addressing: &IrcAddressing, address: &Address) -> Result<(), TestCaseError> {

@@ -185,16 +185,11 @@ impl Rooms<'_> {
         let stays = self.served.occupancy.of(&of);
         let mut stays = stays.as_ref().map(|s| lock(s));
         let stay = stays.as_mut().and_then(|s| s.with(room, heard.from.full()));
-        let mut to = heard.at.clone();
         match stay {
             Some((stay, at)) => {
                 stay.inside[at].heard(self.core.instant());
                 if matches!(stay.phase, Phase::Held(_)) {
                     return Err(held());
-                }
-                if let (Address::Occupant { nick, .. }, Some(view)) = (&mut to, self.served.known_room(&of, room)) {
-                    let meant = crate::rooms::nick::meant(&look(&view), nick).to_owned();
-                    *nick = meant;
                 }
             }
             None if self.served.sessions().runs(&of) => {}
@@ -209,10 +204,10 @@ impl Rooms<'_> {
                 message.kind = MessageKind::Chat;
                 let mut origin = origin(heard, of.clone(), Aim::Say);
                 origin.said = Some((heard.at.clone(), message.body.as_str().into()));
-                self.wish(&of, to, Intent::Send(message), origin).map(drop)
+                self.wish(&of, heard.at.clone(), Intent::Send(message), origin).map(drop)
             }
             outbound::Heard::Typing(on) => {
-                self.wish_quietly(&of, to, Intent::Typing { on }, Aim::Nothing);
+                self.wish_quietly(&of, heard.at.clone(), Intent::Typing { on }, Aim::Nothing);
                 Ok(())
             }
             outbound::Heard::Refused(error) => Err(error),
@@ -415,7 +410,15 @@ impl Rooms<'_> {
         let looks = looks::beside(message, &body);
         self.tell(of, stay, Reach::Message, |w, to| {
             show::private(w, (&from, to), &id, (&body, looks.as_ref()), at);
-        })
+        })?;
+        if event.id.is_some() {
+            // What is said so is reacted to, answered and marked by this id.
+            let place = Place::Talk(of.user.clone(), event.from.clone());
+            let foreign = event.id.clone();
+            let name = Name { id: id.clone(), head: id, foreign, at: Some(event.at), ..Name::default() };
+            self.served.archive().name(&place, name);
+        }
+        Ok(())
     }
 
     /// The words as they are shown to this user.

