@@ -174,11 +174,20 @@ async fn keep_up(served: Arc<Served>, stop: CancellationToken) {
             return;
         }
     };
-    for of in kept.into_iter().filter(|of| served.may_run(of)) {
+    let allowed = kept.into_iter().filter(|of| served.may_run(of));
+    one_by_one(allowed, &stop, |of| {
         let work = Work::SettingsChanged(Address::Network(of.network.clone()));
         if served.sessions().push(&of, work).is_err() {
             warn!(bridge = %served.instance.name, user = %of.user, "a session could not be started");
         }
+    })
+    .await;
+}
+
+/// Starts each of them, [`APART`] from the one before, until it is told to stop.
+async fn one_by_one<T>(all: impl Iterator<Item = T>, stop: &CancellationToken, mut start: impl FnMut(T)) {
+    for one in all {
+        start(one);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(APART) => {}
@@ -193,5 +202,27 @@ pub(super) async fn keep_up_of(served: &Arc<Served>, user: &BareJid) {
         let work = Work::SettingsChanged(Address::Network(of.network.clone()));
         // What does not start now starts with the user's next word to that network.
         drop(served.sessions().push(&of, work));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_that_nobody_asked_for_start_one_by_one_until_the_gateway_stops() {
+        let (began, stop) = (Instant::now(), CancellationToken::new());
+        let mut started = Vec::new();
+        one_by_one(0..100, &stop, |_| {
+            started.push(began.elapsed());
+            if started.len() == 40 {
+                stop.cancel();
+            }
+        })
+        .await;
+        let expected: Vec<_> = (0..40).map(|before| APART * before).collect();
+        assert_eq!(started, expected);
     }
 }

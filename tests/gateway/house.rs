@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isthmus::admin::outside::{GatewayEnd, Outside};
 use isthmus::config::Config;
@@ -30,6 +30,8 @@ pub(crate) struct House {
     pub(crate) end: JoinHandle<Result<(), GatewayEnd>>,
     pub(crate) folder: tempfile::TempDir,
     domain: &'static str,
+    /// When it was started.
+    pub(crate) began: Instant,
     /// Goes with the system's until a test moves it on.
     pub(crate) clock: Clock,
 }
@@ -114,8 +116,9 @@ impl House {
             clock: clock.clone(),
             ready: Arc::new(|| {}),
         };
+        let began = Instant::now();
         let end = tokio::spawn(isthmus::gateway::run(config, outside));
-        let mut house = Self { server, stop, reload, end, folder, domain, clock };
+        let mut house = Self { server, stop, reload, end, folder, domain, began, clock };
         tokio::select! {
             attached = house.server.attached(domain) => drop(attached.expect("the gateway attaches")),
             end = &mut house.end => panic!("the gateway ended: {end:?}"),

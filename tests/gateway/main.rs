@@ -8,6 +8,7 @@ mod own;
 mod presence;
 mod questions;
 mod reload;
+mod restart;
 mod rooms;
 mod rooms_aside;
 mod rooms_ask;
