@@ -115,6 +115,23 @@ fn a_new_key_is_made_where_no_instance_runs() {
 }
 
 #[test]
+fn a_fingerprint_that_is_none_is_named_with_file_and_key() {
+    let folder = good(dead_port());
+    let sha1 = ["ab"; 20].join(":");
+    let text = format!(
+        "kind = \"irc\"\ndomain = \"irc.example.org\"\nsecret = \"s3cret\"\n[networks.\"irc.example.net\"]\nfingerprint = \"{sha1}\"\n"
+    );
+    std::fs::write(folder.path().join("bridges/irc.toml"), text).expect("written");
+    let fault = "bridges/irc.toml:5: networks.irc.example.net.fingerprint: expected a SHA-256 in hexadecimal, with or without colons";
+    let checked = isthmus(Some(folder.path()), &["check"]);
+    assert_eq!(checked.status.code(), Some(1), "{}", err(&checked));
+    assert!(out(&checked).contains(fault), "{}", out(&checked));
+    let run = isthmus(Some(folder.path()), &["run"]);
+    assert_eq!(run.status.code(), Some(3), "{}", err(&run));
+    assert!(err(&run).contains(fault), "{}", err(&run));
+}
+
+#[test]
 fn check_ends_with_1_where_the_configuration_is_wrong() {
     let folder = folder("[server]\nport = 0\n", ECHO);
     let output = isthmus(Some(folder.path()), &["check"]);

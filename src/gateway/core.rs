@@ -320,10 +320,10 @@ impl Served {
     }
 
     /// Whether a user is connected to a network, and if not, how it stands where that is known.
-    pub(super) fn connected(&self, of: &SessionOf) -> (bool, Option<Text>) {
+    pub(super) fn connected(&self, of: &SessionOf, words: &dyn Fn(&Text) -> String) -> (bool, Option<Text>) {
         match self.seats.state(of) {
             State::Up => (true, None),
-            State::Other(state) => (false, Some(state_text(&state))),
+            State::Other(state) => (false, Some(state_text(&state, words))),
             State::Unknown => (false, None),
         }
     }
@@ -334,10 +334,10 @@ impl Served {
     }
 
     /// The sessions whose connections have been reported, for administrators.
-    pub(super) fn session_states(&self) -> Vec<(SessionOf, Text)> {
+    pub(super) fn session_states(&self, words: &dyn Fn(&Text) -> String) -> Vec<(SessionOf, Text)> {
         let text = |state| match state {
-            State::Other(state) => state_text(&state),
-            _ => state_text(&LinkState::Up),
+            State::Other(state) => state_text(&state, words),
+            _ => state_text(&LinkState::Up, words),
         };
         let states = self.seats.states().into_iter().filter(|(of, state)| self.counts(of, state));
         let mut all: Vec<_> = states.map(|(of, state)| (of, text(state))).collect();
@@ -476,12 +476,13 @@ impl Served {
     }
 }
 
-fn state_text(state: &LinkState) -> Text {
+/// How a connection stands; `words` are those of its reason in the reader's language.
+fn state_text(state: &LinkState, words: &dyn Fn(&Text) -> String) -> Text {
     match state {
         LinkState::Connecting => Text::key("state.connecting"),
         LinkState::Up => Text::key("state.up"),
-        LinkState::Down { reason, .. } => Text::key("state.down").with("reason", reason),
-        LinkState::NeedsLogin { reason } => Text::key("state.needs-login").with("reason", reason),
+        LinkState::Down { reason, .. } => Text::key("state.down").with("reason", words(reason)),
+        LinkState::NeedsLogin { reason } => Text::key("state.needs-login").with("reason", words(reason)),
         _ => Text::key("state.unknown"),
     }
 }

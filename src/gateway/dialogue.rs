@@ -305,8 +305,8 @@ impl Office for Clerk {
         core.forget_files(&served, user, false).await
     }
 
-    async fn links(&self, _bridge: &str) -> Vec<Link> {
-        let Ok((_, served)) = self.here() else { return Vec::new() };
+    async fn links(&self, _bridge: &str, lang: &Lang) -> Vec<Link> {
+        let Ok((core, served)) = self.here() else { return Vec::new() };
         let state = match served.link().state().borrow().clone() {
             LinkState::Attached { .. } => Text::key("state.attached"),
             LinkState::Down { reason, .. } => Text::key("state.down").with("reason", reason),
@@ -315,7 +315,7 @@ impl Office for Clerk {
         let mut all = vec![Link { of: served.instance.domain.to_string(), state }];
         all.extend(
             served
-                .session_states()
+                .session_states(&|reason| core.words(&served, reason, lang))
                 .into_iter()
                 .map(|(of, state)| Link { of: format!("{} ({})", of.user, of.network), state }),
         );

@@ -298,13 +298,15 @@ impl Core {
     pub(super) fn show(&self, served: &Served, at: &Address, to: &str) {
         let Some(from) = served.jid(at) else { return };
         let user = Party::parse(to).map(|p| p.bare());
+        let lang = user.as_ref().map(|u| self.languages.of(u)).unwrap_or_default();
+        let words = |text: &Text| self.words(served, text, &lang);
         let known = user.as_ref().and_then(|u| served.shown(u, at));
         let (available, away, status) = match known {
             Some(shown) => (shown.available, shown.away, shown.status),
             None if matches!(at, Address::Network(_)) => {
                 let network = served.instance.bridge.addressing().network(at);
                 let of = user.as_ref().map(|u| SessionOf::new(u.clone(), network));
-                let (up, how) = of.map(|of| served.connected(&of)).unwrap_or_default();
+                let (up, how) = of.map(|of| served.connected(&of, &words)).unwrap_or_default();
                 (up, false, how)
             }
             None if is_watched(served, at) => (false, false, None),
@@ -320,8 +322,7 @@ impl Core {
             xml.leaf("show", "", "away");
         }
         if let Some(status) = status {
-            let lang = user.as_ref().map(|u| self.languages.of(u)).unwrap_or_default();
-            xml.leaf("status", "", &self.words(served, &status, &lang));
+            xml.leaf("status", "", &words(&status));
         }
         if available {
             disco::write_caps(&mut xml, served.caps(at));

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use isthmus_bridge::{Address, ConfigError, NetworkId, Resolved, Scope, Setting, SettingKind, Text};
+use isthmus_bridge::{Address, ConfigError, NetworkId, Resolved, Rule, Scope, Setting, SettingKind, Text};
 
 /// Values by key.
 pub type Chosen = BTreeMap<String, String>;
@@ -92,12 +92,15 @@ impl Scheme {
                 faults.push(fault("is not a setting of this bridge".to_owned()));
                 continue;
             };
-            match check(&setting.kind, value) {
+            match check(setting, value) {
                 _ if setting.key != key && values.contains_key(setting.key) => {
                     faults.push(fault(format!("is called {} today, which is there too", setting.key)));
                 }
                 Ok(value) => drop(good.insert(setting.key.to_owned(), value)),
-                Err(_) => faults.push(fault(format!("expected {}", expected(&setting.kind)))),
+                Err(_) => {
+                    let expected = setting.rule.map_or_else(|| expected(&setting.kind), |rule| rule.expected);
+                    faults.push(fault(format!("expected {expected}")));
+                }
             }
         }
         if faults.is_empty() { Ok(good) } else { Err(faults) }
@@ -129,7 +132,19 @@ pub fn scope(at: &Address) -> Scope {
 }
 
 /// A value in its one spelling, or what is wrong with it.
-pub fn check(kind: &SettingKind, value: &str) -> Result<String, Text> {
+pub fn check(setting: &Setting, value: &str) -> Result<String, Text> {
+    keeps(setting.rule, setting.key, spelled(&setting.kind, value)?)
+}
+
+/// A value of a field that keeps the rule of it; an empty one keeps any.
+pub fn keeps(rule: Option<Rule>, key: &str, value: String) -> Result<String, Text> {
+    match rule {
+        Some(rule) if !value.is_empty() && !(rule.holds)(&value) => Err(Text::key(format!("expected.{key}"))),
+        _ => Ok(value),
+    }
+}
+
+fn spelled(kind: &SettingKind, value: &str) -> Result<String, Text> {
     match kind {
         SettingKind::Bool => match value.trim().to_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => Ok("true".to_owned()),
@@ -231,6 +246,19 @@ mod tests {
             faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["defaults.old: is called new today, which is there too"]
         );
+    }
+
+    #[test]
+    fn a_value_is_what_its_setting_expects() {
+        let word = |word: &str| word == "good";
+        let mut scheme =
+            Scheme::new(&[Setting::new("k", SettingKind::Line, EVERYWHERE, "").expecting("a good word", word)]);
+        for good in ["", "good"] {
+            scheme.locks(chosen(good)).expect(good);
+        }
+        let faults = scheme.network("net".into(), chosen("bad")).expect_err("it is not");
+        assert_eq!(faults[0].to_string(), "networks.net.k: expected a good word");
+        assert_eq!(check(&scheme.settings()[0], "bad"), Err(Text::key("expected.k")));
     }
 
     #[test]

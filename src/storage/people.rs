@@ -276,8 +276,8 @@ impl Persons {
                     Some((None, Some(sealed.map_err(|e| StoreError::Fault(e.to_string()))?)))
                 }
                 Some(plain) => {
-                    let plain = settings::check(&setting.kind, &plain)
-                        .map_err(|e| StoreError::Fault(format!("{name}: {e}")))?;
+                    let plain =
+                        settings::check(setting, &plain).map_err(|e| StoreError::Fault(format!("{name}: {e}")))?;
                     Some((Some(plain), None))
                 }
             };

@@ -212,7 +212,8 @@ fn check_field(field: &Field, given: &Values) -> Result<Option<Vec<String>>, Tex
             _ => Ok(Some(vec![String::new()])),
         };
     }
-    answer.iter().map(|v| value(&field.kind, v)).collect::<Result<_, _>>().map(Some)
+    let checked = |given: &String| settings::keeps(field.rule, &field.key, value(&field.kind, given)?);
+    answer.iter().map(checked).collect::<Result<_, _>>().map(Some)
 }
 
 fn value(kind: &FieldKind, value: &str) -> Result<String, Text> {

@@ -71,7 +71,7 @@ async fn world_at(flavour: Flavour, options: Options, tls: u16, lines: &str, top
         "allow_private_networks = true\n{lines}[networks.net]\naddress = \"127.0.0.1\"\ntls_ports = [{tls}]\nports = []\n\
          verify_cert = false\nthrottle = {{ burst = 1000, per_second = 1000.0 }}\n"
     );
-    let users = vec!["romeo@localhost".to_owned(), "benvolio@localhost".to_owned()];
+    let users = ["alice", "benvolio", "romeo"].map(|user| format!("{user}@localhost")).to_vec();
     let options = Options { components: vec![DOMAIN.to_owned()], users, ..options };
     let xmpp = XmppServer::start(flavour, options).await.unwrap();
     let setup = Setup::new(env!("CARGO_BIN_EXE_isthmus"), xmpp.component());

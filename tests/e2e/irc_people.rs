@@ -7,15 +7,16 @@ use isthmus_testkit::server::{Flavour, Options, XmppServer};
 use isthmus_testkit::xml::Element;
 use isthmus_testkit::znc::Znc;
 
-use crate::irc::{DOMAIN, Irc, is_group, join, room};
+use crate::irc::{DOMAIN, Irc, codes, is_group, join, room, say};
 use crate::people::presence;
-use crate::register::configure;
+use crate::register::{configure, submit};
 use crate::world::World;
 
 crate::on_both!(
     a_nick_on_the_roster_comes_and_goes,
     who_is_away_on_xmpp_is_away_on_irc,
     behind_a_bouncer_missed_words_come_and_own_ones_are_ones_own,
+    administrators_end_connections_of_users_with_their_words,
 );
 
 /// On InspIRCd, which has MONITOR, and on ngircd, which has not.
@@ -146,4 +147,44 @@ async fn behind_a_bouncer_missed_words_come_and_own_ones_are_ones_own(flavour: F
     // Who leaves with their last client leaves the bouncer there.
     romeo.send(format!("<presence to='{place}/romeo' type='unavailable'/>")).await.unwrap();
     world.gateway.logged("left-network").await.unwrap();
+}
+
+/// biboumi's command `disconnect-user`.
+async fn administrators_end_connections_of_users_with_their_words(flavour: Flavour) {
+    let irc = Irc::start(flavour).await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let (mut romeo, mut admin) = (irc.world.client("romeo").await, irc.world.client("alice").await);
+    for (client, nick) in [(&mut romeo, "romeo"), (&mut admin, "alice")] {
+        join(client, &room("verona"), nick).await;
+        juliet.line(" JOIN ").await.unwrap();
+    }
+    let command = |more: &str, inside: &str| {
+        let of = "xmlns='http://jabber.org/protocol/commands' node='disconnect-user'";
+        format!("<command {of} {more}>{inside}</command>")
+    };
+    let start = command("action='execute'", "");
+    let refused = romeo.ask(DOMAIN, "set", &start).await.unwrap();
+    assert_eq!(refused.error().as_deref(), Some("cancel/forbidden"), "{refused}");
+    let offer = admin.ask(DOMAIN, "set", &start).await.unwrap();
+    let offered = offer.child("command").unwrap();
+    let form = offered.child("x").unwrap();
+    let users: Vec<&str> =
+        form.walk().filter(|e| e.name == "option").filter_map(|e| e.child("value")).map(|v| &*v.text).collect();
+    assert_eq!(users, ["alice@localhost", "romeo@localhost"], "{offer}");
+    let session = offered.attr("sessionid").unwrap();
+    let filled = submit(form, &[("jids", "romeo@localhost"), ("quit-message", "out of Verona")]).unwrap();
+    let end = command(&format!("action='complete' sessionid='{session}'"), &filled);
+    // Not by taking over the administrator's dialogue, either.
+    let refused = romeo.ask(DOMAIN, "set", &end).await.unwrap();
+    assert_eq!(refused.attr("type"), Some("error"), "{refused}");
+    let done = admin.ask(DOMAIN, "set", &end).await.unwrap();
+    assert_eq!(done.child("command").and_then(|c| c.attr("status")), Some("completed"), "{done}");
+    let quit = juliet.line(":romeo!").await.unwrap();
+    assert!(quit.contains(" QUIT ") && quit.contains("out of Verona"), "{quit}");
+    let own = |s: &Element| s.attr("type") == Some("unavailable") && codes(s).contains(&"110");
+    romeo.find("his end in the room", own).await.unwrap();
+    // The other is still there.
+    say(&mut admin, &room("verona"), "m1", "he has gone").await;
+    juliet.line("PRIVMSG #verona :he has gone").await.unwrap();
 }

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const ECHO: &str = "echo.example.org";
 /// The domain of the contract's own network.
 pub(crate) const LOOP: &str = "loop.example.org";
+/// The domain of IRC networks.
+pub(crate) const IRC: &str = "irc.example.org";
 /// A user of the local domain.
 pub(crate) const JULIET: &str = "juliet@example.org/balcony";
 

@@ -4,6 +4,7 @@ mod apart;
 mod house;
 mod http;
 mod messages;
+mod network;
 mod own;
 mod presence;
 mod questions;

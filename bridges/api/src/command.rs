@@ -1,7 +1,7 @@
 //! Commands: declared once by a bridge; the core shows each as an ad-hoc command (XEP-0050), by chat, and where it fits by `jabber:iq:register`.
 
 use crate::address::{Address, BareJid};
-use crate::settings::Values;
+use crate::settings::{Rule, Values};
 use crate::text::{Lang, Text};
 
 /// Who may run a command.
@@ -272,13 +272,17 @@ pub struct Field {
     pub value: Vec<String>,
     /// What was wrong with the last answer.
     pub error: Option<Text>,
+    /// What else an answer must be, where it is not empty.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub rule: Option<Rule>,
 }
 
 impl Field {
     /// A field whose label is the text `field.<key>`.
     pub fn new(key: impl Into<String>, kind: FieldKind) -> Self {
         let key = key.into();
-        Self { label: Text::key(format!("field.{key}")), key, kind, required: false, value: Vec::new(), error: None }
+        let label = Text::key(format!("field.{key}"));
+        Self { label, key, kind, required: false, value: Vec::new(), error: None, rule: None }
     }
 
     /// Must be filled in.

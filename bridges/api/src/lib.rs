@@ -128,6 +128,6 @@ pub use message::{
 pub use outbound::{Delivery, Intent, Outbound, Recipient, RecipientKind};
 pub use query::{Query, Reply};
 pub use section::{ConfigError, Section};
-pub use settings::{Resolved, Scope, Setting, SettingKind, Values};
+pub use settings::{Resolved, Rule, Scope, Setting, SettingKind, Values};
 pub use text::{Lang, Text};
 pub use ticket::{Leg, Outcome, Ticket, TicketSink};

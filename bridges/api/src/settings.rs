@@ -43,6 +43,30 @@ pub enum SettingKind {
     Secret,
 }
 
+/// What values must be beside what their kind says. The text `expected.<key>` tells a person who fills in a form.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Rule {
+    /// Completes "expected …" for administrators, as their configuration is told of.
+    pub expected: &'static str,
+    /// Whether a value, which is not empty, is one.
+    pub holds: fn(&str) -> bool,
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.expected == other.expected
+    }
+}
+
+impl Eq for Rule {}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rule").field(&self.expected).finish()
+    }
+}
+
 /// A setting, declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,19 +85,28 @@ pub struct Setting {
     pub admin_only: bool,
     /// Words for people: what it does.
     pub label: Text,
+    /// What else its values must be, where they are not empty.
+    pub rule: Option<Rule>,
 }
 
 impl Setting {
     /// A setting that users may set in these places.
     pub fn new(key: &'static str, kind: SettingKind, scopes: &'static [Scope], default: &'static str) -> Self {
         let label = Text::key(format!("setting.{key}"));
-        Self { key, formerly: None, kind, scopes, default, admin_only: false, label }
+        Self { key, formerly: None, kind, scopes, default, admin_only: false, label, rule: None }
     }
 
     /// The same, which had this key before. Not for secrets: what is stored of them is bound to their key.
     #[must_use]
     pub fn formerly(mut self, key: &'static str) -> Self {
         self.formerly = Some(key);
+        self
+    }
+
+    /// The same, for values that are `expected` (`"a SHA-256"`); what `holds` for is one. Needs the text `expected.<key>`.
+    #[must_use]
+    pub fn expecting(mut self, expected: &'static str, holds: fn(&str) -> bool) -> Self {
+        self.rule = Some(Rule { expected, holds });
         self
     }
 

@@ -59,6 +59,9 @@ pub(crate) enum NoConnection {
     Io(String),
     #[error("TLS: {0}")]
     Tls(String),
+    /// It may be somebody in between.
+    #[error("its certificate cannot be trusted: {0}")]
+    Certificate(String),
     #[error("no answer in time")]
     TimedOut,
 }
@@ -83,6 +86,7 @@ impl NoConnection {
             Self::TimedOut => Text::key("connect-timed-out").with("host", host),
             Self::Io(why) => Text::key("connect-failed").with("host", host).with("why", why),
             Self::Tls(why) => Text::key("tls-failed").with("host", host).with("why", why),
+            Self::Certificate(why) => Text::key("certificate-refused").with("host", host).with("why", why),
         }
     }
 }
@@ -157,9 +161,16 @@ async fn encrypted(target: &Target, check: &Check, stream: TcpStream) -> Result<
     let connector = tokio_rustls::TlsConnector::from(config);
     match timeout(PATIENCE, connector.connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Err(e)) if is_certificate(&e) => Err(NoConnection::Certificate(describe(&e))),
         Ok(Err(e)) => Err(NoConnection::Tls(describe(&e))),
         Err(_) => Err(NoConnection::TimedOut),
     }
+}
+
+/// Whether it was the certificate that our check did not take.
+fn is_certificate(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Without `(os error 111)`, which tells a person nothing.
@@ -242,6 +253,31 @@ mod tests {
         assert!(matches!(refused, Some(NoConnection::Private(_))), "{refused:?}");
         let refused = dial(target(true), network).await.err();
         assert!(matches!(&refused, Some(NoConnection::Io(why)) if why == "Connection refused"), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_name_server_says_is_looked_at_before_it_is_connected_to() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let cases = ["127.0.0.1", "10.0.0.1", "::ffff:127.0.0.1", "10.0.0.1 127.0.0.1 192.168.0.1"];
+        for (number, answer) in cases.into_iter().enumerate() {
+            let all: Vec<IpAddr> = answer.split(' ').map(|a| a.parse().expect("an address")).collect();
+            let target = Target {
+                host: format!("irc{number}.example.net"),
+                port,
+                tls: None,
+                certificate: None,
+                allow_private: false,
+                bind: None,
+                ident: None,
+            };
+            let network = Arc::new(Network::default());
+            network.learn(&target.host, all.clone(), Instant::now());
+            let refused = dial(target, network).await.err();
+            assert_eq!(refused, all.last().copied().map(NoConnection::Private), "{answer}");
+        }
+        let connected = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+        assert!(connected.is_err(), "nobody has connected");
     }
 
     #[tokio::test]

@@ -107,7 +107,8 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
         Setting::new(TLS_PORTS, SettingKind::Line, one_net, "6697, 6670"),
         Setting::new(PORTS, SettingKind::Line, one_net, IMPLICIT_PORTS),
         Setting::new(VERIFY, SettingKind::Bool, one_net, "true").formerly("verify_certificate"),
-        Setting::new(FINGERPRINT, SettingKind::Line, one_net, ""),
+        Setting::new(FINGERPRINT, SettingKind::Line, one_net, "")
+            .expecting("a SHA-256 in hexadecimal, with or without colons", |it| crate::tls::sha256(it).is_some()),
         Setting::new(NICK, SettingKind::Line, NET, ""),
         Setting::new(FALLBACK_NICKS, SettingKind::Line, NET, ""),
         Setting::new(USERNAME, SettingKind::Line, NET, ""),

@@ -22,15 +22,21 @@ pub(crate) enum Check {
 }
 
 impl Check {
-    /// From the settings; a fingerprint that cannot be read fits no certificate.
+    /// From the settings; a fingerprint that is none (it was set before they were looked at) fits no certificate.
     pub(crate) fn of(verify: bool, fingerprint: &str) -> Self {
-        let digits: String = fingerprint.chars().filter(char::is_ascii_hexdigit).collect();
-        match (fingerprint.trim().is_empty(), hex::decode(digits).ok().and_then(|d| d.try_into().ok())) {
-            (false, pinned) => Self::Pinned(pinned.unwrap_or_default()),
-            (true, _) if verify => Self::Roots,
-            (true, _) => Self::Nothing,
+        match fingerprint.trim().is_empty() {
+            false => Self::Pinned(sha256(fingerprint).unwrap_or_default()),
+            true if verify => Self::Roots,
+            true => Self::Nothing,
         }
     }
+}
+
+/// A fingerprint as people write it: in hexadecimal, with or without colons and blanks, alone or as `openssl x509 -fingerprint` prints it.
+pub(crate) fn sha256(fingerprint: &str) -> Option<[u8; 32]> {
+    let (_, digits) = fingerprint.rsplit_once('=').unwrap_or(("", fingerprint));
+    let digits: String = digits.chars().filter(|c| !c.is_whitespace() && *c != ':').collect();
+    hex::decode(digits).ok()?.try_into().ok()
 }
 
 /// The client's side. Roots are read at the first use, off the async threads. Who shows no certificate of their own shares the rest too.
@@ -146,7 +152,14 @@ mod tests {
         assert_eq!(Check::of(true, ""), Check::Roots);
         assert_eq!(Check::of(false, " "), Check::Nothing);
         assert_eq!(Check::of(false, "nonsense"), Check::Pinned([0; 32]));
-        let colons = ["ab"; 32].join(":");
-        assert_eq!(Check::of(true, &colons), Check::Pinned([0xab; 32]));
+        let (colons, digits) = (["aB"; 32].join(":"), "AB ".repeat(32));
+        for good in [&*colons, &digits, &format!("sha256 Fingerprint={colons}")] {
+            assert_eq!(Check::of(true, good), Check::Pinned([0xab; 32]), "{good}");
+        }
+        for bad in
+            ["", "ab", &"ab".repeat(20), &"ab".repeat(33), &format!("{colons}x"), &format!("sha1={}", "ab".repeat(20))]
+        {
+            assert_eq!(sha256(bad), None, "{bad}");
+        }
     }
 }

@@ -4,13 +4,15 @@
 mod support;
 
 use anyhow::Result;
-use isthmus_bridge::suite::Session;
+use isthmus_bridge::suite::{FakeHost, Session, build};
 use isthmus_bridge::{
     Address, Event, Failure, Inbound, Intent, LinkState, Message, MessageRef, Note, Query, RoomChange, Step, Text,
 };
+use isthmus_irc::Irc;
 use isthmus_testkit::hybrid::Hybrid;
 use isthmus_testkit::inspircd::Inspircd;
 use isthmus_testkit::irc::Person;
+use isthmus_testkit::ngircd::Ngircd;
 
 use self::support::{Net, done, group, join};
 
@@ -48,6 +50,36 @@ async fn a_strict_server_moves_us_to_tls_and_is_remembered() -> Result<()> {
     };
     assert!(!all.iter().any(plain));
     other.stop().await?;
+    Ok(())
+}
+
+/// Whoever stands in between shows a certificate of their own, and waits for us in clear.
+#[tokio::test]
+async fn behind_a_certificate_that_is_refused_nothing_goes_on_in_clear_unless_that_was_chosen() -> Result<()> {
+    let server = Ngircd::start().await?;
+    for chosen in [false, true] {
+        let bridge = build(&Irc, serde_json::json!({"allow_private_networks": true})).expect("good keys");
+        let host = FakeHost::of(&bridge);
+        let net = Net { bridge, host };
+        net.host.set_default("address", "127.0.0.1");
+        net.host.set_default("tls_ports", &server.tls().to_string());
+        if chosen {
+            net.host.set_default("ports", &server.plain().to_string());
+        }
+        let room = net.address("#verona%net");
+        let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+        let outcome = done(&session, room.clone(), join("romeo")).await;
+        let events = net.host.emits();
+        let told = |key: &str| {
+            let is =
+                |e: &Inbound| matches!(&e.event, Event::Notice { text: Text::Key { name, .. }, .. } if name == key);
+            events.iter().any(is)
+        };
+        assert!(told("certificate-refused"), "{events:?}");
+        assert_eq!(told("connecting-plain"), chosen, "{events:?}");
+        assert_eq!(outcome, if chosen { Ok(()) } else { Err(Failure::Unreachable) });
+        session.stop().await?;
+    }
     Ok(())
 }
 

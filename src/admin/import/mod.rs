@@ -227,7 +227,7 @@ impl Taking<'_> {
                 let fresh = !self.persons.chosen(&user, &at).contains_key(key);
                 if fresh {
                     if let Some(why) =
-                        self.persons.scheme().setting(key).and_then(|s| crate::settings::check(&s.kind, &value).err())
+                        self.persons.scheme().setting(key).and_then(|s| crate::settings::check(s, &value).err())
                     {
                         self.lose(format!("{user}: the setting {key}"), &format!("its value does not fit: {why}"));
                         return Ok(());

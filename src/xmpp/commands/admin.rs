@@ -104,7 +104,7 @@ async fn users_act(
 
 /// `status`: the states of links.
 pub(super) async fn status(desk: &Desk, bridge: &BridgeRef, call: &Call) -> Result<Answer, StoreError> {
-    let links = desk.office.links(bridge.name()).await;
+    let links = desk.office.links(bridge.name(), &call.lang).await;
     let users = desk.persons(bridge).map(|p| p.users().len()).unwrap_or_default();
     let notes = vec![Note::Info(Text::key("status.users").with("count", users))];
     let mut table = Table::new(vec![("of".into(), Text::key("field.of")), ("state".into(), Text::key("field.state"))]);

@@ -105,7 +105,8 @@ pub(crate) fn field(persons: &Persons, call: &Call, setting: &Setting) -> Field 
         SettingKind::Secret => FieldKind::Secret,
         _ => FieldKind::Line,
     };
-    let field = Field::new(setting.key, kind).with_label(setting.label.clone());
+    let mut field = Field::new(setting.key, kind).with_label(setting.label.clone());
+    field.rule = setting.rule;
     let resolved = persons.resolved(&call.user, &call.at);
     match resolved.get(setting.key) {
         Some(value) if setting.kind != SettingKind::Secret => field.with_value(value),

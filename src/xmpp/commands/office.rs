@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use isthmus_bridge::{BareJid, DeliveryKey, StoreError, Text};
+use isthmus_bridge::{BareJid, DeliveryKey, Lang, StoreError, Text};
 
 use crate::access::{Pattern, Tier};
 use crate::admin::control::Rotated;
@@ -78,7 +78,7 @@ pub trait Office: Send + Sync {
     async fn forget(&self, bridge: &str, user: &BareJid) -> Result<(), StoreError>;
 
     /// The link to the server and the sessions.
-    async fn links(&self, bridge: &str) -> Vec<Link>;
+    async fn links(&self, bridge: &str, lang: &Lang) -> Vec<Link>;
 
     /// Sends a message from the gateway to these users; returns how many it went out to.
     async fn announce(&self, bridge: &str, to: &[BareJid], words: &str) -> Result<usize, StoreError>;

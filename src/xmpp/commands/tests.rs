@@ -67,7 +67,7 @@ impl Office for FakeOffice {
         Ok(())
     }
 
-    async fn links(&self, _bridge: &str) -> Vec<Link> {
+    async fn links(&self, _bridge: &str, _lang: &Lang) -> Vec<Link> {
         vec![Link { of: "server".into(), state: "up".into() }]
     }
 

@@ -86,6 +86,8 @@ pub enum Seen {
         domain: String,
         /// Which connection.
         connection: usize,
+        /// It had closed its stream (`</stream:stream>`).
+        closed: bool,
     },
 }
 
@@ -202,6 +204,16 @@ impl FakeXmpp {
         .await
     }
 
+    /// Waits until the component of `domain` is gone; yields whether it has closed its stream.
+    pub async fn detached(&mut self, domain: &str) -> Result<bool> {
+        let what = format!("{domain} detached");
+        self.find(&what, |seen| match seen {
+            Seen::Detached { domain: found, closed, .. } if found == domain => Some(*closed),
+            _ => None,
+        })
+        .await
+    }
+
     /// Waits for a stanza that fulfils `is`.
     pub async fn stanza(&mut self, what: &str, mut is: impl FnMut(&Element) -> bool) -> Result<Element> {
         self.find(what, |seen| match seen {
@@ -279,9 +291,10 @@ impl Shared {
             attached.remove(&domain);
         }
         drop(attached);
-        let _ = self.seen.send(Seen::Detached { domain, connection });
+        let closed = matches!(result, Ok(true));
+        let _ = self.seen.send(Seen::Detached { domain, connection, closed });
         let _ = orders.send(Order::Close);
-        result
+        result.map(drop)
     }
 
     /// Stream header and handshake. `None`: refused, and said so.
@@ -337,24 +350,25 @@ impl Shared {
         Ok(Some((domain, connection)))
     }
 
+    /// Until the end; whether the component has closed its stream.
     async fn stanzas(
         &self,
         inbound: &mut Inbound,
         orders: &mpsc::UnboundedSender<Order>,
         domain: &str,
         connection: usize,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         while let Some(frame) = inbound.next().await? {
-            let Frame::Stanza(element, raw) = frame else { return Ok(()) };
+            let Frame::Stanza(element, raw) = frame else { return Ok(matches!(frame, Frame::Close)) };
             if element.ns == "http://etherx.jabber.org/streams" {
-                return Ok(());
+                return Ok(false);
             }
             let rules = self.rules.borrow().clone();
             if rules.strict
                 && let Some(condition) = fault(&element, domain)
             {
                 let _ = orders.send(Order::Write(stream_error(condition).into()));
-                return Ok(());
+                return Ok(false);
             }
             let target = element.attr("to").unwrap_or_default();
             let host = target.split('/').next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
@@ -363,7 +377,7 @@ impl Shared {
             }
             let _ = self.seen.send(Seen::Stanza { domain: domain.to_owned(), connection, element, raw });
         }
-        Ok(())
+        Ok(false)
     }
 }
 

@@ -151,6 +151,13 @@ impl Isthmus {
         process.stop(Duration::from_secs(60)).await
     }
 
+    /// SIGINT, as from a terminal; waits for the orderly end.
+    pub async fn interrupt(&mut self) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("it is not running")?;
+        process.signal(Signal::INT)?;
+        process.wait(Duration::from_secs(60)).await
+    }
+
     /// SIGHUP: reload.
     pub fn reload(&self) -> Result<()> {
         self.process.as_ref().context("it is not running")?.signal(Signal::HUP)

@@ -7,6 +7,7 @@
 //! | [`slix`] | an XMPP client that we did not write (slixmpp in a Python process) |
 //! | [`postgres`], [`postfix`], [`dovecot`], [`unbound`] | real PostgreSQL, MTA, mail store, name server |
 //! | [`ngircd`], [`inspircd`], [`hybrid`], [`atheme`], [`irc`] | real IRC servers, services; the other person on them |
+//! | [`ircd`] | an IRC server, scripted |
 //! | [`znc`] | a real bouncer in front of an IRC server |
 //! | [`scram`] | an IRC server that knows a password by SCRAM-SHA-256, as Python's scramp has it |
 //! | [`biboumi`] | the gateway that Isthmus takes the place of |
@@ -32,6 +33,7 @@ pub mod httpd;
 pub mod hybrid;
 pub mod inspircd;
 pub mod irc;
+pub mod ircd;
 pub mod isthmus;
 pub mod kannel;
 pub mod ngircd;

@@ -162,9 +162,18 @@ impl Session {
             Err(error) => {
                 tracing::debug!(user = %self.of.user, network = %self.of.network, port = now.0, %error, "no connection");
                 self.progress(error.text(&host));
+                let refused = matches!(error, NoConnection::Certificate(_));
+                let in_clear = settings::ports(&self.settings).plain_by_choice;
                 if let Some(attempt) = &mut self.attempt {
-                    // An unknown host says more than what a later port says.
-                    attempt.last.get_or_insert(error);
+                    if refused && !in_clear {
+                        // Whoever stands in between wants us to go on in clear.
+                        attempt.left.retain(|(_, tls)| *tls);
+                    }
+                    // An unknown host says more than what a later port says, and a certificate more than a closed port.
+                    match &attempt.last {
+                        Some(_) if !refused => {}
+                        _ => attempt.last = Some(error),
+                    }
                 }
                 self.next_port();
             }

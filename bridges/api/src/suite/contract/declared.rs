@@ -13,6 +13,7 @@ use crate::bridge::{Contacts, Mode};
 use crate::command::{Action, Call, FieldKind, Form, Note, Place, Step};
 use crate::settings::{Setting, SettingKind, Values};
 use crate::suite::build;
+use crate::text::Text;
 
 impl Contract {
     /// `parse(format(a)) == a` for whatever is parsed from local parts of every sort; nothing panics.
@@ -68,6 +69,13 @@ impl Contract {
             assert!(seen.insert(key), "{key} is declared twice");
             assert!(!setting.scopes.is_empty(), "{key} can be set nowhere");
             assert!(default_fits(setting), "{key}: the default {:?} does not fit {:?}", setting.default, setting.kind);
+            if let Some(rule) = setting.rule {
+                assert!(!rule.expected.trim().is_empty(), "{key}: nobody can tell what is expected");
+                assert!(
+                    setting.default.is_empty() || (rule.holds)(setting.default),
+                    "{key}: the default is not expected"
+                );
+            }
         }
     }
 
@@ -119,6 +127,10 @@ impl Contract {
         lines.agree();
         for setting in bridge.settings() {
             lines.expect(&setting.label, &format!("the setting {}", setting.key));
+            if setting.rule.is_some() {
+                let expected = Text::key(format!("expected.{}", setting.key));
+                lines.expect(&expected, &format!("what is expected of {}", setting.key));
+            }
         }
         for command in bridge.commands() {
             lines.expect(&command.name, &format!("the command {}", command.node));

@@ -24,14 +24,28 @@ async fn a_refused_port_is_told_and_the_join_fails() {
 
 #[tokio::test]
 async fn a_private_address_is_refused_unless_it_is_allowed() {
-    let bridge = build(&crate::Irc, json!({})).expect("good keys");
-    let host = FakeHost::of(&bridge);
-    prepare(&host, 1);
-    let net = Net { bridge, host };
-    let session = net.session();
-    let key = session.send(net.address("#c%net"), join("romeo"));
-    assert_eq!(failure(&net.host, &key).await, Some(Failure::Forbidden));
-    session.stop().await.expect("stops");
+    // By a name, too: what it resolves to counts.
+    for address in ["127.0.0.1", "localhost"] {
+        let stage = Stage::open().await;
+        let net = Net::with(stage.port, json!({}));
+        net.host.set_default("address", address);
+        let session = net.session();
+        let key = session.send(net.address("#c%net"), join("romeo"));
+        let error = error(&net.host, &key).await.expect("refused");
+        assert_eq!(error.failure, Failure::Forbidden, "{address}: {error}");
+        let Text::Key { name, args, .. } = &error.text else { panic!("{error}") };
+        let found = args.iter().find(|(key, _)| key == "address").map(|(_, value)| value.as_str());
+        assert!(name == "private-address" && found.is_some_and(|f| f == "127.0.0.1" || f == "::1"), "{args:?}");
+        let connected = tokio::time::timeout(Duration::ZERO, stage.accept()).await;
+        assert!(connected.is_err(), "nobody has connected");
+        session.stop().await.expect("stops");
+        let net = Net::at(stage.port);
+        net.host.set_default("address", address);
+        let session = net.session();
+        session.send(net.address("#c%net"), join("romeo"));
+        stage.accept().await.expect("CAP LS").await;
+        session.stop().await.expect("stops");
+    }
 }
 
 #[tokio::test]
