@@ -10,10 +10,10 @@
 //! | `listed` | rooms in the directory of each network, beyond those that somebody is in |
 //!
 //! A room called `#crowd<n>` has n persons in it before anybody enters, `#locked` wants the password `open`, `#moved` sends to `#verona`; who enters
-//! any as `odd` is called `o\u{FFFD}d` there, which no JID can spell. The raw lines `break` and `mend` cut the session's link and restore it, `lose` cuts it for good; `moderate` lets only the voiced speak in the rooms of the
-//! session, `unmoderate` everybody, and `known` has the session learn of it late; `read`: another program of the user's has read what was said; after
-//! `plain` a connection carries no reactions, corrections,
-//! retractions and replies, after `rich` it does again. Some persons misbehave, or do something else than answer, when they get a message:
+//! any as `odd` is called `o\u{FFFD}d` there, which no JID can spell. The raw lines `break` and `mend` cut the session's link and restore it, `lose`
+//! cuts it for good; `moderate` lets only the voiced speak in the rooms of the session, `unmoderate` everybody, and `known` has the session learn of it
+//! late; `read`: another program of the user's has read what was said; after `plain` a connection carries no reactions, corrections, retractions and
+//! replies, after `rich` it does again. Some persons misbehave, or do something else than answer, when they get a message:
 //!
 //! | contact | what the session does |
 //! |---|---|
