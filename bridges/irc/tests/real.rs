@@ -8,12 +8,13 @@ use isthmus_bridge::inbound::Departure;
 use isthmus_bridge::query::Part;
 use isthmus_bridge::room::Rank;
 use isthmus_bridge::suite::Session;
-use isthmus_bridge::{Address, Event, Failure, Inbound, Intent, LinkState, Message, Query, RoomChange, RoomId};
+use isthmus_bridge::{Address, Event, Failure, Inbound, Intent, LinkState, Message, Query, RoomChange, RoomId, Text};
 use isthmus_testkit::hybrid::Hybrid;
 use isthmus_testkit::inspircd::Inspircd;
 use isthmus_testkit::irc::Person;
 use isthmus_testkit::ngircd::Ngircd;
 use isthmus_testkit::ports::Port;
+use serde_json::json;
 
 use self::support::{Net, done, group, join};
 
@@ -77,6 +78,12 @@ async fn two_in_a_room(net: &Net, port: u16) -> Result<()> {
     assert!(rank("romeo").is_some_and(|r| r.has(Rank::MODERATOR)));
     assert_eq!(done(&session, room.clone(), Intent::SetSubject { subject: "The balcony".to_owned() }).await, Ok(()));
     assert!(juliet.line(" TOPIC ").await?.ends_with("The balcony"));
+    // A line on IRC ends where a line ends.
+    let lines = Intent::SetSubject { subject: "A street\nof Verona\r\nat noon\rand later".to_owned() };
+    assert_eq!(done(&session, room.clone(), lines).await, Ok(()));
+    assert!(juliet.line(" TOPIC ").await?.ends_with(" #verona :A street of Verona at noon and later"));
+    juliet.send("TOPIC #verona").await?;
+    assert!(juliet.line(" 332 ").await?.ends_with(" #verona :A street of Verona at noon and later"));
     let role = Intent::SetRole {
         who: net.occupant("Juliet"),
         role: None,
@@ -220,6 +227,22 @@ async fn a_network_that_once_spoke_tls_is_never_spoken_to_in_clear() -> Result<(
     known.host.set_default("tls_ports", &closed.number().to_string());
     known.host.set_default("ports", &server.plain().number().to_string());
     assert_eq!(join_at(&known).await?, Err(Failure::Unreachable));
+    // Nor where no encrypted port is left at all, by whoever's choice; after a restart as before it.
+    let restarted = Net {
+        bridge: isthmus_bridge::suite::build(&isthmus_irc::Irc, json!({"allow_private_networks": true}))
+            .expect("good keys"),
+        host: known.host.clone(),
+    };
+    for net in [&known, &restarted] {
+        net.host.set_default("tls_ports", "");
+        for plain in [server.plain().to_string(), "6667 (no secrets)".to_owned()] {
+            net.host.set_default("ports", &plain);
+            net.host.take_emits();
+            assert_eq!(join_at(net).await?, Err(Failure::Unreachable), "{plain}");
+            let said = |e: &Inbound| matches!(&e.event, Event::Notice { text, .. } if matches!(text, Text::Key { name, .. } if name == "connecting-plain"));
+            assert!(!net.host.emits().iter().any(said), "{plain}");
+        }
+    }
     Ok(())
 }
 

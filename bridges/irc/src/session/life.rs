@@ -58,16 +58,12 @@ impl Session {
         self.shared.networks.cut(&self.of);
         self.choose_network();
         let ports = settings::ports(&self.settings);
-        let has_tls = ports.all.iter().any(|(_, tls)| *tls);
         let spoke_tls = self.network.spoke_tls.load(Ordering::Relaxed);
         // Whoever pins a certificate wants to talk to whom it belongs, and to nobody in clear.
         let guarded = self.has_secret() || self.settings.get(settings::FINGERPRINT).is_some();
         let mut left: VecDeque<(u16, bool)> = ports.all.into();
-        // A network that once spoke TLS never falls back, and no secret goes over a port that nobody chose.
-        left.retain(|(_, tls)| *tls || ports.plain_by_choice || !(spoke_tls || guarded));
-        if spoke_tls && has_tls {
-            left.retain(|(_, tls)| *tls);
-        }
+        // A network that once spoke TLS never falls back, whatever is left of its ports, and no secret goes over a port that nobody chose.
+        left.retain(|(_, tls)| *tls || !spoke_tls && (ports.plain_by_choice || !guarded));
         let host = self.server_host();
         if let Some(policy) = self.network.policy().filter(|p| p.host == host && p.until > self.host.now()) {
             left = VecDeque::from([(policy.port, true)]);
@@ -123,7 +119,11 @@ impl Session {
         let Some(attempt) = self.attempt.take() else { return };
         let error = match &attempt.last {
             Some(last) => last.error(&attempt.host),
-            None => DeliveryError::new(Failure::Unreachable, Text::key("no-safe-port").with("host", &attempt.host)),
+            None => {
+                let spoke_tls = self.network.spoke_tls.load(Ordering::Relaxed);
+                let text = Text::key(if spoke_tls { "encrypted-before" } else { "no-safe-port" });
+                DeliveryError::new(Failure::Unreachable, text.with("host", &attempt.host))
+            }
         };
         self.give_up(&error);
     }
