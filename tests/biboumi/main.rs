@@ -9,6 +9,7 @@
 //! | `scenes` | the scripts |
 //! | `forms` | the fields of its forms |
 //! | `import` | what biboumi has kept, taken over |
+//! | `ours` | our own stanzas alone, where there is nothing to compare |
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod compare;
@@ -16,6 +17,7 @@ mod forms;
 mod import;
 mod known;
 mod normal;
+mod ours;
 mod scenes;
 mod stage;
 

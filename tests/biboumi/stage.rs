@@ -183,6 +183,11 @@ impl Stage {
         self.ircd.port()
     }
 
+    /// Whether the network is InspIRCd.
+    pub(crate) fn is_inspircd(&self) -> bool {
+        self.plan.inspircd
+    }
+
     /// Our program, if it is on stage.
     pub(crate) fn isthmus(&self) -> Option<&Isthmus> {
         if let Gateway::Ours(isthmus) = &self.gateway { Some(isthmus) } else { None }

@@ -79,7 +79,7 @@ impl Rooms<'_> {
         let Wish { nick, jid, role, affiliation, reason } = wish;
         let who = match (&nick, &jid) {
             (Some(nick), _) => Some(self.occupant(of, room, nick).ok_or_else(StanzaError::item_not_found)?),
-            (None, Some(jid)) => self.address(jid),
+            (None, Some(jid)) => self.address(of, jid)?,
             (None, None) => None,
         };
         let Some(who) = who else {
@@ -106,11 +106,20 @@ impl Rooms<'_> {
         Some(Address::Occupant { room: room.clone(), nick: found.nick().to_owned() })
     }
 
-    /// The person behind one of our own JIDs.
-    fn address(&self, jid: &str) -> Option<Address> {
-        let party = Party::parse(jid).filter(|party| party.domain() == &*self.served.instance.domain)?;
-        let address = router::address(self.served.instance.bridge.addressing(), &party).ok()?;
-        matches!(address, Address::Contact(_) | Address::Occupant { .. }).then_some(address)
+    /// The person behind one of our own JIDs; who has the same name on another network is somebody else.
+    fn address(&self, of: &SessionOf, jid: &str) -> Result<Option<Address>, StanzaError> {
+        let party = Party::parse(jid).filter(|party| party.domain() == &*self.served.instance.domain);
+        let address = party.and_then(|p| router::address(self.served.instance.bridge.addressing(), &p).ok());
+        let person = address.filter(|a| matches!(a, Address::Contact(_) | Address::Occupant { .. }));
+        match person {
+            Some(person) if !self.is_on(of, &person) => Err(StanzaError::item_not_found()),
+            person => Ok(person),
+        }
+    }
+
+    /// Whether an address is on the network of this session.
+    pub(super) fn is_on(&self, of: &SessionOf, address: &Address) -> bool {
+        self.served.network(address) == of.network
     }
 
     /// The form: the room's own configuration for who is inside, the user's settings for it for everybody.

@@ -130,9 +130,9 @@ impl Rooms<'_> {
         let room = room.filter(|party| party.domain() == &*self.served.instance.domain);
         let room = room.and_then(|party| router::address(self.served.instance.bridge.addressing(), &party).ok());
         // A room elsewhere means nothing to the network: the words around the invitation do.
-        let Some(Address::Room(room)) = room else { return false };
-        let reason = x.attr("reason").map(Cow::into_owned).filter(|r| !r.is_empty());
         let of = self.session(heard);
+        let Some(Address::Room(room)) = room.filter(|room| self.is_on(&of, room)) else { return false };
+        let reason = x.attr("reason").map(Cow::into_owned).filter(|r| !r.is_empty());
         let who = heard.at.clone();
         let intent = Intent::Invite { room: room.clone(), who, reason };
         let asked = self
@@ -172,7 +172,7 @@ impl Rooms<'_> {
                 return Ok(());
             }
         };
-        if !matches!(address, Address::Contact(_) | Address::Occupant { .. }) {
+        if !matches!(address, Address::Contact(_) | Address::Occupant { .. }) || !self.is_on(of, &address) {
             return Err(StanzaError::item_not_found());
         }
         let intent = Intent::Invite { room: room.clone(), who: address, reason };
