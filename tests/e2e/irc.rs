@@ -37,7 +37,7 @@ impl Irc {
     }
 
     /// With these lines before the tables of the bridge's file.
-    async fn with(flavour: Flavour, lines: &str) -> Self {
+    pub(crate) async fn with(flavour: Flavour, lines: &str) -> Self {
         let server = Ngircd::start().await.unwrap();
         Self { world: world(flavour, server.tls().number(), lines, "").await, server }
     }

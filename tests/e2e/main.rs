@@ -30,6 +30,7 @@ mod flows;
 mod inside;
 mod irc;
 mod irc_flood;
+mod irc_addresses;
 mod irc_names;
 mod irc_people;
 mod link;

@@ -6,6 +6,7 @@ mod support;
 
 use anyhow::Result;
 use isthmus_bridge::inbound::Departure;
+use isthmus_bridge::query::Part;
 use isthmus_bridge::room::Rank;
 use isthmus_bridge::suite::Session;
 use isthmus_bridge::{
@@ -208,29 +209,109 @@ async fn the_form_of_a_room_sets_its_modes() -> Result<()> {
             .with("muc#roomconfig_maxusers", "7")
             .with("muc#roomconfig_moderatedroom", "true")
             .with("muc#roomconfig_publicroom", "false")
-            .with("muc#roomconfig_changesubject", "false");
+            .with("muc#roomconfig_changesubject", "false")
+            .with("invite_only", "true");
         assert_eq!(set(on).await, Ok(()), "{real}");
         juliet.heard().await?;
         juliet.send("MODE #verona").await?;
         let modes = juliet.line(" 324 ").await?;
         let letters = modes.split(' ').find(|w| w.starts_with('+')).unwrap_or_default().to_owned();
-        assert!("klmst".chars().all(|mode| letters.contains(mode)), "{real}: {modes}");
+        assert!("iklmst".chars().all(|mode| letters.contains(mode)), "{real}: {modes}");
         assert!(modes.contains("sesame") && modes.contains('7'), "{real}: {modes}");
         let off = Values::new()
             .with("muc#roomconfig_passwordprotectedroom", "false")
             .with("muc#roomconfig_maxusers", "")
             .with("muc#roomconfig_moderatedroom", "false")
             .with("muc#roomconfig_publicroom", "true")
-            .with("muc#roomconfig_changesubject", "true");
+            .with("muc#roomconfig_changesubject", "true")
+            .with("invite_only", "false");
         assert_eq!(set(off).await, Ok(()), "{real}");
         juliet.heard().await?;
         juliet.send("MODE #verona").await?;
         let modes = juliet.line(" 324 ").await?;
         let letters = modes.split(' ').find(|w| w.starts_with('+')).unwrap_or_default().to_owned();
-        assert!(!"klmst".chars().any(|mode| letters.contains(mode)), "{real}: {modes}");
+        assert!(!"iklmst".chars().any(|mode| letters.contains(mode)), "{real}: {modes}");
         session.stop().await?;
     }
     Ok(())
+}
+
+/// What somebody else has set, one mode at a time.
+async fn what_is_set_shows(real: &str, port: u16) -> Result<()> {
+    let (_net, session, mut juliet) = inside(port).await?;
+    let form = async |field: &str| {
+        let (parts, end) = session.ask(Query::RoomConfig("#verona%net".into())).await;
+        let [Part::Facts(facts)] = &parts[..] else { panic!("{real}: {parts:?} {end:?}") };
+        facts.get(field).map(str::to_owned)
+    };
+    // What the server's usual is, is not what is looked for.
+    juliet.send("MODE #verona -t").await?;
+    for (mode, field, off, on) in [
+        ("i", "invite_only", "false", "true"),
+        ("k sesame", "muc#roomconfig_passwordprotectedroom", "false", "true"),
+        ("l 7", "muc#roomconfig_maxusers", "", "7"),
+        ("m", "muc#roomconfig_moderatedroom", "false", "true"),
+        ("t", "muc#roomconfig_changesubject", "true", "false"),
+        ("s", "muc#roomconfig_publicroom", "true", "false"),
+    ] {
+        let letter = mode.split(' ').next().unwrap_or_default();
+        let taken = if letter == "k" { mode } else { letter };
+        for (line, value) in [(format!("+{mode}"), on), (format!("-{taken}"), off)] {
+            juliet.send(&format!("MODE #verona {line}")).await?;
+            juliet.heard().await?;
+            assert_eq!(form(field).await.as_deref().unwrap_or_default(), value, "{real}: {line}");
+        }
+    }
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_somebody_else_sets_shows_in_the_form_of_a_room() -> Result<()> {
+    what_is_set_shows("ngircd", Ngircd::start().await?.plain().number()).await?;
+    what_is_set_shows("inspircd", Inspircd::start().await?.plain().number()).await?;
+    what_is_set_shows("hybrid", Hybrid::start().await?.plain().number()).await
+}
+
+/// What an operator of the network says to all who want to hear it.
+async fn called_out(real: &str, port: u16) -> Result<()> {
+    let (net, session, mut juliet) = inside(port).await?;
+    opers(&mut juliet).await?;
+    let network = net.address("net");
+    let says = |words: &'static str| {
+        let network = network.clone();
+        move |e: &Inbound| {
+            let said = matches!(&e.event, Event::Notice { text, .. } if text.to_string().contains(words));
+            said && e.from == network
+        }
+    };
+    let wants = async |mode: &'static str| {
+        session.send(network.clone(), Intent::Raw { line: format!("MODE romeo {mode}") });
+        let is = move |e: &Inbound| {
+            told("mode")(e) && matches!(&e.event, Event::Notice { text, .. } if text.to_string().contains(mode))
+        };
+        net.host.emitted(mode, is).await;
+    };
+    wants("+w").await;
+    juliet.send("WALLOPS :the Prince is coming").await?;
+    let said = net.host.emitted("the call", says("the Prince is coming")).await;
+    let Event::Notice { text, .. } = said.event else { panic!("a notice") };
+    assert_eq!(text.to_string(), "Juliet: WALLOPS the Prince is coming", "{real}");
+    // Who does not want to hear them hears none.
+    net.host.take_emits();
+    wants("-w").await;
+    juliet.send("WALLOPS :the Prince is gone").await?;
+    juliet.say("romeo", "sync").await?;
+    net.heard("a sign").await;
+    assert!(!net.host.emits().iter().any(says("is gone")), "{real}");
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_an_operator_calls_out_to_all_is_heard_from_the_network() -> Result<()> {
+    called_out("ngircd", Ngircd::start().await?.plain().number()).await?;
+    called_out("inspircd", Inspircd::start().await?.plain().number()).await
 }
 
 /// What IRCv3 tells of persons, by a server that has it: host, real name, away, account, program, operator; who was invited.

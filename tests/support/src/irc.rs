@@ -33,7 +33,9 @@ impl Person {
             person.send(line).await?;
         }
         person.send(&format!("NICK {nick}")).await?;
-        person.send(&format!("USER {nick} 0 * :{nick}")).await?;
+        // Not all that may stand in a nick may stand in the name of a user.
+        let user: String = nick.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+        person.send(&format!("USER {user} 0 * :{nick}")).await?;
         person.line(" 001 ").await?;
         person.any(&[" 376 ", " 422 "]).await?;
         Ok(person)

@@ -10,7 +10,7 @@ use crate::ports::Port;
 use crate::process::{Folder, Process, program};
 use crate::wait::{START, until};
 
-/// A running ngircd.
+/// A running ngircd. Whoever says `OPER oper oper` runs it.
 #[derive(Debug)]
 pub struct Ngircd {
     process: Process,
@@ -106,6 +106,9 @@ Ident = no
 PAM = no
 NoticeBeforeRegistration = no
 SyslogFacility = local1
+[Operator]
+Name = oper
+Password = oper
 [SSL]
 CertFile = {certificate}
 KeyFile = {key}
