@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use isthmus_testkit::xml::Element;
 
-use crate::stage::{DESK, NET, OTHER, PHONE, Plan, Side, Stage, command};
+use crate::stage::{DESK, NET, OTHER, PHONE, Plan, Side, Stage, command, field as fills, submit};
 
 const NGIRCD: Plan = Plan { fixed: false, persistent: false, inspircd: false };
 const INSPIRCD: Plan = Plan { inspircd: true, ..NGIRCD };
@@ -368,6 +368,66 @@ async fn modes(s: &mut Stage) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The room's form, filled in with its own fields and the user's in one; what became of the room's modes.
+async fn form(s: &mut Stage) -> Result<()> {
+    s.join(DESK, "verona", "romeo").await?;
+    let juliet = s.person("juliet").await?;
+    s.does(juliet, "JOIN #verona").await?;
+    let room = s.room("verona");
+    let all = [
+        ("invite_only", "1", "0"),
+        ("muc#roomconfig_passwordprotectedroom", "1", "0"),
+        ("muc#roomconfig_roomsecret", "sesame", ""),
+        ("muc#roomconfig_maxusers", "9", ""),
+        ("muc#roomconfig_moderatedroom", "1", "0"),
+        ("muc#roomconfig_changesubject", "0", "1"),
+        ("muc#roomconfig_publicroom", "0", "1"),
+        ("record_history", "0", "1"),
+    ];
+    for on in [true, false] {
+        let fields: String =
+            all.iter().map(|(name, set, unset)| fills(name, &[if on { set } else { unset }])).collect();
+        let x = submit(&(fills("FORM_TYPE", &["http://jabber.org/protocol/muc#roomconfig"]) + &fields));
+        let query = format!("<query xmlns='http://jabber.org/protocol/muc#owner'>{x}</query>");
+        let answer = s.ask(DESK, &room, "set", &query).await?;
+        assert_eq!(answer.attr("type"), Some("result"), "{answer}");
+        s.scene("the modes");
+        s.does(juliet, "MODE #verona").await?;
+        let lines = s.steps.last().and_then(|step| step.lines.get("juliet")).cloned().unwrap_or_default();
+        let modes = lines.iter().find(|line| line.contains(" 324 ")).context("no modes")?;
+        let letters = modes.split(' ').find(|word| word.starts_with('+')).unwrap_or_default();
+        let set: Vec<char> = "iklmst".chars().filter(|mode| letters.contains(*mode)).collect();
+        assert_eq!(set.len(), if on { 6 } else { 0 }, "{modes}");
+        assert!(!on || modes.replace(" :", " ").ends_with(" sesame 9"), "{modes}");
+        for (name, set, unset) in all {
+            let shown = field(s, name).await?.unwrap_or_default().replace("true", "1").replace("false", "0");
+            let secret = name == "muc#roomconfig_roomsecret";
+            assert_eq!(
+                shown,
+                if secret {
+                    ""
+                } else if on {
+                    set
+                } else {
+                    unset
+                },
+                "{name}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_rooms_form_changes_modes_and_settings_on_ngircd() {
+    plays(NGIRCD, form).await;
+}
+
+#[tokio::test]
+async fn the_rooms_form_changes_modes_and_settings_on_inspircd() {
+    plays(INSPIRCD, form).await;
 }
 
 #[tokio::test]
