@@ -61,9 +61,11 @@ impl Session {
         let spoke_tls = self.network.spoke_tls.load(Ordering::Relaxed);
         // Whoever pins a certificate wants to talk to whom it belongs, and to nobody in clear.
         let guarded = self.has_secret() || self.settings.get(settings::FINGERPRINT).is_some();
+        // Whoever has chosen ports in clear and no others has not fallen back to them.
+        let wants_clear = ports.plain_by_choice && !ports.all.iter().any(|(_, tls)| *tls);
         let mut left: VecDeque<(u16, bool)> = ports.all.into();
-        // A network that once spoke TLS never falls back, whatever is left of its ports, and no secret goes over a port that nobody chose.
-        left.retain(|(_, tls)| *tls || !spoke_tls && (ports.plain_by_choice || !guarded));
+        // A network that once spoke TLS never falls back, and no secret goes over a port that nobody chose.
+        left.retain(|(_, tls)| *tls || if spoke_tls { wants_clear } else { ports.plain_by_choice || !guarded });
         let host = self.server_host();
         if let Some(policy) = self.network.policy().filter(|p| p.host == host && p.until > self.host.now()) {
             left = VecDeque::from([(policy.port, true)]);
