@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isthmus_bridge::{DeliveryError, Failure, Text};
+use rustls::CertificateError;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
@@ -161,16 +162,27 @@ async fn encrypted(target: &Target, check: &Check, stream: TcpStream) -> Result<
     let connector = tokio_rustls::TlsConnector::from(config);
     match timeout(PATIENCE, connector.connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(e)) if is_certificate(&e) => Err(NoConnection::Certificate(describe(&e))),
-        Ok(Err(e)) => Err(NoConnection::Tls(describe(&e))),
+        Ok(Err(e)) => Err(match refused(&e) {
+            Some(why) => NoConnection::Certificate(why),
+            None => NoConnection::Tls(describe(&e)),
+        }),
         Err(_) => Err(NoConnection::TimedOut),
     }
 }
 
-/// Whether it was the certificate that our check did not take.
-fn is_certificate(error: &std::io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+/// Why our check did not take the certificate, if it was that.
+fn refused(error: &std::io::Error) -> Option<String> {
+    let Some(rustls::Error::InvalidCertificate(fault)) = error.get_ref()?.downcast_ref() else { return None };
+    Some(match fault {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
+        CertificateError::UnknownIssuer => "nobody whom this machine trusts has signed it".to_owned(),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another host".to_owned()
+        }
+        // Its name, without what a person cannot read.
+        other => format!("{other:?}").split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned(),
+    })
 }
 
 /// Without `(os error 111)`, which tells a person nothing.

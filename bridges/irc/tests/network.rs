@@ -75,7 +75,12 @@ async fn behind_a_certificate_that_is_refused_nothing_goes_on_in_clear_unless_th
                 |e: &Inbound| matches!(&e.event, Event::Notice { text: Text::Key { name, .. }, .. } if name == key);
             events.iter().any(is)
         };
-        assert!(told("certificate-refused"), "{events:?}");
+        let refused = events.iter().find_map(|e| match &e.event {
+            Event::Notice { text: Text::Key { name, args }, .. } if name == "certificate-refused" => Some(args),
+            _ => None,
+        });
+        let why = refused.and_then(|args| args.iter().find(|(key, _)| key == "why")).map(|(_, why)| why.as_str());
+        assert!(why.is_some_and(|why| !why.is_empty() && !why.contains(['{', ':'])), "{events:?}");
         assert_eq!(told("connecting-plain"), chosen, "{events:?}");
         assert_eq!(outcome, if chosen { Ok(()) } else { Err(Failure::Unreachable) });
         session.stop().await?;
