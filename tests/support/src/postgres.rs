@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use crate::ports::Port;
@@ -82,14 +82,15 @@ impl Postgres {
         let mut process = Process::spawn("postgres", &mut command, &log)?;
         let ready = self.bin.join("pg_isready");
         let port = self.port.to_string();
-        until("PostgreSQL ready", START, || {
-            let alive = process.check();
+        until("PostgreSQL ready", START, async || {
+            if let Err(ended) = process.check() {
+                // The children of a killed one hold its memory for a moment, and no other starts before they have let go.
+                ensure!(ended.to_string().contains("shared memory block"), ended);
+                process = Process::spawn("postgres", &mut command, &log)?;
+            }
             let mut probe = Command::new(&ready);
             probe.args(["-q", "-h", "127.0.0.1", "-p", &port]);
-            async move {
-                alive?;
-                run(&mut probe).await.map(drop)
-            }
+            run(&mut probe).await.map(drop)
         })
         .await?;
         self.process = Some(process);
