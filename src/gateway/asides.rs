@@ -11,6 +11,7 @@ use super::core::{Core, Served};
 use super::references::reference;
 use crate::archive::apart::log;
 use crate::archive::names::{Name, Place};
+use crate::rooms::occupancy::lock;
 use crate::storage::fresh_id;
 use crate::translate::inbound::{Scene, stanzas};
 use crate::xmpp::link::{NotSent, Rendered};
@@ -110,7 +111,17 @@ impl Core {
         if event.origin == Origin::Backlog {
             return;
         }
-        let mut hearers = if served.profile().rooms { self.rooms(served).present_on(of) } else { Vec::new() };
+        let mut hearers = match &event.from {
+            _ if !served.profile().rooms => Vec::new(),
+            Address::Occupant { room, .. } => {
+                let inside = served.occupancy.of(of).map(|stays| lock(&stays).resources_in(room)).unwrap_or_default();
+                if inside.is_empty() {
+                    return; // what was said in a room means nothing outside
+                }
+                inside
+            }
+            _ => self.rooms(served).present_on(of),
+        };
         let direct = !hearers.is_empty();
         if !direct {
             hearers.push(event.to.as_str().into());

@@ -27,11 +27,11 @@ use crate::xmpp::link::Stanza;
 impl Core {
     /// A message to a contact of a live bridge. Does not wait.
     pub(super) fn live_message(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard, found: &Found) {
-        if served.profile().rooms && matches!(heard.at, Address::Room(_) | Address::Occupant { .. }) {
-            return self.rooms(served).message(heard, found);
-        }
         if served.profile().rooms && self.rooms(served).directly_invited(heard) {
             return;
+        }
+        if served.profile().rooms && matches!(heard.at, Address::Room(_) | Address::Occupant { .. }) {
+            return self.rooms(served).message(heard, found);
         }
         let meant = outbound::message(&heard.stanza, served.profile());
         let intent = match meant {

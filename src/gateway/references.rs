@@ -280,12 +280,18 @@ impl Core {
         };
         let mut before = Before::default();
         let chosen = served.persons().resolved(&of.user, &heard.at);
+        // Who is answered was named in the words that are corrected.
+        let named = degrade::names(&chosen);
+        if answers.is_some() && named {
+            let meant = meant(&found.meant, found.words.clone(), found.by.clone());
+            degrade::answer(&mut message, &meant, can, &chosen);
+        }
         if corrects.is_some() {
             let words = found.replaced.first().and_then(|name| name.words.as_deref()).map(str::to_owned);
             let prefix = served.profile().correction_prefix;
             before = degrade::correction(&mut message, &meant(&found.replaced, words, None), can, &chosen, prefix);
         }
-        if answers.is_some() {
+        if answers.is_some() && !named {
             let meant = meant(&found.meant, found.words.clone(), found.by.clone());
             degrade::answer(&mut message, &meant, can, &chosen);
         }

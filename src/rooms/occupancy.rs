@@ -257,6 +257,12 @@ impl Stays {
         all.into_iter().map(Into::into).collect()
     }
 
+    /// The resources in this room.
+    pub fn resources_in(&self, room: &RoomId) -> Vec<Box<str>> {
+        let stay = self.list.iter().find(|stay| stay.room == *room);
+        stay.iter().flat_map(|stay| &stay.inside).map(|r| (&*r.jid).into()).collect()
+    }
+
     /// A resource says whether it is away, and with which words.
     pub fn says(&mut self, full: &Arc<str>, away: bool, words: Option<&str>) {
         for resource in self.list.iter_mut().flat_map(|stay| &mut stay.inside).filter(|r| r.jid == *full) {

@@ -238,12 +238,12 @@ pub fn private(
     w: &mut StanzaWriter<'_>,
     (from, to): (&str, &str),
     id: &str,
-    (body, looks): (&str, Option<&crate::xmpp::link::Fragment>),
+    (body, beside): (&str, [Option<&crate::xmpp::link::Fragment>; 2]),
     at: Option<(SystemTime, &str)>,
 ) {
     w.message(from, to, Some("chat"), Some(id)).leaf("body", None, body);
-    if let Some(looks) = looks {
-        w.fragment(looks);
+    for more in beside.into_iter().flatten() {
+        w.fragment(more);
     }
     w.open("x", Some(ns::MUC_USER)).close();
     if let Some((at, room)) = at {
@@ -257,10 +257,14 @@ pub fn not_copied(w: &mut StanzaWriter<'_>) {
     w.open("private", Some(ns::CARBONS)).close().open("no-copy", Some(ns::HINTS)).close();
 }
 
-/// Typing in a room, or no longer.
-pub fn typing(w: &mut StanzaWriter<'_>, from: &str, to: &str, on: bool) {
-    w.message(from, to, Some("groupchat"), None);
+/// Typing in a room, or no longer; or (`private`) to this user alone.
+pub fn typing(w: &mut StanzaWriter<'_>, from: &str, to: &str, on: bool, private: bool) {
+    w.message(from, to, Some(if private { "chat" } else { "groupchat" }), None);
     w.open(if on { "composing" } else { "paused" }, Some(ns::CHATSTATES)).close();
+    if private {
+        w.open("x", Some(ns::MUC_USER)).close();
+        not_copied(w);
+    }
 }
 
 /// The room's configuration is another (XEP-0045 section 10.2.1).

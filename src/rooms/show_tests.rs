@@ -157,11 +157,23 @@ fn a_line_has_the_ids_of_room_and_occupant() {
         )
     );
     assert_eq!(
-        render(|w, s| private(w, (&s.occupant("Romeo"), TO), "p1", ("psst", None), None)),
+        render(|w, s| private(w, (&s.occupant("Romeo"), TO), "p1", ("psst", [None, None]), None)),
         format!(
             "<message from='{ROOM}/Romeo' to='{TO}' id='p1' type='chat'><body>psst</body>\
              <x xmlns='http://jabber.org/protocol/muc#user'/><private xmlns='urn:xmpp:carbons:2'/><no-copy xmlns='urn:xmpp:hints'/></message>"
         )
+    );
+}
+
+#[test]
+fn who_types_to_one_person_is_not_seen_typing_to_the_room() {
+    let composing = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
+    let shown = |private| render(|w, s| typing(w, &s.occupant("Romeo"), TO, true, private));
+    assert_eq!(shown(false), format!("<message from='{ROOM}/Romeo' to='{TO}' type='groupchat'>{composing}</message>"));
+    let beside = "<x xmlns='http://jabber.org/protocol/muc#user'/><private xmlns='urn:xmpp:carbons:2'/><no-copy xmlns='urn:xmpp:hints'/>";
+    assert_eq!(
+        shown(true),
+        format!("<message from='{ROOM}/Romeo' to='{TO}' type='chat'>{composing}{beside}</message>")
     );
 }
 

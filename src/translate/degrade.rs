@@ -68,6 +68,11 @@ pub fn answer(message: &mut Message, meant: &Meant, can: Abilities, chosen: &Res
     in_words(message, meant.by.as_deref(), chosen);
 }
 
+/// Whether answers are told after the nick of whoever is answered.
+pub fn names(chosen: &Resolved) -> bool {
+    chosen.str(REPLIES) == "name"
+}
+
 /// An answer that is told in words.
 pub fn in_words(message: &mut Message, to: Option<&str>, chosen: &Resolved) {
     match (chosen.str(REPLIES), to) {

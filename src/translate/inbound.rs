@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use isthmus_bridge::{Event, Inbound, Media, Message, MessageKind, RecipientKind, Text, Values};
+use isthmus_bridge::{Address, Event, Inbound, Media, Message, MessageKind, RecipientKind, Text, Values};
 
 use super::looks;
 use super::stamp::stamp;
@@ -47,11 +47,11 @@ const FRESH: Duration = Duration::from_secs(120);
 pub fn stanzas(scene: &Scene<'_>, inbound: &Inbound, files: &[SharedFile]) -> Vec<Rendered> {
     match &inbound.event {
         Event::Message(message) => self::message(scene, inbound, message, files),
-        Event::Notice { text, actions, .. } => vec![notice(scene, text, actions)],
-        Event::Typing { on } => vec![typing(scene, *on)],
-        Event::Marked { .. } => marked(scene),
-        Event::Reacted { add, .. } => reacted(scene, add),
-        Event::Retracted { reason, .. } => retracted(scene, reason.as_deref()),
+        Event::Notice { text, actions, .. } => vec![notice(scene, inbound, text, actions)],
+        Event::Typing { on, .. } => vec![typing(scene, *on)],
+        Event::Marked { .. } => marked(scene, inbound),
+        Event::Reacted { add, .. } => reacted(scene, inbound, add),
+        Event::Retracted { reason, .. } => retracted(scene, inbound, reason.as_deref()),
         Event::SubscribeAsked { status } => vec![presence(scene, "subscribe", status.as_deref())],
         Event::SubscribeAnswered { accepted, reason } => {
             let reason = reason.as_ref().map(|r| (scene.words)(r));
@@ -205,7 +205,7 @@ fn share(xml: &mut Xml, file: &SharedFile) {
 }
 
 /// Words of the bridge, with what can be done about them: XEP-0439 quick responses, which are also the words to type.
-fn notice(scene: &Scene<'_>, text: &Text, actions: &[(String, Text, Values)]) -> Rendered {
+fn notice(scene: &Scene<'_>, inbound: &Inbound, text: &Text, actions: &[(String, Text, Values)]) -> Rendered {
     let mut body = (scene.words)(text);
     for (node, label, values) in actions {
         body.push_str(&format!("\n{}: {}", (scene.words)(label), typed(node, values)));
@@ -218,12 +218,25 @@ fn notice(scene: &Scene<'_>, text: &Text, actions: &[(String, Text, Values)]) ->
             .attr("label", &(scene.words)(label))
             .close();
     }
-    if scene.direct {
+    // How a network's connection comes about is of the moment.
+    if scene.direct || matches!(inbound.from, Address::Network(_)) {
         xml.empty("private", ns::CARBONS).empty("no-copy", ns::HINTS);
     } else {
         xml.empty("store", ns::HINTS);
     }
     close(scene, scene.id, xml)
+}
+
+/// Whether what happens to a message is kept and passed on, as the message was.
+fn passed_on(xml: &mut Xml, scene: &Scene<'_>, inbound: &Inbound) {
+    if matches!(inbound.from, Address::Occupant { .. }) {
+        xml.empty("x", ns::MUC_USER);
+    }
+    if scene.direct {
+        xml.empty("private", ns::CARBONS).empty("no-copy", ns::HINTS);
+    } else {
+        xml.empty("store", ns::HINTS);
+    }
 }
 
 /// A command as it is typed: its node, then its values.
@@ -241,35 +254,41 @@ pub fn typed(node: &str, values: &Values) -> String {
 fn typing(scene: &Scene<'_>, on: bool) -> Rendered {
     let mut xml = open(scene, "", MessageKind::Chat);
     xml.empty(if on { "composing" } else { "paused" }, ns::CHATSTATES).empty("no-store", ns::HINTS);
+    if scene.direct {
+        xml.empty("private", ns::CARBONS);
+    }
     close(scene, "", xml)
 }
 
-fn marked(scene: &Scene<'_>) -> Vec<Rendered> {
+fn marked(scene: &Scene<'_>, inbound: &Inbound) -> Vec<Rendered> {
     let Some((id, _)) = scene.referenced else { return Vec::new() };
     let mut xml = open(scene, scene.id, MessageKind::Chat);
-    xml.open("displayed", ns::MARKERS).attr("id", id).close().empty("store", ns::HINTS);
+    xml.open("displayed", ns::MARKERS).attr("id", id).close();
+    passed_on(&mut xml, scene, inbound);
     vec![close(scene, scene.id, xml)]
 }
 
-fn reacted(scene: &Scene<'_>, all: &[String]) -> Vec<Rendered> {
+fn reacted(scene: &Scene<'_>, inbound: &Inbound, all: &[String]) -> Vec<Rendered> {
     let Some((id, _)) = scene.referenced else { return Vec::new() };
     let mut xml = open(scene, scene.id, MessageKind::Chat);
     xml.open("reactions", ns::REACTIONS).attr("id", id);
     for reaction in all {
         xml.leaf("reaction", "", reaction);
     }
-    xml.close().empty("store", ns::HINTS);
+    xml.close();
+    passed_on(&mut xml, scene, inbound);
     vec![close(scene, scene.id, xml)]
 }
 
-fn retracted(scene: &Scene<'_>, reason: Option<&str>) -> Vec<Rendered> {
+fn retracted(scene: &Scene<'_>, inbound: &Inbound, reason: Option<&str>) -> Vec<Rendered> {
     let Some((id, _)) = scene.referenced else { return Vec::new() };
     let mut xml = open(scene, scene.id, MessageKind::Chat);
     xml.open("retract", ns::RETRACT).attr("id", id);
     if let Some(reason) = reason {
         xml.leaf("reason", "", reason);
     }
-    xml.close().empty("store", ns::HINTS);
+    xml.close();
+    passed_on(&mut xml, scene, inbound);
     vec![close(scene, scene.id, xml)]
 }
 
@@ -304,7 +323,7 @@ fn close(scene: &Scene<'_>, id: &str, xml: Xml) -> Rendered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isthmus_bridge::{Address, BareJid, ContactId};
+    use isthmus_bridge::{BareJid, ContactId};
 
     fn render(event: Event, files: &[SharedFile]) -> Vec<String> {
         let scene = Scene {

@@ -243,6 +243,15 @@ async fn what_a_connection_does_not_carry_is_degraded_once() {
     assert_eq!(house.ask(ROMEO, &room, "set", form).await.attr("type"), Some("result"));
     house.group(ROMEO, &room, "c3", &correct("bring the letter this morning"));
     house.next("what differs", |s| group(JULIET)(s) && s.body() == Some("s/tomorrow/this/")).await;
+    // What is corrected is what was said, with the name of who was answered.
+    let form = form.replace("</x>", "<field var='replies'><value>name</value></field></x>");
+    assert_eq!(house.ask(ROMEO, &room, "set", &form).await.attr("type"), Some("result"));
+    let answer = format!("<reply xmlns='urn:xmpp:reply:0' id='{id}'/>");
+    house.group(ROMEO, &room, "n1", &format!("<body>fvie o'clock is fine with me</body>{answer}"));
+    house.next("by name", |s| group(JULIET)(s) && s.body() == Some("juliet: fvie o'clock is fine with me")).await;
+    let correct = "<replace xmlns='urn:xmpp:message-correct:0' id='n1'/>";
+    house.group(ROMEO, &room, "n2", &format!("<body>five o'clock is fine with me</body>{correct}{answer}"));
+    house.next("what differs", |s| group(JULIET)(s) && s.body() == Some("s/fvie/five/")).await;
     // Reactions in words, because he wants it so.
     house.group(
         ROMEO,

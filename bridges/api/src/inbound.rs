@@ -78,6 +78,9 @@ pub enum Event {
     Typing {
         /// `true` while composing.
         on: bool,
+        /// An occupant does so to this user alone, not to the room.
+        #[cfg_attr(feature = "serde", serde(default))]
+        private: bool,
     },
     /// Reactions came or went. What a user does themselves in a room is emitted too, with `echo_of`, as their words are. The core keeps the sets:
     /// a step that is told twice, by two sessions say, counts once.

@@ -185,7 +185,7 @@ fn inbound_events() {
         Event::ContactList(vec![Listed::new("alice".into())]),
         Event::Photo(Some("blob".into())),
         Event::Marked { of: of() },
-        Event::Typing { on: false },
+        Event::Typing { on: false, private: true },
         Event::Reacted { of: of(), add: vec![], remove: vec!["👎".to_owned()] },
         Event::Retracted { of: of(), by: Some(Address::Gateway), reason: some("r") },
         Event::Presence { available: true, away: true, status: Some(text()), nick: some("n") },
@@ -218,8 +218,11 @@ fn inbound_events() {
         inbound
     }));
     // What is everybody's is written as it was before there was anything else: what was kept then is read.
-    let common =
-        Inbound::new("juliet@capulet.lit".into(), Address::Contact("alice".into()), Event::Typing { on: true });
+    let common = Inbound::new(
+        "juliet@capulet.lit".into(),
+        Address::Contact("alice".into()),
+        Event::Typing { on: true, private: false },
+    );
     assert!(!serde_json::to_string(&common).expect("it can be written").contains("apart"));
     survive([common]);
 }

@@ -124,8 +124,10 @@ impl Rooms<'_> {
 
     /// A direct invitation (XEP-0249) to somebody of the far network; false: the message is none.
     pub(in crate::gateway) fn directly_invited(&self, heard: &Heard) -> bool {
+        if !matches!(heard.at, Address::Contact(_) | Address::Occupant { .. }) {
+            return false;
+        }
         let Some(x) = heard.stanza.child("x", CONFERENCE) else { return false };
-        let Address::Contact(_) = &heard.at else { return false };
         let room = x.attr("jid").and_then(|jid| Party::parse(&jid));
         let room = room.filter(|party| party.domain() == &*self.served.instance.domain);
         let room = room.and_then(|party| router::address(self.served.instance.bridge.addressing(), &party).ok());
@@ -257,9 +259,9 @@ impl Rooms<'_> {
                     None => self.aloud(of, stay, None, event, &Message::group(words)),
                 }
             }
-            Event::Typing { on } if nick.is_some_and(|nick| !stay.is_own(nick)) => {
+            Event::Typing { on, private } if nick.is_some_and(|nick| !stay.is_own(nick)) => {
                 let from = format!("{}/{}", stay.jid, crate::rooms::nick::spell(nick.unwrap_or_default()));
-                self.tell(of, stay, Reach::Presence, |w, to| show::typing(w, &from, to, *on))
+                self.tell(of, stay, Reach::Presence, |w, to| show::typing(w, &from, to, *on, *private))
             }
             _ => Ok(()),
         };
@@ -408,12 +410,20 @@ impl Rooms<'_> {
         let from = format!("{jid}/{}", crate::rooms::nick::spell(nick));
         let at = now.duration_since(event.at).is_ok_and(|age| age > FRESH).then_some((event.at, &*jid));
         let looks = looks::beside(message, &body);
+        let place = Place::Talk(of.user.clone(), event.from.clone());
+        let answers = match &message.reply_to {
+            Some(MessageRef::Foreign { id, .. }) => self.served.archive().named_lately(&place, id),
+            _ => None,
+        };
+        let reply = answers.map(|name| {
+            let own = || format!("{jid}/{}", crate::rooms::nick::spell(&stay.nick));
+            aside::reply(&if name.writer.is_some() { own() } else { from.clone() }, &name.id)
+        });
         self.tell(of, stay, Reach::Message, |w, to| {
-            show::private(w, (&from, to), &id, (&body, looks.as_ref()), at);
+            show::private(w, (&from, to), &id, (&body, [looks.as_ref(), reply.as_ref()]), at);
         })?;
         if event.id.is_some() {
             // What is said so is reacted to, answered and marked by this id.
-            let place = Place::Talk(of.user.clone(), event.from.clone());
             let foreign = event.id.clone();
             let name = Name { id: id.clone(), head: id, foreign, at: Some(event.at), ..Name::default() };
             self.served.archive().name(&place, name);

@@ -163,6 +163,16 @@ fn settings() -> Vec<Setting> {
             &[Gateway, Network, Room, Contact],
             "line",
         ),
+        Setting::new(
+            "replies",
+            SettingKind::Choice(&[
+                ("quote", "after the words"),
+                ("name", "after the nick"),
+                ("plain", "the answer alone"),
+            ]),
+            &[Gateway, Network, Room, Contact],
+            "quote",
+        ),
         Setting::new("reactions", SettingKind::Bool, &[Gateway, Network, Room, Contact], "false"),
         Setting::new("password", SettingKind::Secret, &[Network], ""),
         Setting::new("limit", SettingKind::Number { min: 1, max: 1_000 }, &[Gateway], "60").admin_only(),

@@ -230,7 +230,9 @@ impl Room {
         };
         match intent {
             Intent::Send(message) => return self.say(act, &nick, to, *message, events),
-            Intent::Typing { on } => self.tell(act.id, &nick, &Event::Typing { on }, Some(act.of), events),
+            Intent::Typing { on } => {
+                self.tell(act.id, &nick, &Event::Typing { on, private: false }, Some(act.of), events)
+            }
             Intent::React { of, add, remove } => {
                 self.tell_echo(act, &nick, &Event::Reacted { of, add, remove }, events);
             }

@@ -315,7 +315,7 @@ fn mirror(intent: &Intent) -> Option<Event> {
     Some(match intent.clone() {
         Intent::Send(message) => Event::Message(message),
         Intent::Mark { of: Some(of), .. } => Event::Marked { of },
-        Intent::Typing { on } => Event::Typing { on },
+        Intent::Typing { on } => Event::Typing { on, private: true },
         Intent::React { of, add, remove } => Event::Reacted { of, add, remove },
         Intent::Retract { of, reason } => Event::Retracted { of, by: None, reason },
         _ => return None,
