@@ -74,10 +74,11 @@ impl Core {
         let id = fresh_id();
         let (back, answer) = oneshot::channel();
         self.answers.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), (to.to_owned(), back));
+        let _asked = Asked { answers: &self.answers, id: &id };
         let mut xml = Xml::stanza("iq");
         xml.attr("type", kind).attr("from", from).attr("to", to).attr("id", &id).element(payload);
         let sent = served.link().send_raw(crate::xmpp::link::Lane::GATEWAY, xml.finish().as_bytes());
-        let result = match sent {
+        match sent {
             Err(_) => Err(Unanswered::NotSent),
             Ok(()) => tokio::select! {
                 answered = answer => answered.unwrap_or(Err(Unanswered::Silence)),
@@ -85,9 +86,19 @@ impl Core {
                 // The orderly stop waits for nobody's answer.
                 () = self.stop.cancelled() => Err(Unanswered::NotSent),
             },
-        };
-        self.answers.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        result
+        }
+    }
+}
+
+/// A question that is waited for; forgotten when it is not any more, also by who has given up.
+struct Asked<'a> {
+    answers: &'a Answers,
+    id: &'a str,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.answers.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files of events: uploaded to the XMPP server, else served by the gateway itself, else named only.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long somebody waits for an upload before they get a link of ours.
 const SOON: Duration = Duration::from_secs(10);
 
+/// And how long nobody waits after that.
+const SLOW: Duration = Duration::from_secs(300);
+
 /// All that deals with files.
 pub(super) struct FileDesk {
     shelf: Shelf,
@@ -34,6 +37,8 @@ pub(super) struct FileDesk {
     /// `None` where the gateway has no public URL.
     pub(super) links: Option<Links>,
     limits: config::Files,
+    /// The upload service took too long for who waited: until then nobody waits for it.
+    slow_until: Mutex<Option<Instant>>,
 }
 
 impl FileDesk {
@@ -49,6 +54,7 @@ impl FileDesk {
             uploader: Uploader::new(files.upload.clone(), &config.domains, &tls).map_err(GatewayEnd::Failed)?,
             links: served.map(|url| Links::new(&seal.mac("files", b"links"), url, files.keep_for)),
             limits: files.clone(),
+            slow_until: Mutex::default(),
         })
     }
 
@@ -135,7 +141,15 @@ impl Core {
     ) -> Result<Option<Url>, StoreError> {
         let media = self.files.shelf.media(id).await.map_err(|e| StoreError::Unavailable(e.to_string()))?;
         let Some(media) = media else { return Ok(None) };
+        let slow = || self.files.slow_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if slow().is_some_and(|until| Instant::now() < until) {
+            return Ok(self.link_of(id, &media));
+        }
         let published = tokio::time::timeout(SOON, self.publish(served, user, id, &media)).await;
+        if published.is_err() {
+            warn!(bridge = %served.instance.name, "the upload service takes too long for a text; for some minutes texts are behind links of the gateway");
+            *slow() = Instant::now().checked_add(SLOW);
+        }
         let url = published.ok().and_then(Result::ok).flatten().and_then(|url| url.parse().ok());
         Ok(url.or_else(|| self.link_of(id, &media)))
     }

@@ -102,7 +102,9 @@ async fn renamed(store: &Store, bridge: &Arc<str>, scheme: &Scheme) -> Result<()
                 Box::pin(async move {
                     let sql = "UPDATE choices SET key = $3 WHERE bridge = $1 AND key = $2 AND NOT EXISTS (SELECT 1 FROM choices c \
                                WHERE c.bridge = $1 AND c.key = $3 AND c.person = choices.person AND c.address = choices.address)";
-                    tx.execute(sql, args![bridge, *formerly, *key]).await
+                    tx.execute(sql, args![bridge.clone(), *formerly, *key]).await?;
+                    // What was chosen under the new key is the later choice.
+                    tx.execute("DELETE FROM choices WHERE bridge = $1 AND key = $2", args![bridge, *formerly]).await
                 })
             })
             .await?;
@@ -272,7 +274,7 @@ impl Persons {
             let value = match value {
                 None => None,
                 Some(plain) if setting.kind == SettingKind::Secret => {
-                    let sealed = self.seal.seal(&self.purpose(user, &name), plain.as_bytes());
+                    let sealed = self.seal.seal(&self.purpose(user, setting.key), plain.as_bytes());
                     Some((None, Some(sealed.map_err(|e| StoreError::Fault(e.to_string()))?)))
                 }
                 Some(plain) => {
@@ -281,7 +283,7 @@ impl Persons {
                     Some((Some(plain), None))
                 }
             };
-            rows.push((name, value));
+            rows.push((setting.key.to_owned(), value));
         }
         let data = (self.name.to_string(), user.to_string(), key(&at), rows);
         self.store

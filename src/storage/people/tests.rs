@@ -479,6 +479,20 @@ async fn choices_follow_a_setting_to_its_new_name(url: &str) {
     let rows = set.store.read("SELECT bridge, key FROM choices ORDER BY bridge, key", args![]).await.unwrap();
     let rows: Vec<String> = rows.iter().map(|r| format!("{} {}", r.text(0).unwrap(), r.text(1).unwrap())).collect();
     assert_eq!(rows, ["other signature", "sample words", "sample words"]);
+    // An older program has written under the old name again: what stands under the new one is the later choice, also when it goes.
+    set.persons().set(&juliet(), &Address::Gateway, vec![("signature".into(), Some("older".into()))]).await.unwrap();
+    let open = async || {
+        let words =
+            Setting::new("words", SettingKind::Line, &[Scope::Gateway, Scope::Network], "").formerly("signature");
+        let served = Served { name: "sample".into(), bridge: sample(), scheme: Scheme::new(&[words]) };
+        let people = People::open(set.store.clone(), seal(), vec![served]).await.expect("it loads");
+        people.of("sample").unwrap().clone()
+    };
+    let persons = open().await;
+    assert_eq!(persons.resolved(&juliet(), &Address::Gateway).str("words"), "wide");
+    persons.set(&juliet(), &Address::Gateway, vec![("signature".into(), None)]).await.unwrap();
+    assert_eq!(persons.resolved(&juliet(), &Address::Gateway).str("words"), "");
+    assert_eq!(open().await.resolved(&juliet(), &Address::Gateway).str("words"), "");
 }
 
 macro_rules! on_both_engines {
