@@ -407,17 +407,19 @@ async fn connections(shared: &Shared, call: &Call, host: &Host) -> Step {
     Step::Done { notes: vec![Note::Info(text)], table: (!table.rows.is_empty()).then_some(table) }
 }
 
-/// The running sessions, to choose from: `user network`.
+/// The running sessions, to choose from: `user network`; where they are too many, one is typed so.
 fn sessions(shared: &Shared) -> FieldKind {
     let mut all: Vec<String> =
         shared.networks.desks().into_iter().map(|(of, _)| format!("{} {}", of.user, of.network)).collect();
+    if all.len() > MAX_ROWS {
+        return FieldKind::Line;
+    }
     all.sort();
-    all.truncate(MAX_ROWS);
     FieldKind::Choice(all.into_iter().map(|one| (one.clone(), Text::plain(one))).collect())
 }
 
 fn chosen(shared: &Shared, call: &Call) -> Option<(SessionOf, Arc<Desk>)> {
-    let (user, network) = call.values.get("session").filter(|_| is_filled(call))?.split_once(' ')?;
+    let (user, network) = call.values.get("session").filter(|_| is_filled(call))?.trim().split_once(' ')?;
     let of = SessionOf::new(user.into(), network.into());
     let desk = shared.networks.desk(&of)?;
     Some((of, desk))

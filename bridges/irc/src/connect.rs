@@ -221,12 +221,16 @@ pub(crate) fn is_public(address: IpAddr) -> bool {
                 let bits = u32::from(head[at]) << 16 | u32::from(head[at + 1]);
                 return is_public(std::net::Ipv4Addr::from(bits).into());
             }
+            // A translator of one's own (RFC 8215) and SIIT (RFC 7915) lead into one's own network; Teredo (RFC 4380) to whomever.
+            let translated =
+                head[..3] == [0x64, 0xff9b, 1] || head[..6] == [0, 0, 0, 0, 0xffff, 0] || head[..2] == [0x2001, 0];
             let local = head[0] & 0xfe00 == 0xfc00 || head[0] & 0xffc0 == 0xfe80 || head[0] & 0xffc0 == 0xfec0;
             let documentation = head[0] == 0x2001 && head[1] == 0xdb8;
             !(v6.is_loopback()
                 || v6.is_unspecified()
                 || v6.is_multicast()
                 || local
+                || translated
                 || documentation
                 || head[..6] == [0; 6])
         }

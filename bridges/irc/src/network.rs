@@ -1,13 +1,13 @@
 //! What all sessions on one network share: persons, resolved addresses, whether it ever spoke TLS, who is connected.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::room::People;
-use isthmus_bridge::{NetworkId, SessionOf};
+use isthmus_bridge::{BareJid, NetworkId, SessionOf};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -21,7 +21,8 @@ const FRESH: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Networks {
     all: Mutex<HashMap<NetworkId, Arc<Network>>>,
-    desks: Mutex<HashMap<SessionOf, Arc<Desk>>>,
+    /// By user and network, in their order: all of one user's lie together.
+    desks: Mutex<BTreeMap<(BareJid, NetworkId), Arc<Desk>>>,
     /// Connections that were ended by us, and that their servers have not closed yet.
     parting: Arc<Mutex<HashMap<SessionOf, AbortHandle>>>,
 }
@@ -34,21 +35,23 @@ impl Networks {
 
     /// A running session's desk, for commands.
     pub(crate) fn desk(&self, of: &SessionOf) -> Option<Arc<Desk>> {
-        lock(&self.desks).get(of).cloned()
+        lock(&self.desks).get(&key(of)).cloned()
     }
 
     /// The desks of all running sessions.
     pub(crate) fn desks(&self) -> Vec<(SessionOf, Arc<Desk>)> {
-        lock(&self.desks).iter().map(|(of, desk)| (of.clone(), desk.clone())).collect()
+        let desks = lock(&self.desks);
+        desks
+            .iter()
+            .map(|((user, network), desk)| (SessionOf::new(user.clone(), network.clone()), desk.clone()))
+            .collect()
     }
 
     /// In how many rooms a user is on other networks than this one.
     pub(crate) fn rooms_beside(&self, of: &SessionOf) -> usize {
-        let others: Vec<NetworkId> =
-            lock(&self.all).keys().filter(|network| **network != of.network).cloned().collect();
         let desks = lock(&self.desks);
-        let beside = others.into_iter().map(|network| SessionOf::new(of.user.clone(), network));
-        beside.filter_map(|other| Some(desks.get(&other)?.rooms())).sum()
+        let own = desks.range((of.user.clone(), NetworkId::new(""))..).take_while(|((user, _), _)| *user == of.user);
+        own.filter(|((_, network), _)| *network != of.network).map(|(_, desk)| desk.rooms()).sum()
     }
 
     /// A connection is ended by a task of its own.
@@ -72,14 +75,14 @@ impl Networks {
 
     /// A session has begun.
     pub(crate) fn open(&self, of: &SessionOf, desk: Arc<Desk>) {
-        lock(&self.desks).insert(of.clone(), desk);
+        lock(&self.desks).insert(key(of), desk);
     }
 
     /// A session has ended; a newer one of the same user stays.
     pub(crate) fn close(&self, of: &SessionOf, desk: &Arc<Desk>) {
         let mut desks = lock(&self.desks);
-        if desks.get(of).is_some_and(|known| Arc::ptr_eq(known, desk)) {
-            desks.remove(of);
+        if desks.get(&key(of)).is_some_and(|known| Arc::ptr_eq(known, desk)) {
+            desks.remove(&key(of));
         }
     }
 }
@@ -172,6 +175,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.0.connected.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn key(of: &SessionOf) -> (BareJid, NetworkId) {
+    (of.user.clone(), of.network.clone())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -90,14 +90,16 @@ fn escape(value: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// A line that a user typed; `None` where it is more than one or nothing.
+/// A line that a user typed; `None` where it is more than one, nothing, or more than a line holds.
 pub(crate) fn raw(typed: &str) -> Option<Vec<u8>> {
     let typed = typed.trim_matches(' ');
     if typed.is_empty() || typed.contains(['\r', '\n', '\0']) {
         return None;
     }
+    if typed.len() > MAX - 2 {
+        return None;
+    }
     let mut out = typed.as_bytes().to_vec();
-    cut(&mut out);
     out.extend_from_slice(b"\r\n");
     Some(out)
 }
@@ -145,6 +147,8 @@ mod tests {
         }
         assert_eq!(raw("WHOIS ann"), Some(b"WHOIS ann\r\n".to_vec()));
         assert_eq!((raw("a\nb"), raw(" "), raw("a\0")), (None, None, None));
+        assert!(raw(&"a".repeat(510)).is_some_and(|line| line.len() == 512));
+        assert_eq!(raw(&"a".repeat(511)), None, "half of a line is another one");
         assert_eq!(text("PRIVMSG", &["#c"], b"hi"), b"PRIVMSG #c :hi\r\n");
         assert_eq!(tags(&[("+typing", "active")], "#c"), b"@+typing=active TAGMSG #c\r\n");
         assert_eq!(tags(&[("a", "; \r\n\\\0"), ("b", "")], "x y"), b"@a=\\:\\s\\r\\n\\\\;b TAGMSG :x y\r\n");

@@ -144,12 +144,12 @@ impl Session {
     }
 
     /// The first that waits for this has its answer.
-    pub(super) fn settle(&mut self, is: impl Fn(&What) -> bool) {
-        if let Some(at) = self.pending.iter().position(|p| is(&p.what))
-            && let Some(ticket) = self.pending.remove(at).ticket
-        {
+    pub(super) fn settle(&mut self, is: impl Fn(&What) -> bool) -> bool {
+        let Some(at) = self.pending.iter().position(|p| is(&p.what)) else { return false };
+        if let Some(ticket) = self.pending.remove(at).ticket {
             ticket.sent(None);
         }
+        true
     }
 
     /// Of whom it is asked first where they are.
@@ -251,7 +251,12 @@ impl Session {
                 Pending { what: What::Redact { .. } | What::React { .. }, ticket: Some(ticket), .. } => {
                     ticket.sent(None)
                 }
-                pending => pending.fail(&error),
+                pending => {
+                    if matches!(pending.what, What::Nick) {
+                        self.keep_nick();
+                    }
+                    pending.fail(&error);
+                }
             }
         }
     }
@@ -355,6 +360,8 @@ impl Session {
             461 if line.param(1).eq_ignore_ascii_case("ISON") => self.typed_ison_refused(),
             451 => return, // a line before the registration was over
             470 => return self.on_forward(line),
+            // InspIRCd: that mask is, or is not, on the list already: it is as it was wanted.
+            697 | 698 if self.settle(|what| matches!(what, What::Mode { .. })) => return,
             403 | 442 if self.part_refused(line.param(1)) => return,
             _ => {}
         }
@@ -491,7 +498,8 @@ impl Session {
         let (who, name) = (self.fold(line.param(1)), self.fold(line.param(2)));
         let is = |what: &What| matches!(what, What::Invite { room, nick } if *room == name && *nick == who);
         if self.pending.iter().any(|p| is(&p.what)) {
-            return self.settle(is);
+            self.settle(is);
+            return;
         }
         self.show(line);
     }

@@ -5,14 +5,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use isthmus_bridge::{Address, BareJid, Change, Resolved};
+use tokio::time::Instant;
 
 use super::Session;
 use super::life::{SPACE_STS, SPACE_TLS};
 use crate::network::Policy;
 use crate::proto::isupport::Casemapping;
 use crate::settings;
+
+/// How long a connection waits before it asks the store again.
+const STORE_AWAY: Duration = Duration::from_secs(5);
 
 impl Session {
     /// The server that the settings name, where the administrator's settings name another one. TLS ports and plain ones of the same host that are
@@ -95,19 +100,34 @@ impl Session {
         self.changes.push(if self.is_apart() { change.of(self.of.user.clone()) } else { change });
     }
 
-    /// What is kept of how the server is spoken to.
-    pub(super) async fn restore_trust(&mut self) {
+    /// What is kept of how the server is spoken to; `false`: nobody can say now.
+    pub(super) async fn restore_trust(&mut self) -> bool {
         self.choose_network();
+        if self.network.remembered.load(Ordering::Relaxed) {
+            return true;
+        }
         let key = self.trust();
-        if !self.network.remembered.swap(true, Ordering::Relaxed)
-            && let Ok(Some(_)) = self.host.load(SPACE_TLS, &key).await
-        {
+        let (tls, policy) = (self.host.load(SPACE_TLS, &key).await, self.host.load(SPACE_STS, &key).await);
+        let (Ok(tls), Ok(policy)) = (tls, policy) else { return false };
+        if tls.is_some() {
             self.network.spoke_tls.store(true, Ordering::Relaxed);
         }
         if self.network.policy().is_none()
-            && let Ok(Some(kept)) = self.host.load(SPACE_STS, &key).await
+            && let Some(kept) = policy
         {
             self.network.keep_policy(Policy::read(&kept));
+        }
+        self.network.remembered.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// The same for a connection that waits for it. While the store is away there is none: it could be one in clear.
+    pub(super) async fn learn_trust(&mut self) {
+        self.rare().asks_trust = false;
+        if self.restore_trust().await {
+            self.connect();
+        } else {
+            self.retry_at = Some(Instant::now() + STORE_AWAY);
         }
     }
 }

@@ -78,17 +78,16 @@ impl Session {
             return;
         }
         let Some(typing) = line.tag("+typing") else { return };
-        let Some(link) = &self.link else { return };
         if self.is_own(nick) {
             return;
         }
-        let from = if link.server.is_channel(target) {
+        let from = if in_room {
             let Some(room) = self.room(target) else { return };
             room.occupant(nick)
         } else {
             self.talk_address(nick)
         };
-        self.emit(from, Event::Typing { on: typing == "active" });
+        self.emit(from, Event::Typing { on: typing == "active", private: !in_room });
     }
 
     /// The user is typing, or has stopped; at most one line in three seconds says so, as the draft asks.
@@ -281,7 +280,7 @@ impl Session {
 
     /// A server's words to the user: `server: words`.
     pub(super) fn server_says(&mut self, source: &str, words: &str) {
-        if self.failures > 0 && !self.is_up() {
+        if !self.is_up() && self.is_quiet() {
             return; // the same welcome again, while a broken connection is tried
         }
         let words = self.shown(&self.settings, words);

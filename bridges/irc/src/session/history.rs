@@ -34,13 +34,15 @@ pub(super) struct Gap {
     failures: u8,
     /// A question for it is not answered.
     asked: bool,
+    /// The last message before the newest of several breaks: what is missing from there on is asked for in any case.
+    latest: Option<SystemTime>,
 }
 
 impl Gap {
     /// What is missing from a break on that is noticed now; the last message was heard then.
     pub(super) fn new(heard: Option<SystemTime>, now: SystemTime) -> Self {
         let after = heard.or_else(|| now.checked_sub(UNNOTICED)).unwrap_or(now);
-        Self { after: after.checked_sub(FUZZ).unwrap_or(after), pages: 0, failures: 0, asked: false }
+        Self { after: after.checked_sub(FUZZ).unwrap_or(after), pages: 0, failures: 0, asked: false, latest: None }
     }
 
     /// Whether what the server plays now may be what is missing: not where it could not say that again and again.
@@ -107,9 +109,17 @@ impl Session {
     pub(super) fn history_ends(&mut self, folded: &str, lines: u32) {
         let page = self.page();
         let Some(room) = self.rooms.get_mut(folded) else { return self.talk_ends(folded, lines >= page) };
-        let Some(gap) = room.gap else { return };
-        if lines < page || gap.pages >= MAX_PAGES {
+        let Some(gap) = &mut room.gap else { return };
+        if lines >= page && gap.pages >= MAX_PAGES {
+            // Too much since the first break; then at least what the last one took.
+            match gap.latest.take().and_then(|at| at.checked_sub(FUZZ)).filter(|at| *at > gap.after) {
+                Some(latest) => (gap.after, gap.pages) = (latest, 0),
+                None => room.gap = None,
+            }
+        } else if lines < page {
             room.gap = None;
+        }
+        if room.gap.is_none() {
             return;
         }
         let name = room.name.clone();
@@ -246,9 +256,15 @@ impl Session {
 
     /// The server cannot give it now. Of a room it is asked for again a few times, and after the next break.
     pub(super) fn no_history(&mut self, name: &str) {
-        let gap = self.room_mut(name).and_then(|room| room.gap.as_mut());
-        if let Some(gap) = gap.filter(|gap| gap.asked) {
+        let names = self.rare.as_ref().is_some_and(|rare| rare.names_messages);
+        if let Some(room) = self.room_mut(name)
+            && let Some(gap) = room.gap.as_mut().filter(|gap| gap.asked)
+        {
             (gap.asked, gap.failures) = (false, gap.failures + 1);
+            if !names {
+                // What is heard meanwhile would not be known again.
+                room.gap = None;
+            }
         }
         let folded = self.fold(name);
         if let Some(rare) = &mut self.rare {
@@ -265,6 +281,9 @@ impl Session {
         let backlog = self.backlog;
         if !self.has_cap(Caps::HISTORY) {
             return;
+        }
+        if said.id.is_some() && !self.rare.as_ref().is_some_and(|rare| rare.names_messages) {
+            self.rare().names_messages = true;
         }
         let Some(room) = self.room_mut(name) else { return };
         if let Some(gap) = room.gap.as_mut().filter(|gap| backlog && gap.after < said.at) {
@@ -297,7 +316,7 @@ impl Room {
     pub(super) fn breaks(&mut self, now: SystemTime) {
         match &mut self.gap {
             // Still missing since an earlier break.
-            Some(gap) => (gap.pages, gap.failures, gap.asked) = (0, 0, false),
+            Some(gap) => (gap.pages, gap.failures, gap.asked, gap.latest) = (0, 0, false, self.heard),
             none => *none = Some(Gap::new(self.heard, now)),
         }
     }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use isthmus_bridge::inbound::Departure;
-use isthmus_bridge::{DeliveryError, Event, Failure, RoomChange, RoomId, Text, Ticket};
+use isthmus_bridge::{DeliveryError, Event, Failure, LinkState, RoomChange, RoomId, Text, Ticket};
 use tokio::time::Instant;
 
 use super::answers::What;
@@ -196,6 +196,11 @@ impl Session {
     /// A room is left; the last one takes the connection with it.
     pub(super) fn is_out(&mut self) {
         self.unneeded = self.rooms.is_empty();
+        // Nothing is left to come back to.
+        if self.unneeded && self.retry_at.is_some() && self.waiting.is_empty() {
+            self.retry_at = None;
+            self.reports.push(LinkState::Down { reason: Text::key("left-network"), retry_at: None });
+        }
     }
 
     /// The last room was left, and nobody wants the connection kept: it ends as soon as nothing is on its way.

@@ -57,6 +57,10 @@ impl Session {
         // The nick has to be free.
         self.shared.networks.cut(&self.of);
         self.choose_network();
+        if !self.network.remembered.load(Ordering::Relaxed) {
+            self.rare().asks_trust = true;
+            return;
+        }
         let ports = settings::ports(&self.settings);
         let spoke_tls = self.network.spoke_tls.load(Ordering::Relaxed);
         // Whoever pins a certificate wants to talk to whom it belongs, and to nobody in clear.
@@ -110,11 +114,17 @@ impl Session {
         );
     }
 
-    /// Tells how the connection comes about; not again and again while a broken one is tried.
+    /// Tells how the connection comes about; not again and again while a broken one is tried, nor where nobody asked for it: after a restart, for rooms
+    /// that are kept up without any client.
     pub(super) fn progress(&mut self, text: Text) {
-        if self.failures == 0 {
+        if !self.is_quiet() {
             self.notice(text);
         }
+    }
+
+    /// Whether a connection comes about without words.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.failures > 0 || (self.absent && self.waiting.is_empty())
     }
 
     fn no_port_left(&mut self) {
@@ -151,6 +161,8 @@ impl Session {
 
     /// Sets the time of the next try, not before `least`; gives it as the core's clock has it.
     fn schedule(&mut self, least: Duration) -> SystemTime {
+        // Whoever was told to wait comes back later than the others who were, not all at once.
+        let least = least.mul_f64(rand::rng().random_range(1.0..1.25));
         let wait = backoff(self.failures, rand::rng().random_range(0.75..1.25)).max(least);
         self.failures += 1;
         self.retry_at = Some(Instant::now() + wait);
@@ -448,7 +460,7 @@ impl Session {
 
 /// 2 s, 4 s … 10 min, times a random part.
 fn backoff(failures: u32, jitter: f64) -> Duration {
-    BACKOFF.0.saturating_mul(1 << failures.min(16)).min(BACKOFF.1).mul_f64(jitter)
+    BACKOFF.0.saturating_mul(1 << failures.min(16)).mul_f64(jitter).clamp(BACKOFF.0, BACKOFF.1)
 }
 
 /// Some farewells say that coming back soon makes it worse.
@@ -509,6 +521,9 @@ mod tests {
         assert_eq!(backoff(0, 1.0), Duration::from_secs(2));
         assert_eq!(backoff(3, 1.0), Duration::from_secs(16));
         assert_eq!(backoff(40, 1.0), Duration::from_secs(600));
+        assert_eq!(backoff(0, 0.75), Duration::from_secs(2));
+        assert_eq!(backoff(40, 1.25), Duration::from_secs(600));
+        assert_eq!(backoff(3, 1.25), Duration::from_secs(20));
         assert_eq!(least_wait("Closing Link: x (K-Lined)"), Duration::from_secs(600));
         assert_eq!(least_wait("Trying to reconnect too fast."), Duration::from_secs(60));
         assert_eq!(least_wait("Ping timeout"), Duration::ZERO);

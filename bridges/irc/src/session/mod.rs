@@ -257,6 +257,10 @@ pub(crate) struct Rare {
     aways: Vec<chat::Away>,
     /// Folded nicks of watched contacts who are there.
     online: Vec<Box<str>>,
+    /// The network gives messages names: what is heard twice is known again.
+    names_messages: bool,
+    /// A connection waits until it is known how the server was spoken to before.
+    asks_trust: bool,
     /// When somebody last said something in private; what is missing of that.
     private_heard: Option<SystemTime>,
     missed: history::Missed,
@@ -364,6 +368,9 @@ impl Session {
             let now = Instant::now();
             self.look_after(now);
             self.desk.rooms.store(u32::try_from(self.rooms.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+            if self.rare.as_ref().is_some_and(|r| r.asks_trust) {
+                Box::pin(self.learn_trust()).await;
+            }
             if !self.reports.is_empty()
                 || !self.changes.is_empty()
                 || self.rare.as_ref().is_some_and(|r| !r.withdrawn.is_empty())
@@ -653,6 +660,7 @@ impl Session {
                 at(link.said.front().map(|s| s.until));
                 at(Some(link.heard + link::SILENCE + if link.pinged { link::ANSWER } else { Duration::ZERO }));
                 match link.phase {
+                    _ if self.is_deaf() => {} // none of these counts meanwhile
                     Phase::Registering => at(Some(link.began + link::WELCOME)),
                     Phase::Settling(until) => at(Some(until)),
                     Phase::Up => at(Some(self.used + IDLE).filter(|_| self.rooms.is_empty())),

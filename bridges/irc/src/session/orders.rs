@@ -10,7 +10,7 @@ use super::answers::What;
 use super::life::valid_nick;
 use super::rooms::Room;
 use super::speak::To;
-use super::{Session, unsupported, view};
+use super::{Phase, Session, unsupported, view};
 use crate::address::{contact_id, split};
 use crate::proto::{modes, write};
 use crate::settings;
@@ -183,7 +183,7 @@ impl Session {
 
     /// A line typed by hand; it needs a connection that is there.
     fn raw(&mut self, typed: &str, ticket: Ticket) {
-        if !self.is_up() {
+        if self.link.as_ref().is_none_or(|l| l.phase == Phase::Registering) {
             return ticket.failed(DeliveryError::new(Failure::NotConnected, Text::key("not-connected")));
         }
         match write::raw(typed) {
@@ -345,7 +345,8 @@ impl Session {
         // A voice is not more than a participant has, also where nobody needs one.
         let kept = wanted.or_else(|| (role == Some("participant") && affiliation.is_none()).then_some('v'));
         let reach = kept.and_then(|k| ranks.iter().position(|r| *r == k)).unwrap_or(ranks.len());
-        let off: String = ranks[..reach].iter().filter(|l| has(**l)).collect();
+        // Letters of a server's own (an IRC operator's) are not ours to take.
+        let off: String = ranks[..reach].iter().filter(|l| "qaohv".contains(**l) && has(**l)).collect();
         let on = wanted.filter(|w| !has(*w));
         let mut change = if off.is_empty() { String::new() } else { format!("-{off}") };
         if let Some(on) = on {

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::life::{Attempt, SPACE_STS, SPACE_TLS, valid_nick};
 use super::link::Phase;
+use super::rooms::Room;
+use super::table::Table;
 use super::{Session, Waiting};
 use crate::network::Policy;
 use crate::proto::caps::{Caps, Next};
@@ -21,6 +23,8 @@ use crate::settings;
 
 /// How long rooms wait for the network's services after the on-connect commands.
 const SETTLE: Duration = Duration::from_secs(3);
+/// Said in [`settings::FALLBACK_NICKS`]: where the nick is in use, no other one is taken.
+const NO_NICKS: &str = "-";
 /// Asked behind the on-connect commands: whatever services say before the answer is no answer to these (they greet everybody).
 const COMMANDED: &str = "isthmus-commands";
 
@@ -152,8 +156,22 @@ impl Session {
         let error = DeliveryError::new(Failure::BadCredentials, reason.clone());
         self.notice(reason.clone());
         drop(self.end_link(Some("login failed")));
+        self.refuse_joins(&error);
+        let kept = self.keep_for_login();
         self.refuse_all(&error);
+        self.rooms = kept;
         self.reports.push(LinkState::NeedsLogin { reason });
+    }
+
+    /// Rooms that the user wants kept wait for a login that succeeds: with another password, or by the user's next wish.
+    fn keep_for_login(&mut self) -> Table<Box<Room>> {
+        let (mut kept, mut others) = (Table::default(), Table::default());
+        for (folded, room) in self.rooms.drain() {
+            let stays = room.coming_back && room.settings.bool(settings::PERSISTENT);
+            (if stays { &mut kept } else { &mut others }).insert(folded, room);
+        }
+        self.rooms = others;
+        kept
     }
 
     /// The server offers no login: for good, or while its services are away. Rooms to which the user is coming back wait for these.
@@ -169,10 +187,10 @@ impl Session {
             .settings
             .str(settings::FALLBACK_NICKS)
             .split([' ', ','])
-            .filter(|n| !n.is_empty())
+            .filter(|n| !n.is_empty() && *n != NO_NICKS)
             .map(valid_nick)
             .collect();
-        if persistent {
+        if persistent && self.settings.str(settings::FALLBACK_NICKS).trim() != NO_NICKS {
             others.extend((1..4).map(|n| format!("{}{}", self.wish, "_".repeat(n))));
             // Where these are too long, or are cut to the nick that is in use: as long as the wish, and as what every server takes (RFC 2812
             // section 1.2.1).
@@ -266,7 +284,7 @@ impl Session {
     }
 
     fn show_motd(&mut self, motd: &str) {
-        if !motd.is_empty() && self.failures == 0 {
+        if !motd.is_empty() && !self.is_quiet() {
             self.server_text(motd.trim_end());
         }
     }

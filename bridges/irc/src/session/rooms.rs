@@ -297,6 +297,11 @@ impl Session {
         let Some(id) =
             self.shared.addressing.room_id(name, &self.of.network).filter(|_| self.unasked.len() < MAX_UNASKED)
         else {
+            // Nobody could be told where they are.
+            if !self.has_cap(Caps::SELF) {
+                self.send(write::line("PART", &[name]));
+                self.parts(&folded);
+            }
             return;
         };
         let wait = if self.has_cap(Caps::SELF) { BOUNCED } else { UNASKED };

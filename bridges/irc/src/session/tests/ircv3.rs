@@ -5,7 +5,7 @@ use isthmus_bridge::{ForeignMessageId, MessageRef, Origin, RoomId};
 use super::*;
 
 /// What Ergo offers of it.
-const ALL: &str = "batch echo-message labeled-response message-tags server-time draft/message-redaction draft/chathistory \
+pub(super) const ALL: &str = "batch echo-message labeled-response message-tags server-time draft/message-redaction draft/chathistory \
     draft/read-marker draft/channel-rename draft/multiline=max-bytes=4096,max-lines=10 account-tag setname";
 
 fn of(id: &str) -> MessageRef {

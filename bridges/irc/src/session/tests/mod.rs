@@ -8,6 +8,7 @@ mod ircd;
 mod ircv3;
 mod keys;
 mod leaving;
+mod returns;
 mod rooms;
 mod secrets;
 mod size;

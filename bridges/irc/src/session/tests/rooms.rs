@@ -188,6 +188,12 @@ async fn orders_wait_for_the_network_and_refusals_are_told() {
     assert_eq!(client.expect("KICK").await, "KICK #c juliet :why");
     client.send(":romeo!u@host.test MODE #c +b *!*@capulet.test").await;
     assert_eq!(failure(host, &key).await, None);
+    // What is on the list already is as it was wanted.
+    let ban = Intent::Ban { mask: "*!*@capulet.test".to_owned(), on: true, reason: None };
+    let key = session.send(room.clone(), ban);
+    assert_eq!(client.expect("MODE").await, "MODE #c +b *!*@capulet.test");
+    client.send(":irc.test 697 romeo #c *!*@capulet.test b :Channel ban list already contains *!*@capulet.test").await;
+    assert_eq!(failure(host, &key).await, None);
     // Whom nobody knows is banned by their nick.
     let key = session.send(room.clone(), Intent::Ban { mask: "paris%net".to_owned(), on: true, reason: None });
     client.expect("USERHOST paris").await;

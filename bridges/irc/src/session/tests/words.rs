@@ -272,15 +272,21 @@ async fn typing_crosses_where_the_server_has_tags() {
     session.send(net.address("#c%net"), Intent::Typing { on: true });
     assert_eq!(client.expect("@").await, "@+typing=active TAGMSG #c");
     client.send("@+typing=active :juliet!j@k TAGMSG #c").await;
-    let event = net.host.emitted("her typing", |e| e.event == Event::Typing { on: true }).await;
+    let event = net.host.emitted("her typing", |e| e.event == Event::Typing { on: true, private: false }).await;
     assert_eq!(event.from, net.occupant("#c%net", "juliet"));
     client.send(":irc.test 005 romeo STATUSMSG=@+ :are supported").await;
     client.send("@+typing=active :juliet!j@k TAGMSG @#c").await;
-    let event = net.host.emitted("her typing to some", |e| e.event == Event::Typing { on: true }).await;
+    let event = net.host.emitted("her typing to some", |e| e.event == Event::Typing { on: true, private: false }).await;
     assert_eq!(event.from, net.occupant("#c%net", "juliet"));
     client.send("@+typing=done :juliet!j@k TAGMSG romeo").await;
-    let event = net.host.emitted("her pause", |e| e.event == Event::Typing { on: false }).await;
+    let event = net.host.emitted("her pause", |e| e.event == Event::Typing { on: false, private: true }).await;
     assert_eq!(event.from, net.address("juliet%net"));
+    // In a conversation that began in the room she types there, and to him alone.
+    session.send(net.occupant("#c%net", "juliet"), chat("here"));
+    client.expect("PRIVMSG juliet :here").await;
+    client.send("@+typing=active :juliet!j@k TAGMSG romeo").await;
+    let event = net.host.emitted("her typing", |e| e.event == Event::Typing { on: true, private: true }).await;
+    assert_eq!(event.from, net.occupant("#c%net", "juliet"));
     session.stop().await.expect("stops");
 }
 

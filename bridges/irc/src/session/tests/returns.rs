@@ -1,0 +1,211 @@
+//! Coming back: who, when, and without many words.
+
+use isthmus_bridge::LinkState;
+
+use super::ircv3::ALL;
+use super::*;
+
+const ROOM: &str = "#c%net";
+
+fn joined(event: &Inbound) -> bool {
+    event.event == Event::Room(RoomChange::Joined)
+}
+
+/// The registration with a login by SASL, up to this answer.
+async fn logs_in(stage: &Stage, answer: &str) -> Client {
+    let mut client = stage.accept().await;
+    client.expect("USER ").await;
+    client.nick = "romeo".to_owned();
+    client.send(":irc.test CAP * LS :sasl=PLAIN").await;
+    client.expect("CAP REQ").await;
+    client.send(":irc.test CAP * ACK :sasl").await;
+    client.expect("AUTHENTICATE PLAIN").await;
+    client.send("AUTHENTICATE +").await;
+    client.expect("AUTHENTICATE ").await;
+    client.send(answer).await;
+    client
+}
+
+async fn enters(stage: &Stage) -> Client {
+    let mut client = logs_in(stage, ":irc.test 903 romeo :SASL authentication successful").await;
+    client.expect("CAP END").await;
+    client.send(":irc.test 001 romeo :Welcome").await;
+    client.send(":irc.test 422 romeo :no MOTD").await;
+    client.admit("#c", "romeo").await;
+    client
+}
+
+#[tokio::test]
+async fn rooms_that_are_kept_wait_for_a_login_that_succeeds() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    for (key, value) in [("sasl_account", "jilles"), ("sasl_password", "sesame"), ("persistent", "true")] {
+        net.host.set_default(key, value);
+    }
+    let session = net.session();
+    session.send(net.address(ROOM), join("romeo"));
+    let client = enters(&stage).await;
+    net.host.emitted("the room", joined).await;
+    client.reset();
+    // The services have another password now.
+    let mut client = logs_in(&stage, ":irc.test 904 romeo :Invalid").await;
+    client.ended().await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("JOIN")), "{:?}", client.seen);
+    net.host.reported("a login is needed", |l| matches!(l, LinkState::NeedsLogin { .. })).await;
+    session.stop().await.expect("stops");
+    // A restart changes nothing of that; the user's next wish brings all of it back.
+    let session = net.session();
+    logs_in(&stage, ":irc.test 904 romeo :Invalid").await.ended().await;
+    net.host.reported("a login is needed", |l| matches!(l, LinkState::NeedsLogin { .. })).await;
+    session.send(net.address("#d%net"), join("romeo"));
+    let mut client = logs_in(&stage, ":irc.test 903 romeo :SASL authentication successful").await;
+    client.expect("CAP END").await;
+    client.send(":irc.test 001 romeo :Welcome").await;
+    client.send(":irc.test 422 romeo :no MOTD").await;
+    let rooms = client.expect("JOIN ").await;
+    assert!(rooms.contains("#c") && rooms.contains("#d"), "{rooms}");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_connection_for_rooms_without_any_client_comes_about_without_words() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("persistent", "true");
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    session.deliver(net.address(ROOM), Intent::Leave { status: None }).await;
+    client.expect("AWAY :No client").await;
+    session.stop().await.expect("stops");
+    net.host.take_emits();
+    let again = net.session();
+    let mut client = stage.accept().await;
+    client.nick = "romeo".to_owned();
+    client.expect("CAP LS 302").await;
+    client.expect("USER ").await;
+    client.send(":irc.test CAP * LS :").await;
+    client.expect("CAP END").await;
+    for line in [
+        "001 romeo :Welcome",
+        "251 romeo :There are 3 users",
+        "375 romeo :- irc.test",
+        "372 romeo :- hello",
+        "376 romeo :End",
+    ] {
+        client.send(&format!(":irc.test {line}")).await;
+    }
+    client.admit("#c", "romeo").await;
+    net.host.emitted("the return", joined).await;
+    let said = |e: &Inbound| matches!(e.event, Event::Notice { .. }) && e.from == net.address("net");
+    let notices: Vec<Inbound> = net.host.take_emits().into_iter().filter(said).collect();
+    assert!(notices.is_empty(), "{notices:?}");
+    // What the server says later is said.
+    client.send(":irc.test NOTICE romeo :maintenance at noon").await;
+    net.host.emitted("the server's words", said).await;
+    again.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn who_leaves_the_last_room_during_a_break_is_not_connected_again() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, client) = net.inside(&stage, "", "romeo").await;
+    client.reset();
+    net.host.reported("the break", |l| matches!(l, LinkState::Down { retry_at: Some(_), .. })).await;
+    let out = session.deliver(net.address(ROOM), Intent::Leave { status: None }).await;
+    assert_eq!(out[0].result, Ok(()));
+    net.host.reported("the end", |l| matches!(l, LinkState::Down { retry_at: None, .. })).await;
+    session.stop().await.expect("stops");
+}
+
+/// What is kept of how a server was spoken to counts also for who has begun at another one.
+#[tokio::test]
+async fn who_comes_from_a_server_of_their_own_knows_what_the_network_has_spoken() {
+    let (stage, own) = (Stage::open().await, Stage::open().await);
+    let net = Net::at(stage.port);
+    net.host.host().store(vec![isthmus_bridge::Change::put("spoke-tls", "net", "1")]).await.expect("kept");
+    net.host.set_default("ports", crate::settings::IMPLICIT_PORTS);
+    let session = net.session();
+    session.set(&net.address("net"), "ports", Some(&own.port.to_string())).await;
+    session.send(net.address(ROOM), join("romeo"));
+    let mut client = own.welcome("").await;
+    client.admit("#c", "romeo").await;
+    net.host.emitted("the room", joined).await;
+    let out = session.command("disconnect-from-irc-server", net.address("net"), {
+        vec![isthmus_bridge::Values::new().with("quit-message", "bye")]
+    });
+    out.await.expect("it works");
+    client.expect("QUIT").await;
+    session.set(&net.address("net"), "ports", None).await;
+    let key = session.send(net.address(ROOM), join("romeo"));
+    let error = error(&net.host, &key).await.expect("in clear");
+    assert!(key_is("encrypted-before")(&error.text), "{error}");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_join_that_nobody_can_be_told_of_is_taken_back() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    for n in 0..50 {
+        client.send(&format!(":romeo!u@host.test JOIN #x{n}")).await;
+    }
+    client.send(":romeo!u@host.test JOIN #y").await;
+    assert_eq!(client.expect("PART").await, "PART #y");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn however_much_an_earlier_break_has_left_the_last_one_is_asked_for() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send("@msgid=a;time=2030-03-17T17:46:50.000Z :juliet!j@k PRIVMSG #c :before").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    client.reset();
+    let mut client = stage.accept().await;
+    client.register(ALL, "CHATHISTORY=2").await;
+    client.admit("#c", "romeo juliet").await;
+    client.expect("CHATHISTORY AFTER #c timestamp=2030-03-17T17:46:48.000Z 2").await;
+    client.send("FAIL CHATHISTORY MESSAGE_ERROR AFTER #c :Messages could not be retrieved").await;
+    client.send("@msgid=z;time=2030-03-18T09:00:00.000Z :juliet!j@k PRIVMSG #c :a day later").await;
+    net.host.emitted("words", |e| e.id == Some("z".into())).await;
+    client.reset();
+    let mut client = stage.accept().await;
+    client.register(ALL, "CHATHISTORY=2").await;
+    client.admit("#c", "romeo juliet").await;
+    for page in 0..20 {
+        client.expect("CHATHISTORY AFTER #c timestamp=2030-03-17T").await;
+        client.send(":irc.test BATCH +h chathistory #c").await;
+        for line in 0..2 {
+            let at = format!("2030-03-17T18:{page:02}:{line:02}.000Z");
+            client.send(&format!("@batch=h;msgid=p{page}-{line};time={at} :juliet!j@k PRIVMSG #c :old")).await;
+        }
+        client.send(":irc.test BATCH -h").await;
+    }
+    client.expect("CHATHISTORY AFTER #c timestamp=2030-03-18T08:59:58.000Z 2").await;
+    session.stop().await.expect("stops");
+}
+
+/// Messages without names would stand in the archive twice.
+#[tokio::test]
+async fn where_messages_have_no_names_a_failure_to_tell_them_is_the_end_of_it() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send("@time=2030-03-17T17:46:50.000Z :juliet!j@k PRIVMSG #c :before").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    client.reset();
+    let mut client = stage.accept().await;
+    client.register(ALL, "CHATHISTORY=2").await;
+    client.admit("#c", "romeo juliet").await;
+    client.expect("CHATHISTORY AFTER #c").await;
+    client.send("FAIL CHATHISTORY MESSAGE_ERROR AFTER #c :Messages could not be retrieved").await;
+    client.seen.clear();
+    for sync in ["a", "b"] {
+        client.send(&format!("PING :{sync}")).await;
+        client.expect(&format!("PONG :{sync}")).await;
+    }
+    assert!(!client.seen.iter().any(|l| l.starts_with("CHATHISTORY AFTER")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
