@@ -113,8 +113,18 @@ impl Rooms<'_> {
         let person = address.filter(|a| matches!(a, Address::Contact(_) | Address::Occupant { .. }));
         match person {
             Some(person) if !self.is_on(of, &person) => Err(StanzaError::item_not_found()),
-            person => Ok(person),
+            person => Ok(person.map(|person| self.meant(of, person))),
         }
+    }
+
+    /// Who is meant by a JID that has another spelling than the nick.
+    pub(super) fn meant(&self, of: &SessionOf, person: Address) -> Address {
+        let Address::Occupant { room, nick } = person else { return person };
+        let nick = match self.served.known_room(of, &room) {
+            Some(view) => nick::meant(&look(&view), &nick).to_owned(),
+            None => nick,
+        };
+        Address::Occupant { room, nick }
     }
 
     /// Whether an address is on the network of this session.

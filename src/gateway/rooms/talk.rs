@@ -177,7 +177,7 @@ impl Rooms<'_> {
         if !matches!(address, Address::Contact(_) | Address::Occupant { .. }) || !self.is_on(of, &address) {
             return Err(StanzaError::item_not_found());
         }
-        let intent = Intent::Invite { room: room.clone(), who: address, reason };
+        let intent = Intent::Invite { room: room.clone(), who: self.meant(of, address), reason };
         self.wish(of, Address::Room(room.clone()), intent, origin(heard, of.clone(), Aim::Say)).map(drop)
     }
 

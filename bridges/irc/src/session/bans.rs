@@ -1,6 +1,6 @@
 //! Bans. Somebody who is named is banned where they are: a ban of their nick would end with it.
 
-use isthmus_bridge::{RoomId, Ticket};
+use isthmus_bridge::{DeliveryError, Failure, RoomId, Text, Ticket};
 
 use super::answers::What;
 use super::{Session, view};
@@ -74,6 +74,11 @@ impl Session {
         let Some((ban, ticket)) = self.take_banning() else { return false };
         if host.is_some() {
             self.people.learn(&nick, host.as_deref(), None);
+        }
+        if host.is_none() && ban.on {
+            let text = Text::key("nobody").with("nick", &ban.nick);
+            ticket.failed(DeliveryError::new(Failure::NoSuchRecipient, text));
+            return true;
         }
         let mask = mask_of(&ban.nick, host.as_deref());
         self.put_ban(&ban.room, &mask, ban.on, Some((&ban.nick, ban.reason.as_deref())), ticket);

@@ -124,7 +124,8 @@ impl Session {
 
     /// Whether a connection comes about without words.
     pub(super) fn is_quiet(&self) -> bool {
-        self.failures > 0 || (self.absent && self.waiting.is_empty())
+        let for_nobody = self.absent || (self.stays && self.rooms.is_empty());
+        self.failures > 0 || (for_nobody && self.waiting.is_empty())
     }
 
     fn no_port_left(&mut self) {
@@ -156,7 +157,7 @@ impl Session {
 
     /// Whether the session wants its connection back by itself.
     fn coming_back(&self) -> bool {
-        !self.rooms.is_empty()
+        !self.rooms.is_empty() || (self.stays && self.host.persistent(&self.of))
     }
 
     /// Sets the time of the next try, not before `least`; gives it as the core's clock has it.
@@ -352,6 +353,7 @@ impl Session {
         self.retry_at = None;
         self.attempt = None;
         self.dialing = None;
+        self.stays = false;
         self.failures = 0;
         self.unneeded = false;
         // Whoever comes back says anew whether they are there.

@@ -236,6 +236,8 @@ pub(crate) struct Session {
     backlog: bool,
     /// They are away because no client of theirs is there.
     absent: bool,
+    /// It has been connected, and has not been ended since: where the user wants that, it comes back.
+    stays: bool,
     /// The last room is left, and nothing else has asked for the connection since.
     unneeded: bool,
     /// It is one of very many: the rooms that it concerns are counted and told together.
@@ -356,6 +358,7 @@ impl Session {
             label: 0,
             backlog: false,
             absent: false,
+            stays: false,
             unneeded: false,
             folds: false,
             rare: None,

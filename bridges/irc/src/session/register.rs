@@ -320,6 +320,10 @@ impl Session {
     /// In order: rooms are entered, what waited goes out.
     fn up(&mut self) {
         self.tell_abilities();
+        self.stays = true;
+        if self.rooms.is_empty() && self.host.persistent(&self.of) {
+            self.save_rooms();
+        }
         if let Some(away) = self.away.clone() {
             self.send(self.away_line(&away));
         }

@@ -536,12 +536,14 @@ impl Session {
                 kept
             })
             .collect();
-        if kept.is_empty() && !self.saved {
+        // A connection without rooms is one, too.
+        let none = kept.is_empty() && !(self.stays && self.host.persistent(&self.of));
+        if none && !self.saved {
             return;
         }
-        self.saved = !kept.is_empty();
+        self.saved = !none;
         let key = self.store_key();
-        let change = if kept.is_empty() {
+        let change = if none {
             Change::remove(SPACE, key)
         } else {
             Change::put(SPACE, key, serde_json::Value::Array(kept).to_string()).of(self.of.user.clone())
@@ -555,6 +557,7 @@ impl Session {
         let Ok(Some(kept)) = self.host.load(SPACE, &self.store_key()).await else { return };
         self.saved = true;
         let Ok(serde_json::Value::Array(all)) = serde_json::from_slice(&kept) else { return };
+        let kept_alone = all.is_empty();
         self.was_alone(all.iter().find_map(|one| one["alone"].as_u64()));
         for one in all {
             let Some(id) = one["room"].as_str().map(RoomId::new) else { continue };
@@ -581,7 +584,8 @@ impl Session {
             let folded = self.fold(split(id.as_str()).0);
             self.rooms.insert(folded, Box::new(room));
         }
-        if !self.rooms.is_empty() {
+        self.stays = kept_alone && self.host.persistent(&self.of);
+        if !self.rooms.is_empty() || self.stays {
             self.note_attendance(None);
             self.connect();
         }

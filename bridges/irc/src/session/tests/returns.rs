@@ -209,3 +209,35 @@ async fn where_messages_have_no_names_a_failure_to_tell_them_is_the_end_of_it() 
     assert!(!client.seen.iter().any(|l| l.starts_with("CHATHISTORY AFTER")), "{:?}", client.seen);
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn a_connection_that_the_user_wants_kept_comes_back_without_a_room() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.keep_up(&isthmus_bridge::SessionOf::new(USER.into(), "net".into()));
+    let session = net.session();
+    session.send(net.address("juliet%net"), chat("psst"));
+    let mut client = stage.welcome("").await;
+    client.expect("PRIVMSG juliet :psst").await;
+    client.reset();
+    let mut client = stage.welcome("").await;
+    net.host.reported("the return", |l| matches!(l, LinkState::Up)).await;
+    client.send("PING :sync").await;
+    client.expect("PONG :sync").await;
+    session.stop().await.expect("stops");
+    client.expect("QUIT").await;
+    let kept = net.bridge.kept(&net.host.host()).await.expect("the store is there");
+    assert_eq!(kept, [isthmus_bridge::SessionOf::new(USER.into(), "net".into())]);
+    net.host.take_emits();
+    let again = net.session();
+    let mut client = stage.welcome("").await;
+    client.send(":juliet!j@k PRIVMSG romeo :are you there?").await;
+    let event = net.host.emitted("her words", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(body(&event), "are you there?");
+    // Until it is ended.
+    let bye = vec![isthmus_bridge::Values::new().with("quit-message", "bye")];
+    again.command("disconnect-from-irc-server", net.address("net"), bye).await.expect("it works");
+    client.expect("QUIT").await;
+    again.stop().await.expect("stops");
+    assert_eq!(net.bridge.kept(&net.host.host()).await.expect("the store is there"), []);
+}

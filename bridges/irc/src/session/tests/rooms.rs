@@ -194,12 +194,17 @@ async fn orders_wait_for_the_network_and_refusals_are_told() {
     assert_eq!(client.expect("MODE").await, "MODE #c +b *!*@capulet.test");
     client.send(":irc.test 697 romeo #c *!*@capulet.test b :Channel ban list already contains *!*@capulet.test").await;
     assert_eq!(failure(host, &key).await, None);
-    // Whom nobody knows is banned by their nick.
-    let key = session.send(room.clone(), Intent::Ban { mask: "paris%net".to_owned(), on: true, reason: None });
+    // Whom nobody knows is nobody; a ban of their nick can be lifted.
+    let ban = |on| Intent::Ban { mask: "paris%net".to_owned(), on, reason: None };
+    let key = session.send(room.clone(), ban(true));
     client.expect("USERHOST paris").await;
     client.send(":irc.test 302 romeo :").await;
-    assert_eq!(client.expect("MODE").await, "MODE #c +b paris!*@*");
-    client.send(":romeo!u@host.test MODE #c +b paris!*@*").await;
+    assert_eq!(failure(host, &key).await, Some(Failure::NoSuchRecipient));
+    let key = session.send(room.clone(), ban(false));
+    client.expect("USERHOST paris").await;
+    client.send(":irc.test 302 romeo :").await;
+    assert_eq!(client.expect("MODE").await, "MODE #c -b paris!*@*");
+    client.send(":romeo!u@host.test MODE #c -b paris!*@*").await;
     assert_eq!(failure(host, &key).await, None);
     let key = session.send(room.clone(), Intent::Remove { who: net.occupant("#c%net", "nobody"), reason: None });
     assert_eq!(failure(host, &key).await, Some(Failure::NoSuchRecipient));
