@@ -98,7 +98,8 @@ impl Scheme {
                 }
                 Ok(value) => drop(good.insert(setting.key.to_owned(), value)),
                 Err(_) => {
-                    let expected = setting.rule.map_or_else(|| expected(&setting.kind), |rule| rule.expected);
+                    let expected =
+                        setting.rule.map_or_else(|| expected(&setting.kind), |rule| rule.expected.to_owned());
                     faults.push(fault(format!("expected {expected}")));
                 }
             }
@@ -170,13 +171,16 @@ pub fn number(value: &str, min: i64, max: i64) -> Result<String, Text> {
 }
 
 /// Completes "expected …" in a fault of the configuration.
-fn expected(kind: &SettingKind) -> &'static str {
+fn expected(kind: &SettingKind) -> String {
     match kind {
-        SettingKind::Bool => "true or false",
-        SettingKind::Number { .. } => "a whole number in the range of the setting",
-        SettingKind::Line => "one line of text",
-        SettingKind::Choice(_) => "one of the setting's choices",
-        _ => "text",
+        SettingKind::Bool => "true or false".to_owned(),
+        SettingKind::Number { min, max } => format!("a whole number from {min} to {max}"),
+        SettingKind::Line => "one line of text".to_owned(),
+        SettingKind::Choice(choices) => {
+            let all: Vec<String> = choices.iter().map(|(value, _)| format!("{value:?}")).collect();
+            format!("one of {}", all.join(", "))
+        }
+        _ => "text".to_owned(),
     }
 }
 
@@ -195,6 +199,13 @@ mod tests {
         let kind = SettingKind::Number { min: 0, max: 9 };
         Scheme::new(&[
             Setting::new("k", kind, EVERYWHERE, "0"),
+            Setting::new(
+                "c",
+                SettingKind::Choice(&[("quote", "as a quote"), ("plain", "nothing")]),
+                EVERYWHERE,
+                "plain",
+            )
+            .admin_only(),
             Setting::new("a", SettingKind::Line, EVERYWHERE, "").admin_only(),
         ])
     }
@@ -224,12 +235,14 @@ mod tests {
 
     #[test]
     fn a_wrong_default_of_the_administrator_names_its_key() {
-        let faults = scheme().defaults(Chosen::from([("k".into(), "ten".into()), ("z".into(), "1".into())]));
-        let faults: Vec<String> = faults.expect_err("both are wrong").iter().map(ToString::to_string).collect();
+        let wrong = [("k", "ten"), ("c", "name"), ("z", "1")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let faults = scheme().defaults(Chosen::from(wrong));
+        let faults: Vec<String> = faults.expect_err("all are wrong").iter().map(ToString::to_string).collect();
         assert_eq!(
             faults,
             [
-                "defaults.k: expected a whole number in the range of the setting",
+                "defaults.c: expected one of \"quote\", \"plain\"",
+                "defaults.k: expected a whole number from 0 to 9",
                 "defaults.z: is not a setting of this bridge"
             ]
         );
@@ -266,7 +279,7 @@ mod tests {
         let mut scheme = scheme();
         let keys = |s: &Scheme, admin| s.at(Scope::Room, admin).map(|s| s.key).collect::<Vec<_>>();
         assert_eq!(keys(&scheme, false), ["k"]);
-        assert_eq!(keys(&scheme, true), ["k", "a"]);
+        assert_eq!(keys(&scheme, true), ["k", "c", "a"]);
         scheme.locks(chosen("1")).expect("good");
         assert!(keys(&scheme, false).is_empty());
     }

@@ -380,6 +380,47 @@ async fn what_changes_about_persons_is_seen_on_inspircd() -> Result<()> {
     Ok(())
 }
 
+/// Away, an operator, logged in and a program before Romeo comes: by WHO.
+async fn was_so_before(port: u16, modes: &str, services: Option<&Atheme>) -> Result<()> {
+    let mut juliet = Person::enter(port, "Juliet").await?;
+    if let Some(services) = services {
+        services.register("capulet", "sesame", None).await?;
+        juliet.say("NickServ", "IDENTIFY capulet sesame").await?;
+        juliet.line("identified").await?;
+    }
+    opers(&mut juliet).await?;
+    juliet.send(&format!("MODE Juliet {modes}")).await?;
+    juliet.send("AWAY :asleep").await?;
+    juliet.line(" 306 ").await?;
+    juliet.join("#verona").await?;
+    let net = Net::at(port, false);
+    let room = net.address("#verona%net");
+    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
+    assert_eq!(done(&session, room, join("romeo")).await, Ok(()));
+    net.host.emitted("what she is", |e| e.from == net.occupant("Juliet") && changed(e)).await;
+    let (rank, _, account) = member(&net, &session, "Juliet").expect("inside");
+    assert!(rank.has(Rank::AWAY) && rank.has(Rank::OPERATOR), "{rank:?}");
+    assert_eq!(rank.has(Rank::BOT), modes.contains('B'), "{rank:?}");
+    assert_eq!(account.as_deref(), services.map(|_| "capulet"));
+    session.stop().await?;
+    let asked: Vec<_> = net.host.take_emits().into_iter().filter(|e| e.from == net.address("net")).collect();
+    let told = |e: &Inbound| matches!(&e.event, Event::Notice { text, .. } if text.to_string().contains("#verona"));
+    assert!(!asked.iter().any(told), "nobody has asked for it: {asked:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn how_people_were_before_one_came_is_asked_on_inspircd() -> Result<()> {
+    let server = Inspircd::start().await?;
+    let services = Atheme::start(&server).await?;
+    was_so_before(server.plain().number(), "+B", Some(&services)).await
+}
+
+#[tokio::test]
+async fn how_people_were_before_one_came_is_asked_on_hybrid() -> Result<()> {
+    was_so_before(Hybrid::start().await?.plain().number(), "+w", None).await
+}
+
 #[tokio::test]
 async fn what_inspircd_plays_of_a_room_on_entering_is_heard_with_its_time() -> Result<()> {
     let server = with_modules(&["chanhistory"], "").await?;

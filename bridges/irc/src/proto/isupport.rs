@@ -81,6 +81,10 @@ pub(crate) struct Isupport {
     pub(crate) monitor: u16,
     /// The server does not mind how fast lines come.
     pub(crate) safe_rate: bool,
+    /// WHO takes a list of fields (WHOX).
+    pub(crate) whox: bool,
+    /// By this letter WHO marks programs (IRCv3 bot mode).
+    pub(crate) bot: Option<u8>,
     /// Only UTF-8 is taken (IRCv3 UTF8ONLY).
     pub(crate) utf8_only: bool,
     /// Clients' tags that do not pass, as the server writes them (CLIENTTAGDENY).
@@ -104,6 +108,8 @@ impl Default for Isupport {
             away_len: 0,
             monitor: 0,
             safe_rate: false,
+            whox: false,
+            bot: None,
             utf8_only: false,
             denied_tags: "".into(),
             history: 0,
@@ -136,6 +142,8 @@ impl Isupport {
                 "MONITOR" => self.monitor = value.parse().unwrap_or(100),
                 "SAFERATE" => self.safe_rate = true,
                 "CLIENTTAGDENY" => self.denied_tags = value.into(),
+                "WHOX" => self.whox = true,
+                "BOT" => self.bot = value.bytes().next(),
                 "UTF8ONLY" => self.utf8_only = true,
                 "CHATHISTORY" | "draft/CHATHISTORY" => self.history = value.parse().unwrap_or(0),
                 _ => {}

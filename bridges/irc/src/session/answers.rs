@@ -297,12 +297,18 @@ impl Session {
                 self.server_says(line.source.0, &words);
             }
             263 => self.on_try_again(line),
+            315 => self.on_who_end(line),
+            352 => self.on_who(line),
+            354 => self.on_whox(line),
             302 => {
                 if !self.on_userhost(line) {
                     self.show(line);
                 }
             }
-            730 | 731 => self.on_monitor(line, number == 730),
+            730 | 731 => {
+                self.show_typed(line, "MONITOR");
+                self.on_monitor(line, number == 730);
+            }
             734 => self.on_monitor_full(line),
             400..=599 | 691..=729 | 740..=799 | 936 => self.on_error_numeric(line, number),
             _ => self.show(line),
@@ -428,6 +434,9 @@ impl Session {
             What::Part { .. } => false,
         };
         if self.refuse_label(&error) || (command == "PRIVMSG" && self.refuse_said(&error, |_| true)) {
+            return;
+        }
+        if command == "WHO" && self.is_who_refused() {
             return;
         }
         let Some(at) = self.pending.iter().position(|p| is(&p.what)) else { return self.show_error(line) };

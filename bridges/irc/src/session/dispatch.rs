@@ -61,7 +61,10 @@ impl Session {
             "INVITE" => self.on_invite(line),
             "ERROR" => self.on_error(line),
             "KILL" => self.on_kill(line),
-            "CAP" => self.on_cap(line),
+            "CAP" => {
+                self.show_typed(line, "CAP");
+                self.on_cap(line);
+            }
             "AUTHENTICATE" => self.on_authenticate(line),
             "TAGMSG" => self.on_tags(line),
             "WALLOPS" => self.on_wallops(line),
@@ -75,7 +78,10 @@ impl Session {
                 (self.label, self.backlog) = (0, false);
             }
             "ACK" => self.answered(self.label),
-            "PONG" => self.on_pong(line),
+            "PONG" => {
+                self.show_typed(line, "PING");
+                self.on_pong(line);
+            }
             // A name that is not shown.
             "SETNAME" => {}
             _ => self.server_says(line.source.0, &format!("{} {}", line.command, line.words(0))),
@@ -97,7 +103,10 @@ impl Session {
                 self.server_says(line.source.0, line.last());
                 self.on_logged_in(false);
             }
-            903 | 907 => self.on_logged_in(true),
+            903 | 907 => {
+                self.show_typed(line, "AUTHENTICATE");
+                self.on_logged_in(true);
+            }
             902 | 904..=906 | 908 => self.on_login_refused(line),
             number => self.on_numeric(line, number),
         }

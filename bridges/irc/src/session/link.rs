@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 
 use super::batch::Batch;
+use super::few::Few;
+use super::who::Asked;
 use crate::connect::{Connected, Io};
 use crate::listen::Known;
 use crate::network::Place;
@@ -113,6 +115,8 @@ pub(crate) struct Link {
     #[allow(clippy::box_collection, reason = "8 bytes instead of 24 in every idle connection")]
     pub(crate) batches: Option<Box<Vec<Batch>>>,
     pub(crate) login: Option<Box<Login>>,
+    /// Rooms whose people are asked about.
+    pub(crate) whos: Few<Asked>,
     /// Words that were sent, and whose end is not known.
     pub(crate) said: VecDeque<Box<Said>>,
     /// Complete lines that wait until the core has room.
@@ -181,6 +185,7 @@ impl Link {
             labels: 0,
             batches: None,
             login: None,
+            whos: Few::default(),
             said: VecDeque::new(),
             held: Vec::new(),
             motd: None,

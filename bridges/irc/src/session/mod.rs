@@ -21,6 +21,7 @@
 //! | `orders` | what the user wants of rooms and people |
 //! | `answers` | what waits for the server's answer; numerics |
 //! | `watch` | nicks on the roster |
+//! | `who` | how people were before we came |
 //! | `queries` | questions of the core |
 
 mod acts;
@@ -46,6 +47,7 @@ mod speak;
 mod table;
 mod typed;
 mod watch;
+mod who;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -270,6 +272,8 @@ pub(crate) struct Rare {
     read: Vec<(Box<str>, Option<SystemTime>)>,
     /// Since when nobody has been heard, where that is bounded.
     alone: Option<SystemTime>,
+    /// What was typed last of some commands, and when: the session asks by them, too.
+    typed: Vec<(&'static str, Instant)>,
     /// AWAY was typed by hand, and is not answered yet.
     typed_away: bool,
     /// When the server has refused a list, which it may end all the same.

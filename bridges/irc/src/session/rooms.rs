@@ -362,6 +362,7 @@ impl Session {
         if let Some(link) = &mut self.link {
             link.sometime(write::line("MODE", &[&name]));
         }
+        self.ask_who(&name);
         self.fill_gap(&name);
         self.save_rooms();
     }

@@ -1,17 +1,41 @@
 //! What the user types by hand changes what the session expects.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::Session;
 use crate::proto::line::Line;
+
+/// What comes within this time answers what was typed.
+const ANSWER: Duration = Duration::from_secs(20);
+/// Commands whose answers are for the session itself, unless they were typed.
+const ASKED_BY_BOTH: [&str; 4] = ["CAP", "PING", "MONITOR", "AUTHENTICATE"];
 
 impl Session {
     /// A line typed by hand goes out.
     pub(super) fn typed(&mut self, line: &str) {
         let Some(line) = Line::parse(line) else { return };
-        match line.command.to_ascii_uppercase().as_str() {
+        let command = line.command.to_ascii_uppercase();
+        if let Some(command) = ASKED_BY_BOTH.into_iter().find(|both| *both == command) {
+            let typed = &mut self.rare().typed;
+            typed.retain(|(known, _)| *known != command);
+            typed.push((command, Instant::now()));
+        }
+        match command.as_str() {
             "AWAY" => self.rare().typed_away = true,
             "NICK" => self.rare().typed_nick = Some(line.param(0).into()),
             "ISON" => self.types_ison(),
+            "WHO" => self.types_who(line.param(0)),
             _ => {}
+        }
+    }
+
+    /// Shows a line that answers this command, where it was typed a moment ago.
+    pub(super) fn show_typed(&mut self, line: &Line<'_>, command: &str) {
+        let typed = self.rare.as_ref().map_or(&[][..], |rare| &rare.typed);
+        if typed.iter().any(|(known, at)| *known == command && at.elapsed() < ANSWER) {
+            self.show(line);
         }
     }
 

@@ -12,6 +12,7 @@ mod returns;
 mod rooms;
 mod secrets;
 mod size;
+mod who;
 mod whose;
 mod wishes;
 mod words;

@@ -184,7 +184,15 @@ async fn what_is_asked_by_hand_is_answered_to_the_user_and_what_we_ask_is_not() 
     let net = Net::at(stage.port);
     let (session, mut client) = net.inside(&stage, "", "romeo").await;
     // The session has asked for the modes itself.
-    for line in ["324 romeo #c +nt", "329 romeo #c 1700000000", "305 romeo :You are no longer marked as being away"] {
+    let ours = [
+        "324 romeo #c +nt",
+        "329 romeo #c 1700000000",
+        "305 romeo :You are no longer marked as being away",
+        "PONG irc.test :isthmus",
+        "CAP romeo NEW :setname",
+        "730 romeo :juliet!j@k",
+    ];
+    for line in ours {
         client.send(&format!(":irc.test {line}")).await;
     }
     client.send(":juliet!j@k PRIVMSG romeo :sync").await;
@@ -205,6 +213,10 @@ async fn what_is_asked_by_hand_is_answered_to_the_user_and_what_we_ask_is_not() 
         ("MODE romeo", "221 romeo +i", "+i"),
         ("away :gone", "306 romeo :You have been marked as being away", "You have been marked as being away"),
         ("INVITE juliet #c", "341 romeo juliet #c", "juliet #c"),
+        ("CAP LS", "CAP romeo LS :invite-notify", "LS invite-notify"),
+        ("PING now", "PONG irc.test :now", "now"),
+        ("MONITOR S", "730 romeo :juliet!j@k", "juliet!j@k"),
+        ("AUTHENTICATE *", "907 romeo :You have already authenticated", "You have already authenticated"),
         ("MOTD", "372 romeo :- be kind", "- be kind"),
     ];
     for (typed, answer, shown) in cases {

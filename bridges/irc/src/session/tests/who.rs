@@ -1,0 +1,104 @@
+//! How people were before we came.
+
+use isthmus_bridge::room::Rank;
+use isthmus_bridge::{Event, Intent, RoomChange, RoomId};
+
+use super::ircd::Stage;
+use super::{Net, group};
+
+#[tokio::test]
+async fn who_was_away_before_we_came_is_shown_so() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    session.send(net.address("#c%net"), super::join("romeo"));
+    let mut client = stage.accept().await;
+    client.register("away-notify", "PREFIX=(ov)@+ WHOX BOT=B").await;
+    client.admit("#c", "romeo @juliet Mercutio tybalt").await;
+    assert_eq!(client.expect("WHO").await, "WHO #c %tcuhnfa,417");
+    net.host.take_emits();
+    for line in [
+        "354 romeo 417 #c u host.test romeo H 0",
+        "354 romeo 417 #c j capulet juliet G@ jules",
+        "354 romeo 417 #c m verona Mercutio H*B 0",
+        "354 romeo 417 #c t capulet tybalt H tib",
+        "354 romeo 417 #c x nowhere stranger G 0",
+        "354 romeo 417 #c",
+        "315 romeo #c :End of /WHO list.",
+    ] {
+        client.send(&format!(":irc.test {line}")).await;
+    }
+    client.send(":tybalt!t@capulet PRIVMSG #c :sync").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    let changed: Vec<_> = net.host.take_emits().into_iter().filter(|e| !matches!(e.event, Event::Message(_))).collect();
+    let expected = ["juliet", "Mercutio"].map(|nick| net.occupant("#c%net", nick));
+    assert_eq!(changed.iter().map(|e| e.from.clone()).collect::<Vec<_>>(), expected, "{changed:?}");
+    assert!(changed.iter().all(|e| e.event == Event::Room(RoomChange::Changed { by: None })), "{changed:?}");
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    let known = |nick: &str| {
+        let view = view.lock().expect("nobody panicked");
+        let member = view.named(nick).unwrap_or_else(|| panic!("{nick} is inside")).clone();
+        (
+            member.rank,
+            member.person.host.as_deref().map(str::to_owned),
+            member.person.account.as_deref().map(str::to_owned),
+        )
+    };
+    let (rank, host, account) = known("juliet");
+    assert!(rank.has(Rank::AWAY) && rank.has(Rank::MODERATOR) && !rank.has(Rank::OPERATOR) && !rank.has(Rank::BOT));
+    assert_eq!((host.as_deref(), account.as_deref()), (Some("j@capulet"), Some("jules")));
+    let (rank, ..) = known("Mercutio");
+    assert!(!rank.has(Rank::AWAY) && rank.has(Rank::OPERATOR) && rank.has(Rank::BOT));
+    assert_eq!(known("tybalt").2.as_deref(), Some("tib"), "known, and no news");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn rooms_are_asked_about_one_after_the_other_and_what_is_typed_is_shown() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    for room in ["#a%net", "#b%net"] {
+        session.send(net.address(room), super::join("romeo"));
+    }
+    let mut client = stage.accept().await;
+    client.register("away-notify", "PREFIX=(ov)@+").await;
+    client.expect("JOIN #a,#b").await;
+    for room in ["#a", "#b"] {
+        client.send(&format!(":romeo!u@host.test JOIN {room}")).await;
+        client.send(&format!(":irc.test 353 romeo = {room} :romeo juliet")).await;
+        client.send(&format!(":irc.test 366 romeo {room} :End")).await;
+    }
+    client.expect("WHO #a").await;
+    session.send(net.address("net"), Intent::Raw { line: "WHO #a".to_owned() });
+    client.expect("WHO #a").await;
+    assert!(!client.seen.iter().any(|line| line.starts_with("WHO #b")), "{:?}", client.seen);
+    let answer = "352 romeo #a j capulet irc.test juliet G :0 Juliet";
+    for line in [answer, "315 romeo #a :End", answer, "315 romeo #a :End"] {
+        client.send(&format!(":irc.test {line}")).await;
+    }
+    net.told("the answer", |t| t.to_string().ends_with("#a j capulet irc.test juliet G 0 Juliet")).await;
+    net.told("its end", |t| t.to_string().ends_with("#a End")).await;
+    client.expect("WHO #b").await;
+    // It has no time for that; nobody has asked for it.
+    client.send(":irc.test 263 romeo WHO :Try again later").await;
+    client.send(":irc.test 315 romeo #b :End").await;
+    net.host.take_emits();
+    session.send(net.address("#b%net"), group("sync"));
+    client.expect("PRIVMSG #b").await;
+    client.send(":juliet!j@capulet PRIVMSG #b :sync").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    assert!(!net.host.take_emits().iter().any(|e| matches!(e.event, Event::Notice { .. })), "nobody has asked");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn who_is_there_is_not_asked_where_it_would_not_be_told_later() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    session.send(net.address("#c%net"), group("sync"));
+    client.expect("PRIVMSG").await;
+    assert!(!client.seen.iter().any(|line| line.starts_with("WHO")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}

@@ -1,0 +1,148 @@
+//! Who of a room was away, logged in, a bot or an operator before we came: WHO tells it, one room at a time. What happens later is told by itself
+//! (`away-notify`, `account-notify`), so only servers that do that are asked.
+
+use std::time::Duration;
+
+use isthmus_bridge::room::Rank;
+use tokio::time::Instant;
+
+use super::{Session, view};
+use crate::proto::caps::Caps;
+use crate::proto::line::Line;
+use crate::proto::write;
+
+/// Rooms of more people are not asked about: the answer is as long as they are many.
+const MAX_PEOPLE: usize = 1_000;
+/// By this an answer is known to be one of ours (WHOX: up to three digits).
+const TOKEN: &str = "417";
+/// The question as WHOX has it. The fields come in this order, whatever the order of the letters.
+const FIELDS: &str = "%tcuhnfa,417";
+/// A question that was not answered for this time never will be. It may have waited for its turn for long.
+const LOST: Duration = Duration::from_secs(300);
+
+/// A room that is asked about. The first is, the others wait.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    room: Box<str>,
+    /// As often it was asked for by hand meanwhile: those answers are shown, too.
+    typed: u8,
+    /// When; not yet.
+    at: Option<Instant>,
+}
+
+impl Session {
+    /// A room has been entered.
+    pub(super) fn ask_who(&mut self, name: &str) {
+        let folded = self.fold(name);
+        let many = self.room(name).is_none_or(|room| view(&room.view).members().len() > MAX_PEOPLE);
+        if many || !self.has_cap(Caps::AWAY_NOTIFY) {
+            return;
+        }
+        let now = Instant::now();
+        let Some(link) = &mut self.link else { return };
+        link.whos.retain(|asked| asked.at.map_or(asked.room != folded, |at| at + LOST > now));
+        link.whos.push(Asked { room: folded, typed: 0, at: None });
+        if link.whos.first().is_some_and(|first| first.at.is_none()) {
+            self.ask_next();
+        }
+    }
+
+    fn ask_next(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let Some(next) = link.whos.first_mut() else { return };
+        next.at = Some(Instant::now());
+        let Some(room) = self.rooms.get(&next.room).filter(|room| room.is_inside()) else {
+            return self.who_is_over();
+        };
+        let words: &[&str] = if link.server.whox { &[&room.name, FIELDS] } else { &[&room.name] };
+        link.sometime(write::line("WHO", words));
+    }
+
+    fn who_is_over(&mut self) {
+        if let Some(link) = &mut self.link {
+            let mut first = true;
+            link.whos.retain(|_| !std::mem::take(&mut first));
+        }
+        self.ask_next();
+    }
+
+    /// WHO is typed by hand.
+    pub(super) fn types_who(&mut self, mask: &str) {
+        let folded = self.fold(mask);
+        if let Some(asked) = self.link.as_mut().and_then(|l| l.whos.first_mut()).filter(|asked| asked.room == folded) {
+            asked.typed = asked.typed.saturating_add(1);
+        }
+    }
+
+    /// `352 <client> <channel> <user> <host> <server> <nick> <flags> :<hops> <real name>` (RFC 2812 section 5.1).
+    pub(super) fn on_who(&mut self, line: &Line<'_>) {
+        if line.params().len() >= 7 {
+            let host = format!("{}@{}", line.param(2), line.param(3));
+            self.learn_who(line.param(5), &host, line.param(6), None);
+        }
+        if !self.asks_about(line.param(1)) {
+            self.show(line);
+        }
+    }
+
+    /// `354 <client> 417 <channel> <user> <host> <nick> <flags> <account>` (WHOX), where the question was ours.
+    pub(super) fn on_whox(&mut self, line: &Line<'_>) {
+        if line.param(1) != TOKEN {
+            return self.show(line);
+        }
+        if line.params().len() >= 8 {
+            let host = format!("{}@{}", line.param(3), line.param(4));
+            let account = Some(line.param(7)).map(|account| if account == "0" { "" } else { account });
+            self.learn_who(line.param(5), &host, line.param(6), account);
+        }
+    }
+
+    /// 315: those were all.
+    pub(super) fn on_who_end(&mut self, line: &Line<'_>) {
+        let folded = self.fold(line.param(1));
+        match self.link.as_mut().and_then(|l| l.whos.first_mut()).filter(|asked| asked.room == folded) {
+            Some(asked) if asked.typed > 0 => {
+                asked.typed -= 1;
+                self.show(line);
+            }
+            Some(_) => self.who_is_over(),
+            None => self.show(line),
+        }
+    }
+
+    /// Whether it was a question of ours for which the server has no time now. An end comes all the same.
+    pub(super) fn is_who_refused(&self) -> bool {
+        self.link.as_ref().and_then(|l| l.whos.first()).is_some_and(|asked| asked.typed == 0)
+    }
+
+    /// Whether lines about it answer a question of ours, and none that was typed.
+    fn asks_about(&self, name: &str) -> bool {
+        let folded = self.fold(name);
+        let first = self.link.as_ref().and_then(|l| l.whos.first());
+        first.is_some_and(|asked| asked.room == folded && asked.typed == 0)
+    }
+
+    /// `flags`: `H` (here) or `G` (gone), then `*` for operators and the server's letter for bots, among others.
+    fn learn_who(&mut self, nick: &str, host: &str, flags: &str, account: Option<&str>) {
+        let Some(link) = &self.link else { return };
+        let bot = flags.bytes().skip(1).any(|flag| link.server.bot == Some(flag));
+        let (gone, operator) = (flags.starts_with('G'), flags.contains('*'));
+        if self.is_own(nick) || self.people.get(nick).is_none() {
+            return; // what we are the user says; who is in no room of ours is of no interest
+        }
+        let person = self.people.learn(nick, Some(host), account);
+        let changed = self.rooms_of(nick, |view, people| {
+            let Some(before) = view.get(people, nick).map(|m| m.rank) else { return false };
+            view.update(person.clone());
+            let mut now = before.set(Rank::AWAY, gone).set(Rank::OPERATOR, operator);
+            if bot {
+                now = now.set(Rank::BOT, true);
+            }
+            for flag in [Rank::AWAY, Rank::OPERATOR, Rank::BOT] {
+                view.mark(people, nick, flag, now.has(flag));
+            }
+            now != before
+        });
+        self.changed(changed);
+    }
+}
