@@ -4,11 +4,12 @@ use std::time::SystemTime;
 
 use isthmus_bridge::{
     Abilities, Address, Delivery, DeliveryKey, Event, ForeignMessageId, Host, Inbound, Intent, Message, MessageRef,
+    Outbound,
 };
 
 use super::answers::What;
 use super::chat::{msgid, reply_tag};
-use super::speak::To;
+use super::speak::{LEAST_LINE, To};
 use super::{Session, unsupported, view};
 use crate::proto::caps::Caps;
 use crate::proto::line::Line;
@@ -54,9 +55,9 @@ impl Session {
     // From the user.
 
     /// Whether the event speaks of another message, whose name on the network has to be looked up.
-    pub(super) fn needs_looking_up(&self, intent: &Intent) -> bool {
-        match intent {
-            Intent::Send(message) => message.reply_to.is_some() || self.is_for_paste(message),
+    pub(super) fn needs_looking_up(&self, event: &Outbound) -> bool {
+        match &event.intent {
+            Intent::Send(message) => message.reply_to.is_some() || self.is_for_paste(event),
             Intent::React { .. } | Intent::Retract { .. } => true,
             _ => false,
         }
@@ -83,21 +84,22 @@ impl Session {
             };
             self.rare().about = found;
         }
-        if let Intent::Send(message) = &mut delivery.event.intent
-            && self.is_for_paste(message)
+        if self.is_for_paste(&delivery.event)
+            && let Intent::Send(message) = &mut delivery.event.intent
         {
             paste(&self.host.clone(), &delivery.event.user.clone(), message).await;
         }
     }
 
     /// Whether a text is to become a link: the user wants that, and it makes too many lines.
-    fn is_for_paste(&self, message: &Message) -> bool {
+    fn is_for_paste(&self, event: &Outbound) -> bool {
+        let (Intent::Send(message), Some(to)) = (&event.intent, event.to.first()) else { return false };
         let most = || usize::try_from(self.settings.number(settings::MAX_LINES)).unwrap_or(5).max(1);
         let body = message.body.as_str();
-        (body.len() > 300 || body.bytes().fold(0, |found, b| found | u8::from(b == b'\n')) != 0)
+        (body.len() > LEAST_LINE || body.bytes().fold(0, |found, b| found | u8::from(b == b'\n')) != 0)
             && self.settings.str(settings::LONG_TEXTS) == settings::PASTE
             && !self.says_in_one(message)
-            && crate::translate::split::lines(body, 350).len() > most()
+            && self.lines_of(&to.address, message) > most()
     }
 
     /// Does it, or says that it cannot be done here.

@@ -507,7 +507,7 @@ impl Session {
         self.used = Instant::now();
         match work {
             Work::Deliver(delivery) => {
-                if !delivery.ticket.starts_at_once() || self.needs_looking_up(&delivery.event.intent) {
+                if !delivery.ticket.starts_at_once() || self.needs_looking_up(&delivery.event) {
                     return Some(delivery);
                 }
                 self.deliver(delivery);
@@ -523,7 +523,7 @@ impl Session {
         if delivery.ticket.starting().await.is_err() {
             return; // another attempt owns it
         }
-        if self.needs_looking_up(&delivery.event.intent) {
+        if self.needs_looking_up(&delivery.event) {
             self.look_up(&mut delivery).await;
         }
         self.deliver(delivery);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use isthmus_bridge::{
-    Delivery, DeliveryError, Event, Failure, ForeignMessageId, Inbound, Leg, Looks, Message, Resolved, RoomId, Text,
-    Ticket,
+    Address, Delivery, DeliveryError, Event, Failure, ForeignMessageId, Inbound, Leg, Looks, Message, Resolved, RoomId,
+    Text, Ticket,
 };
 use tokio::time::Instant;
 
@@ -26,6 +26,9 @@ const ECHO: Duration = Duration::from_secs(30);
 const MAX_SAID: usize = 32;
 /// What a server puts before our words where it has not said it yet: `!user@host`.
 const UNKNOWN_HOST: usize = 1 + 10 + 1 + 63;
+
+/// A line holds as many bytes of words as this, however long the names around them.
+pub(super) const LEAST_LINE: usize = 64;
 
 /// To whom words go.
 pub(super) struct To {
@@ -57,10 +60,7 @@ impl Session {
         };
         let settings =
             to.room.as_ref().and_then(|_| self.room(&to.name)).map_or(&self.settings, |r| &r.settings).clone();
-        // Plain text is the same in all of them.
-        let plain = formatting::is_plain(&message.body);
-        let encoding = if plain { encoding_rs::UTF_8 } else { self.encoding_out(&settings) };
-        let space = encoding::room(self.room_for(&to.name, message.action), encoding);
+        let (space, encoding) = self.space(&to.name, &settings, &message);
         let all = lines::lines(&message.body, space);
         if all.is_empty() {
             return ticket.failed(DeliveryError::new(Failure::Rejected, Text::key("nothing-to-say")));
@@ -152,10 +152,32 @@ impl Session {
         if utf8_only { encoding_rs::UTF_8 } else { encoding::named(settings.str(settings::ENCODING_OUT)) }
     }
 
+    /// Bytes of a message's words that fit into a line to somebody, and how they are written there.
+    fn space(&self, to: &str, settings: &Resolved, message: &Message) -> (usize, &'static encoding_rs::Encoding) {
+        // Plain text is the same in all of them.
+        let plain = formatting::is_plain(&message.body);
+        let encoding = if plain { encoding_rs::UTF_8 } else { self.encoding_out(settings) };
+        (encoding::room(self.room_for(to, message.action), encoding), encoding)
+    }
+
+    /// Lines that a message makes, where they are sent one by one.
+    pub(super) fn lines_of(&self, to: &Address, message: &Message) -> usize {
+        let (name, settings) = match to {
+            Address::Room(id) => {
+                let name = split(id.as_str()).0;
+                (name, self.room(name).map_or(&self.settings, |room| &room.settings))
+            }
+            Address::Occupant { nick, .. } => (nick.as_str(), &self.settings),
+            Address::Contact(id) => (split(id.as_str()).0, &self.settings),
+            _ => return 1,
+        };
+        lines::lines(&message.body, self.space(name, settings, message).0).len()
+    }
+
     /// Bytes of words that fit into a line to this target, with the prefix that the server puts before it.
     fn room_for(&self, target: &str, action: bool) -> usize {
         let frame = if action { "\u{1}ACTION \u{1}".len() } else { 0 };
-        self.room_behind(&["PRIVMSG", target]).saturating_sub(frame).max(64)
+        self.room_behind(&["PRIVMSG", target]).saturating_sub(frame).max(LEAST_LINE)
     }
 
     /// Bytes of words that fit behind these.
