@@ -95,15 +95,28 @@ impl Chat {
         }
         let mut caller = Caller::new(from.bare(), Address::Gateway, lang.clone());
         let mut first = Some(rest).filter(|r| !r.is_empty());
-        if let Some(typed) = first.filter(|_| word == "configure") {
+        let named = match first {
             // "configure libera.chat", "configure #rust%libera.chat"
+            Some(typed) if word == "configure" => Some((typed, None)),
+            // "whois libera.chat juliet": what is done at a network is told which.
+            typed if self.desk.elsewhere(bridge, &caller).iter().any(|c| c.node == word) => {
+                let Some(typed) = typed else {
+                    let text = Text::key("chat.which-address").with("word", word);
+                    return (vec![self.desk.say(bridge, &text, lang)], Vec::new());
+                };
+                let (address, rest) = typed.split_once(char::is_whitespace).unwrap_or((typed, ""));
+                Some((address, Some(rest.trim()).filter(|r| !r.is_empty())))
+            }
+            _ => None,
+        };
+        if let Some((typed, rest)) = named {
             let addressing = bridge.instance.bridge.addressing();
             let meant = match self.desk.persons(bridge).map(|p| p.resolved(&caller.user, &Address::Gateway)) {
                 Some(settings) => addressing.prompt_for(typed, &settings),
                 None => addressing.prompt(typed),
             };
             match meant {
-                Ok(at) => (caller.at, first) = (at, None),
+                Ok(at) => (caller.at, first) = (at, rest),
                 Err(_) => {
                     let text = Text::key("chat.bad-address").with("address", typed);
                     return (vec![self.desk.say(bridge, &text, lang)], Vec::new());
@@ -145,6 +158,9 @@ impl Chat {
         let line = |c: Command| format!("{} – {}", c.node, self.desk.say(bridge, &c.name, lang));
         let mut lines = vec![self.say("chat.help", lang)];
         lines.extend(self.desk.offered(bridge, &caller).into_iter().map(line));
+        let elsewhere = self.desk.elsewhere(bridge, &caller).into_iter();
+        let address = self.say("chat.address", lang);
+        lines.extend(elsewhere.map(|c| format!("{} {address} – {}", c.node, self.desk.say(bridge, &c.name, lang))));
         lines.push(self.say("chat.help-end", lang));
         parts(lines)
     }

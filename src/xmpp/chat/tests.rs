@@ -136,6 +136,32 @@ async fn rights_that_end_between_two_questions_end_the_talk() {
 }
 
 #[tokio::test]
+async fn what_is_done_at_an_address_is_told_which() {
+    let set = Set::new().await;
+    let script = Script::new(&set);
+    script
+        .play(
+            r"
+            > wave romeo@example.net 3
+            < romeo@example.net × 3
+            > Wave romeo@example.net
+            < wave\nnumber (1 to 9)
+            > 2
+            < romeo@example.net × 2
+            > wave nobody 3
+            < “nobody” is not an address of this gateway.
+            > wave #room 3
+            < There is no command “wave”. Write “help” for a list.
+            > wave
+            < Please say for which address: “wave”, the address (without that of the gateway), and what else there is to say.
+            ",
+        )
+        .await;
+    let (answer, _) = script.say(JULIET, "help").await.expect("an answer");
+    assert!(answer.contains("\nwave <address> – Wave\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn settings_of_an_address_are_asked_for_by_its_name() {
     let set = Set::new().await;
     set.persons.register(&"juliet@example.org".into(), &Values::new()).await.expect("registered");

@@ -130,6 +130,12 @@ impl Desk {
             .collect()
     }
 
+    /// The commands that this caller may run at other addresses than the gateway's own, at none of them there.
+    pub(in crate::xmpp) fn elsewhere(&self, bridge: &BridgeRef, caller: &Caller) -> Vec<Command> {
+        let all = self.all(bridge).into_iter();
+        all.filter(|c| !c.places.contains(&Place::Gateway) && self.may(bridge, caller, c)).collect()
+    }
+
     /// For whom a command is; `None` where there is none of that node.
     pub(in crate::xmpp) fn audience(&self, bridge: &BridgeRef, node: &str) -> Option<Audience> {
         self.find(bridge, node).map(|c| c.audience)

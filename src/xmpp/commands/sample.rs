@@ -28,8 +28,9 @@ pub(crate) fn sample() -> Arc<dyn Bridge> {
         Command::new("secret", here, Audience::Admin),
         Command::new("boom", here, Audience::Anyone),
         Command::new("fails", here, Audience::Anyone),
+        Command::new("wave", &[Place::Contact], Audience::Anyone),
     ];
-    let english = "command.register = Register\ncommand.wizard = Order a pizza\ncommand.table = Table\ncommand.secret = Secret\ncommand.boom = Boom\n\
+    let english = "command.register = Register\ncommand.wizard = Order a pizza\ncommand.table = Table\ncommand.secret = Secret\ncommand.boom = Boom\ncommand.wave = Wave\n\
                    command.fails = Fails\nsetting.signature = Signature\nsetting.join = Join within seconds\nsetting.token = Token\nsetting.sort = Order\n\
                    setting.max = Limit\nsetting.persistent = Stay connected\nfield.username = Name\nfield.password = Password\nregistered = You are {name}.\n\
                    sample.taken = That name is taken.";
@@ -116,6 +117,18 @@ impl Bridge for Sample {
                 table.rows.push(vec!["1".into(), "2".into()]);
                 Ok(Step::Done { notes: Vec::new(), table: Some(table) })
             }
+            "wave" => Ok(match (&call.at, call.values.get("number").filter(|_| call.action != Action::Execute)) {
+                (Address::Contact(who), Some(times)) => Step::done(Text::plain(format!("{who} × {times}"))),
+                (Address::Contact(_), None) => Step::Ask {
+                    form: Form::new(
+                        Text::plain("wave"),
+                        vec![Field::new("number", FieldKind::Number { min: 1, max: 9 }).required()],
+                    ),
+                    state: json!(null),
+                    last: true,
+                },
+                _ => Step::done(Text::plain("to whom?")),
+            }),
             "boom" => panic!("this bridge has a fault"),
             "fails" => Err(DeliveryError::new(Failure::Conflict, Text::key("sample.taken"))),
             _ => Ok(Step::done("done")),
