@@ -145,7 +145,7 @@ async fn what_is_done_at_an_address_is_told_which() {
             > wave romeo@example.net 3
             < romeo@example.net × 3
             > Wave romeo@example.net
-            < wave\nnumber (1 to 9)
+            < wave\nfield.number (1 to 9)
             > 2
             < romeo@example.net × 2
             > wave nobody 3

@@ -117,7 +117,7 @@ impl Bridge for Sample {
                 table.rows.push(vec!["1".into(), "2".into()]);
                 Ok(Step::Done { notes: Vec::new(), table: Some(table) })
             }
-            "wave" => Ok(match (&call.at, call.values.get("number").filter(|_| call.action != Action::Execute)) {
+            "wave" => Ok(match (&call.at, call.values.get("number").filter(|_| call.action != Action::Start)) {
                 (Address::Contact(who), Some(times)) => Step::done(Text::plain(format!("{who} × {times}"))),
                 (Address::Contact(_), None) => Step::Ask {
                     form: Form::new(
