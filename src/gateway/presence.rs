@@ -52,6 +52,8 @@ struct More {
 const TOLD: usize = 1_000;
 /// Devices of one user that are known, at most. Servers let a user have some tens, but a user can be a server, too.
 const DEVICES: usize = 100;
+/// Bytes of a verification string (XEP-0115), at most: it is a hash.
+const LONGEST_CAPS: usize = 256;
 /// Users of whom any are known, at most.
 const USERS: usize = 200_000;
 
@@ -63,6 +65,7 @@ impl Online {
     /// A presence; `caps` is the verification string in it.
     pub(super) fn set(&self, from: &Party, available: bool, caps: Option<&str>) {
         let (user, full) = (from.bare(), from.full());
+        let caps = caps.filter(|caps| caps.len() <= LONGEST_CAPS);
         let mut online = self.lock();
         if !available {
             if let Some(devices) = online.get_mut(&user) {

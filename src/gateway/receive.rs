@@ -57,6 +57,9 @@ pub(super) struct Asked {
     pub(super) alone: bool,
 }
 
+/// Bytes of a stanza's id, at most: ids are kept, with a message for weeks.
+const LONGEST_ID: usize = 1_024;
+
 impl Queues {
     fn lock(&self) -> MutexGuard<'_, Map<BareJid, VecDeque<Heard>>> {
         // Nothing that runs under this lock can panic half-way through a change.
@@ -94,6 +97,10 @@ impl Receive for Receiver {
             self.served.refuse(&stanza, Refusal::JidMalformed);
             return;
         };
+        if stanza.id().is_some_and(|id| id.len() > LONGEST_ID) {
+            self.served.refuse(&stanza, Refusal::PolicyViolation);
+            return;
+        }
         let sender = from.bare();
         let at = match at {
             Ok(at) => at,

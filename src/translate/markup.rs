@@ -30,8 +30,12 @@ pub fn styled(body: &str, markup: &Element) -> String {
             "span" => span(&mut puts, &chars, piece, start, end),
             "bcode" => around(&mut puts, (start, end), ("```\n", "\n```")),
             "bquote" => {
-                let lines = (start..end).filter(|at| *at == start || chars[at - 1] == '\n');
-                puts.extend(lines.map(|at| Put { at, rank: (1, 0, 0), what: "> " }));
+                // Quotes in quotes grow with both: as many marks as the text has characters are enough for any that people write.
+                let left = chars.len().saturating_sub(puts.len());
+                let lines = || (start..end).filter(|at| *at == start || chars[at - 1] == '\n');
+                if lines().count() <= left {
+                    puts.extend(lines().map(|at| Put { at, rank: (1, 0, 0), what: "> " }));
+                }
             }
             _ => {}
         }
@@ -105,5 +109,14 @@ mod tests {
             let markup = format!("<markup xmlns='{MARKUP}'>{pieces}</markup>").parse().expect("XML");
             assert_eq!(styled(body, &markup), text, "{pieces}");
         }
+    }
+
+    #[test]
+    fn quotes_in_quotes_do_not_grow_without_bound() {
+        let body = format!("x{}", "\n".repeat(10_000));
+        let pieces = "<bquote start='0' end='10001'/>".repeat(MOST);
+        let markup = format!("<markup xmlns='{MARKUP}'>{pieces}</markup>").parse().expect("XML");
+        let text = styled(&body, &markup);
+        assert!(text.starts_with("> x\n> \n") && text.len() <= 3 * body.len(), "{} bytes", text.len());
     }
 }

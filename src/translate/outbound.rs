@@ -148,6 +148,9 @@ fn unreadable(stanza: &Stanza) -> Option<String> {
     })
 }
 
+/// Bytes of a thread's name (RFC 6121 section 5.2.5), at most: it is kept with the message.
+const LONGEST_THREAD: usize = 1_024;
+
 fn said(stanza: &Stanza, profile: &Profile) -> Option<Heard> {
     let mut body = stanza.body().map(|b| match memchr::memchr(b'\r', b.as_bytes()).is_some() {
         true => b.replace("\r\n", "\n").replace('\r', "\n"),
@@ -164,14 +167,16 @@ fn said(stanza: &Stanza, profile: &Profile) -> Option<Heard> {
         Some("groupchat") => MessageKind::Group,
         _ => MessageKind::Normal,
     };
-    if let (Some(text), Some(markup)) = (&body, stanza.child("markup", markup::MARKUP))
+    if let (Some(text), Some(markup)) =
+        (body.as_ref().filter(|text| text.len() <= profile.max_text), stanza.child("markup", markup::MARKUP))
         && let Ok(markup) = markup.element()
         && stanza.child("reply", ns::REPLY).is_none()
     {
         // An answer's ranges are those of the whole body, of which only a part is meant: its markup is left out.
         body = Some(markup::styled(text, &markup));
     }
-    message.thread = stanza.child("thread", ns::CLIENT).map(|t| t.text().trim().to_owned()).filter(|t| !t.is_empty());
+    let thread = stanza.child("thread", ns::CLIENT).map(|thread| thread.text().trim().to_owned());
+    message.thread = thread.filter(|thread| !thread.is_empty() && thread.len() <= LONGEST_THREAD);
     let answers = stanza.child("reply", ns::REPLY).and_then(|r| r.attr("id").map(std::borrow::Cow::into_owned));
     if let (Some(text), Some(_)) = (&body, &answers) {
         let (quoted, rest) = without_fallback(stanza, text);

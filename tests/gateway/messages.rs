@@ -61,6 +61,17 @@ async fn what_cannot_be_served_gets_the_right_error() {
         assert_eq!(answer.error().as_deref(), Some(error), "{stanza}");
         assert_eq!(answer.attr("id"), Some("e1"));
     }
+    // Ids are kept for long, and languages looked up: neither is as long as one likes.
+    let (id, tag) = ("i".repeat(2_000), "a-".repeat(50_000));
+    for (id, lang, error) in
+        [(id.as_str(), "en", "modify/policy-violation"), ("e4", &*tag, "cancel/service-unavailable")]
+    {
+        house.send(&format!(
+            "<message from='{JULIET}' id='{id}' xml:lang='{lang}' to='room@{ECHO}' type='groupchat'><body>x</body></message>"
+        ));
+        let answer = house.next("an error", |s| s.attr("type") == Some("error")).await;
+        assert_eq!((answer.error().as_deref(), answer.attr("id")), (Some(error), Some(id)));
+    }
     // Errors never get an answer, and everything still works.
     house.send(&format!(
         "<message from='{JULIET}' to='bob@{ECHO}' type='error' id='e2'><error type='cancel'/></message>"

@@ -276,6 +276,11 @@ async fn private_words_from_a_room_in_which_no_client_is_any_more_are_kept_for_t
 async fn a_broken_link_is_not_seen_and_after_it_only_what_changed_is_told() {
     let (mut house, room) = House::both("").await;
     let mercutio = "mercutio@example.org/street";
+    let set = |words: &str| {
+        format!("<message from='{JULIET}' to='{room}' type='groupchat'><subject>{words}</subject></message>")
+    };
+    house.send(&set("Verona"));
+    house.next("the subject", |s| s.attr("to") == Some(ROMEO) && s.child("subject").is_some()).await;
     house.raw(ROMEO, "break");
     house.next("she sees him go", gone(&format!("{room}/romeo"), JULIET)).await;
     // He sees nothing: his self-ping is positive, what he says has to wait.
@@ -300,6 +305,25 @@ async fn a_broken_link_is_not_seen_and_after_it_only_what_changed_is_told() {
     house.say(ROMEO, &room, "m2", "back");
     let fourth = house.next("his message", |s| s.attr("to") == Some(ROMEO)).await;
     assert_eq!((fourth.body(), fourth.attr("id")), (Some("back"), Some("m2")));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn a_subject_that_was_changed_while_the_link_was_broken_is_told_with_its_time() {
+    let (mut house, room) = House::both("").await;
+    for words in ["Verona", "Mantua", ""] {
+        house.raw(ROMEO, "break");
+        house.next("she sees him go", gone(&format!("{room}/romeo"), JULIET)).await;
+        house.send(&format!(
+            "<message from='{JULIET}' to='{room}' type='groupchat'><subject>{words}</subject></message>"
+        ));
+        house.next("she sees it", |s| s.attr("to") == Some(JULIET) && s.child("subject").is_some()).await;
+        house.raw(ROMEO, "mend");
+        let told = house.next("the subject", |s| s.attr("to") == Some(ROMEO) && s.child("subject").is_some()).await;
+        assert_eq!(told.child("subject").map(|s| s.text.as_str()), Some(words));
+        assert_eq!(told.child("delay").is_some(), !words.is_empty(), "{told}");
+        house.next("he is back", |s| s.attr("to") == Some(JULIET) && s.name == "presence").await;
+    }
     house.finish().await.expect("an orderly stop");
 }
 

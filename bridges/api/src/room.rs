@@ -420,11 +420,14 @@ impl RoomView {
         self.lost = None;
     }
 
-    /// The user is outside now. Nothing of the room is kept but the reason, if it was not their wish; and then, until the core has taken it,
-    /// who was inside: after a rejoin its users see only what has changed since.
+    /// The user is outside now. Nothing of the room is kept but the reason, if it was not their wish; and then its subject and, until the core has
+    /// taken it, who was inside: after a rejoin its users see only what has changed since.
     pub fn left(&mut self, lost: Option<Text>) {
-        let before = if lost.is_some() { std::mem::take(&mut self.members) } else { Vec::new() };
-        *self = Self { lost, before, ..Self::default() };
+        let (mut before, mut subject) = (Vec::new(), Subject::default());
+        if lost.is_some() {
+            (before, subject) = (std::mem::take(&mut self.members), std::mem::take(&mut self.subject));
+        }
+        *self = Self { lost, before, subject, ..Self::default() };
     }
 
     /// For the core: who was inside when the user was put outside, in order of [`Person::key`]. Given once.

@@ -114,8 +114,9 @@ impl Rooms<'_> {
             (RoomChange::Entered, Some(nick)) => self.shows(of, stay, view, nick, None),
             (RoomChange::Changed { by }, Some(nick)) => self.shows(of, stay, view, nick, by.as_deref()),
             (RoomChange::Renamed { nick: new }, Some(old)) => self.renamed(of, stay, view, old, new),
-            (RoomChange::Subject { subject, by, at }, _) => {
-                let subject = Subject::new(subject.as_str(), by.clone(), *at);
+            (RoomChange::Subject { subject, by, .. }, _) => {
+                // A change that is told as it happens needs no stamp.
+                let subject = Subject::new(subject.as_str(), by.clone(), None);
                 self.subject(of, stay, &view.modes, &subject)
             }
             (RoomChange::Roles, _) => self.roles(of, stay, view),
@@ -171,7 +172,8 @@ impl Rooms<'_> {
                 held.members = told;
             }
         }
-        if matches!(&stay.phase, Phase::Held(held) if held.subject != view.subject) {
+        // Some networks tell times in seconds, and who set it in another spelling: the words decide.
+        if matches!(&stay.phase, Phase::Held(held) if held.subject.words != view.subject.words) {
             self.subject(of, stay, &view.modes, &view.subject)?;
         }
         stay.phase = Phase::Inside;
@@ -355,12 +357,10 @@ impl Rooms<'_> {
     }
 
     fn subject(&self, of: &SessionOf, stay: &mut Stay, modes: &str, subject: &Subject) -> Result<(), Full> {
-        // A change that is told as it happens needs no stamp.
-        let fresh = Subject::new(subject.words.as_str(), subject.by.clone(), None);
         let id = crate::storage::fresh_id();
         let (room, jid) = (stay.room.clone(), stay.jid.clone());
         self.staged(of, &room, &jid, modes, |stage| {
-            self.tell(of, stay, Reach::Message, |w, to| show::subject(w, stage, to, &fresh, Some(&id)))
+            self.tell(of, stay, Reach::Message, |w, to| show::subject(w, stage, to, subject, Some(&id)))
         })
     }
 

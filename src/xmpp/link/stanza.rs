@@ -61,6 +61,9 @@ pub struct Stanza {
     scope: Arc<Scope>,
 }
 
+/// Bytes of a tag of RFC 5646 that everybody has to take (section 4.4.1). What is longer names no language.
+const LONGEST_TAG: usize = 35;
+
 impl Stanza {
     /// Message, presence or iq.
     #[must_use]
@@ -93,10 +96,10 @@ impl Stanza {
         self.header.type_.of(&self.text)
     }
 
-    /// The stanza's own `xml:lang`. The stream's is the server's and says nothing about the sender.
+    /// The stanza's own `xml:lang`, where it can be one. The stream's is the server's and says nothing about the sender.
     #[must_use]
     pub fn lang(&self) -> Option<&str> {
-        self.header.lang.of(&self.text)
+        self.header.lang.of(&self.text).filter(|tag| tag.len() <= LONGEST_TAG)
     }
 
     /// The child elements, in order.
