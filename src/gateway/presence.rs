@@ -16,6 +16,7 @@ use super::receive::Heard;
 use crate::access::Tier;
 use crate::hash::Map;
 use crate::inbox::Rendered;
+use crate::rooms::occupancy::lock;
 use crate::router::{self, Party};
 use crate::storage::fresh_id;
 use crate::storage::people::Subscription;
@@ -37,6 +38,8 @@ struct Device {
     caps: Option<Box<str>>,
     /// What is known of it beyond its being there.
     more: Option<Box<More>>,
+    /// It has shown itself at another address than a room's: leaving a room is not all of its presence.
+    outside: bool,
 }
 
 /// What is known of some resources.
@@ -84,7 +87,7 @@ impl Online {
             Some(at) => at,
             None if devices.len() >= DEVICES => return,
             None => {
-                devices.push(Device { full: from.shared(), caps: None, more: None });
+                devices.push(Device { full: from.shared(), caps: None, more: None, outside: false });
                 devices.len() - 1
             }
         };
@@ -107,6 +110,10 @@ impl Online {
         let mut all: Vec<String> = online.get(user).into_iter().flatten().map(|d| d.full.to_string()).collect();
         all.sort();
         all
+    }
+
+    fn is_outside(&self, full: &str) {
+        self.device(full, |device| device.outside = true);
     }
 
     pub(super) fn features(&self, full: &str) -> Option<Arc<HashSet<String>>> {
@@ -156,6 +163,10 @@ impl Languages {
     }
 }
 
+fn is_in_room(at: &Address) -> bool {
+    matches!(at, Address::Room(_) | Address::Occupant { .. })
+}
+
 impl Core {
     /// One presence stanza, as far as nothing has to be waited for; false: [`presence`](Self::presence) does the rest.
     pub(super) fn presence_at_once(self: &Arc<Self>, served: &Arc<Served>, heard: &Heard) -> bool {
@@ -163,12 +174,28 @@ impl Core {
             None if heard.from.is_full() && self.may(served, &heard.from) >= Tier::Receive => {
                 let caps = heard.stanza.child("c", ns::CAPS).and_then(|c| c.attr("ver"));
                 self.online.set(&heard.from, true, caps.as_deref());
+                if !is_in_room(&heard.at) {
+                    self.online.is_outside(heard.from.full());
+                }
                 self.greet(served, heard);
             }
+            Some("unavailable") if self.stays_online(served, heard) => {}
             Some("unavailable" | "error") => self.online.set(&heard.from, false, None),
             _ => {}
         }
         self.guest_presence(served, heard) || served.profile().rooms && self.rooms(served).presence(heard)
+    }
+
+    /// Whether a resource that leaves a room is there all the same: in another one, or for who is no room.
+    fn stays_online(&self, served: &Served, heard: &Heard) -> bool {
+        let (Address::Room(room) | Address::Occupant { room, .. }) = &heard.at else { return false };
+        let full = heard.from.full();
+        if self.online.device(full, |device| device.outside).unwrap_or(false) {
+            return true;
+        }
+        let of = SessionOf::new(heard.from.bare(), served.network(&heard.at));
+        let Some(stays) = served.occupancy.of(&of) else { return false };
+        lock(&stays).is_elsewhere(room, full)
     }
 
     /// What is left of a presence stanza: subscriptions, probes.

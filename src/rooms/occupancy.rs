@@ -249,6 +249,11 @@ impl Stays {
         Some(self.list.swap_remove(at))
     }
 
+    /// Whether a resource is in another room than this.
+    pub fn is_elsewhere(&self, room: &RoomId, full: &str) -> bool {
+        self.list.iter().any(|stay| stay.room != *room && stay.position(full).is_some())
+    }
+
     /// All resources in any of the rooms, each once.
     pub fn resources(&self) -> Vec<Box<str>> {
         let mut all: Vec<&str> = self.list.iter().flat_map(|stay| stay.inside.iter().map(|r| &*r.jid)).collect();

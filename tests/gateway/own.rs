@@ -53,3 +53,36 @@ async fn a_word_on_privileges_from_somebody_elses_server_counts_for_nothing() {
     assert_eq!(said.attr("to"), Some("juliet@example.org"), "{said}");
     house.finish().await.expect("an orderly stop");
 }
+
+#[tokio::test]
+async fn who_leaves_one_of_their_rooms_is_still_there() {
+    let mut house = House::rooms("").await;
+    house.send(&ADVERT.replace("privilege:2", "privilege:1"));
+    let rooms = ["#verona", "#mantua"].map(|name| format!("{name}%loop@{LOOP}"));
+    for room in &rooms {
+        house.join(JULIET, room, "juliet").await;
+    }
+    let contact = format!("elsewhere%loop@{LOOP}");
+    let said = format!("<message from='{JULIET}' to='{contact}' type='chat' id='m1'><body>hi</body></message>");
+    // Out of one room, then of all, but for the gateway itself she is there.
+    for before in [
+        format!("<presence from='{JULIET}' to='{}/juliet' type='unavailable'/>", rooms[0]),
+        format!(
+            "<presence from='{JULIET}' to='{LOOP}'/><presence from='{JULIET}' to='{}/juliet' type='unavailable'/>",
+            rooms[1]
+        ),
+    ] {
+        house.send(&before);
+        house.next("her end", |s| s.attr("type") == Some("unavailable") && s.attr("to") == Some(JULIET)).await;
+        house.send(&said);
+        let copy = house.next("a copy for her device", |s| s.child("privilege").is_some()).await;
+        assert!(copy.to_string().contains(JULIET) && copy.to_string().contains("elsewhere: hi"), "{copy}");
+    }
+    house.send(&format!("<presence from='{JULIET}' to='{LOOP}' type='unavailable'/>{said}"));
+    house.send(&format!(
+        "<message from='{JULIET}' to='bob%loop@{LOOP}' type='chat' id='m2'><body>sync</body></message>"
+    ));
+    let next = house.next("an answer", |s| s.child("privilege").is_some() || s.body() == Some("sync")).await;
+    assert_eq!(next.body(), Some("sync"), "there is no device for a copy: {next}");
+    house.finish().await.expect("an orderly stop");
+}
