@@ -377,6 +377,7 @@ impl Archive {
             before: Some(before.to_owned()),
             backwards: true,
             max: most,
+            uncounted: true,
             ..query::Question::default()
         };
         Ok(self.find(room, user, &question).await?.lines)

@@ -39,6 +39,8 @@ pub struct Question {
     pub max: usize,
     /// The page is wanted in reverse.
     pub flipped: bool,
+    /// How many there are is not wanted: counting costs more than finding.
+    pub uncounted: bool,
 }
 
 /// What was found.

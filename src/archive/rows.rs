@@ -350,7 +350,9 @@ pub(super) async fn find(
     };
     let (mut count, mut lines) = (0, Vec::new());
     for log in &logs {
-        count += tx.fetch_one(COUNT, range(log, true)).await?.map(|row| row.int(0)).transpose()?.unwrap_or(0);
+        if !question.uncounted {
+            count += tx.fetch_one(COUNT, range(log, true)).await?.map(|row| row.int(0)).transpose()?.unwrap_or(0);
+        }
         let rows = tx.fetch(if question.backwards { BACKWARDS } else { COLUMNS }, range(log, false)).await?;
         lines.extend(rows.iter().map(line).collect::<Result<Vec<_>, _>>()?);
     }

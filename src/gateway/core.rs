@@ -536,11 +536,25 @@ impl Core {
 
     /// Writes a stanza that nobody has to keep: what cannot be sent now is gone.
     pub(super) fn send(&self, served: &Served, stanza: &Rendered) {
-        self.written(served, served.link().send_raw(Lane::GATEWAY, &stanza.xml));
+        self.written(served, served.link().send_to_person(&stanza.xml));
     }
 
     pub(super) fn send_text(&self, served: &Served, xml: &str) {
-        self.written(served, served.link().send_raw(Lane::GATEWAY, xml.as_bytes()));
+        self.written(served, served.link().send_to_person(xml.as_bytes()));
+    }
+
+    /// Writes a stanza when its lane has room for it.
+    pub(super) async fn send_patiently(&self, served: &Served, lane: Lane, xml: &[u8]) {
+        let sent = match crate::xmpp::link::Rendered::parse(xml) {
+            Err(guard) => Err(guard.into()),
+            Ok(stanza) => loop {
+                match served.link().send_rendered(lane, &stanza) {
+                    Err(NotSent::Full) => served.link().room(lane).await,
+                    sent => break sent,
+                }
+            },
+        };
+        self.written(served, sent);
     }
 
     pub(super) fn written(&self, served: &Served, result: Result<(), NotSent>) {

@@ -210,7 +210,7 @@ impl Core {
     }
 
     /// A message to the gateway's own address: a dialogue (help, register, …). Nothing else is read there.
-    pub(super) async fn gateway_message(self: &Arc<Self>, served: &Arc<Served>, heard: &mut Heard) {
+    pub(super) async fn gateway_message(self: &Arc<Self>, served: &Arc<Served>, heard: &mut Heard, crowded: bool) {
         if heard.stanza.type_() != Some("error") && self.advertised(served, heard) {
             return;
         }
@@ -245,12 +245,12 @@ impl Core {
         if served.profile().rooms && !served.profile().networks {
             // The gateway is the network too: what is not marked as a command is a line for it.
             return match body.trim_start().strip_prefix('!').map(str::to_owned) {
-                Some(command) => self.talk(served, heard, command).await,
+                Some(command) => self.talk(served, heard, command, crowded).await,
                 None => self.live_message(served, heard, &Found::default()),
             };
         }
         let words = body.into_owned();
-        self.talk(served, heard, words).await;
+        self.talk(served, heard, words, crowded).await;
     }
 
     async fn say_to_many(&self, served: &Arc<Served>, heard: &Heard, said: Said) {

@@ -134,8 +134,9 @@ impl Drop for Turn {
 }
 
 impl Core {
-    /// A text to the gateway's own address. Ends when it is done, or takes longer than what comes behind it shall wait.
-    pub(super) async fn talk(self: &Arc<Self>, served: &Arc<Served>, heard: &mut Heard, words: String) {
+    /// A text to the gateway's own address. Ends when it is done, or takes longer than what comes behind it shall wait; where that is a crowd, at
+    /// once.
+    pub(super) async fn talk(self: &Arc<Self>, served: &Arc<Served>, heard: &mut Heard, words: String, crowded: bool) {
         let lang = lang(&heard.stanza);
         let question = match self.pending.begin(heard) {
             Ok(question) => question,
@@ -160,6 +161,9 @@ impl Core {
                 core.chat(&turn.served, &talk.from, &talk.words, &talk.lang).await;
             }
         });
+        if crowded {
+            return;
+        }
         // Both ends of the wait are good ones.
         let _ = tokio::time::timeout(IN_ORDER, first).await;
     }

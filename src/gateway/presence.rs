@@ -10,7 +10,7 @@ use isthmus_bridge::{
 use smallvec::SmallVec;
 use tracing::warn;
 
-use super::core::{Core, Served};
+use super::core::{Core, PRESENCE, Served};
 use super::messages::lang;
 use super::receive::Heard;
 use crate::access::Tier;
@@ -326,7 +326,14 @@ impl Core {
 
     /// Sends the presence of an address.
     pub(super) fn show(&self, served: &Served, at: &Address, to: &str) {
-        let Some(from) = served.jid(at) else { return };
+        if let Some(shown) = self.presence_of(served, at, to) {
+            self.send(served, &shown);
+        }
+    }
+
+    /// The presence of an address.
+    fn presence_of(&self, served: &Served, at: &Address, to: &str) -> Option<Rendered> {
+        let from = served.jid(at)?;
         let user = Party::parse(to).map(|p| p.bare());
         let lang = user.as_ref().map(|u| self.languages.of(u)).unwrap_or_default();
         let words = |text: &Text| self.words(served, text, &lang);
@@ -360,7 +367,7 @@ impl Core {
                 pep::update(&mut xml, self.photo_of(served, user.as_ref(), at).as_deref());
             }
         }
-        self.send(served, &Rendered { from, to: to.to_owned(), id: String::new(), xml: xml.finish().into_bytes() });
+        Some(Rendered { from, to: to.to_owned(), id: String::new(), xml: xml.finish().into_bytes() })
     }
 
     /// On every attach: the presence of the gateway and of all contacts to those who may see it; and a look at who is online.
@@ -374,30 +381,33 @@ impl Core {
                 continue;
             }
             for (at, contact) in served.persons().subscriptions(&user) {
-                if contact.sees == Subscription::Yes {
-                    self.show(served, &at, user.as_str());
+                // A burst of presences gives way to what users are waiting for.
+                if contact.sees == Subscription::Yes
+                    && let Some(shown) = self.presence_of(served, &at, user.as_str())
+                {
+                    self.send_patiently(served, PRESENCE, &shown.xml).await;
                 }
                 if contact.seen == Subscription::Yes
                     && let Some(from) = served.jid(&at)
                 {
-                    self.send(served, &simple(&from, user.as_str(), "probe", None));
+                    let probe = simple(&from, user.as_str(), "probe", None);
+                    self.send_patiently(served, PRESENCE, &probe.xml).await;
                 }
             }
-            // A burst of presences gives way to what users are waiting for.
-            served.link().room(super::core::PRESENCE).await;
         }
         // What the server grants is known by now, or waited for.
         self.fill_rosters(served, None).await;
     }
 
     /// The orderly stop: whoever saw us online sees us leave.
-    pub(super) fn say_goodbye(&self, served: &Served) {
+    pub(super) async fn say_goodbye(&self, served: &Served) {
         for user in served.persons().everybody() {
             for (at, contact) in served.persons().subscriptions(&user) {
                 if contact.sees == Subscription::Yes
                     && let Some(from) = served.jid(&at)
                 {
-                    self.send(served, &simple(&from, user.as_str(), "unavailable", None));
+                    let gone = simple(&from, user.as_str(), "unavailable", None);
+                    self.send_patiently(served, PRESENCE, &gone.xml).await;
                 }
             }
         }

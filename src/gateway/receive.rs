@@ -57,6 +57,8 @@ pub(super) struct Asked {
     pub(super) alone: bool,
 }
 
+/// When as many stanzas of a sender wait, none of them waits for a command before it: all hold permits of the link.
+const CROWD: usize = 8;
 /// Bytes of a stanza's id, at most: ids are kept, with a message for weeks.
 const LONGEST_ID: usize = 1_024;
 
@@ -168,8 +170,8 @@ impl Receive for Receiver {
 async fn worker(core: Arc<Core>, served: Arc<Served>, queues: Arc<Queues>, sender: BareJid, mut begun: bool) {
     let mut commits: FuturesOrdered<Pin<Box<dyn Future<Output = ()> + Send>>> = FuturesOrdered::new();
     loop {
-        let next = queues.lock().get_mut(&sender).and_then(VecDeque::pop_front);
-        let Some(heard) = next else {
+        let next = queues.lock().get_mut(&sender).and_then(|queue| Some((queue.pop_front()?, queue.len())));
+        let Some((heard, behind)) = next else {
             while commits.next().await.is_some() {}
             let mut queues = queues.lock();
             if queues.get(&sender).is_none_or(VecDeque::is_empty) {
@@ -195,7 +197,8 @@ async fn worker(core: Arc<Core>, served: Arc<Served>, queues: Arc<Queues>, sende
         match heard.stanza.kind() {
             Kind::Message if heard.at == Address::Gateway => {
                 if let Some(mut heard) = Box::pin(core.guest_message(&served, heard)).await {
-                    Box::pin(core.gateway_message(&served, &mut heard)).await;
+                    let crowded = behind >= CROWD;
+                    Box::pin(core.gateway_message(&served, &mut heard, crowded)).await;
                 }
             }
             Kind::Message if outbound::refers(&heard.stanza) => Box::pin(core.referring(&served, &heard)).await,

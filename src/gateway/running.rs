@@ -133,7 +133,9 @@ impl Running {
         if let Err(e) = self.served.persons().flush_talks().await {
             warn!(bridge = %self.name(), error = %e, "the last of what was said was not kept");
         }
-        core.say_goodbye(&self.served);
+        if tokio::time::timeout(patience, core.say_goodbye(&self.served)).await.is_err() {
+            warn!(bridge = %self.name(), "not everybody could be told in time that the gateway goes");
+        }
         self.stop_link.cancel();
         if let Some(attached) = self.attached.into_inner()
             && tokio::time::timeout(patience, attached).await.is_err()

@@ -227,7 +227,8 @@ impl Shared {
     /// Books a session's end; what it left in its queue starts it again, after a failure with back-off.
     fn ended(self: &Arc<Self>, of: SessionOf, failed: bool, lasted: Duration) {
         let mut running = self.lock();
-        let Some(session) = running.get_mut(&of) else { return };
+        // One that runs is another, which was started between the end of this one and now.
+        let Some(session) = running.get_mut(&of).filter(|session| session.inbox.is_closed()) else { return };
         let left = session.inbox.take_back();
         if session.trouble().dismissed || !failed && left.is_empty() {
             running.remove(&of);

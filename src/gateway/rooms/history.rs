@@ -19,7 +19,7 @@ use crate::gateway::receive::Heard;
 use crate::rooms::occupancy::{History, Place, Stay, lock};
 use crate::rooms::show;
 use crate::xmpp::errors::StanzaError;
-use crate::xmpp::link::{Fragment, Lane, NotSent, Rendered, StanzaWriter};
+use crate::xmpp::link::{Fragment, Lane, StanzaWriter};
 use crate::xmpp::ns;
 
 /// Settings that the core reads where a bridge declares them: whether what a user hears in a room is kept, and how many lines somebody who
@@ -205,31 +205,19 @@ impl Rooms<'_> {
                     return Err(StanzaError::item_not_found());
                 }
                 let node = payload.attr("queryid");
+                // In the asker's lane, as the answer behind them.
+                let lane = Lane::of_person(heard.from.full());
                 let mut order: Vec<&Line> = found.lines.iter().collect();
                 if question.flipped {
                     order.reverse();
                 }
                 for line in order {
-                    self.send_waiting(&query::result(&jid, heard.from.full(), node, line)).await;
+                    let xml = query::result(&jid, heard.from.full(), node, line);
+                    self.core.send_patiently(self.served, lane, xml.as_bytes()).await;
                 }
                 with(move |xml| query::fin(xml, &found))
             }
             _ => Err(StanzaError::service_unavailable()),
-        }
-    }
-
-    /// Writes in the gateway's lane, when it has room: the answer behind it comes after it.
-    async fn send_waiting(&self, xml: &str) {
-        let stanza = match Rendered::parse(xml.as_bytes()) {
-            Ok(stanza) => stanza,
-            Err(guard) => return self.served.counters.lost(&guard.into(), &self.served.instance.name),
-        };
-        loop {
-            match self.served.link().send_rendered(Lane::GATEWAY, &stanza) {
-                Ok(()) => return self.served.counters.sent(),
-                Err(NotSent::Full) => self.served.link().room(Lane::GATEWAY).await,
-                Err(e) => return self.served.counters.lost(&e, &self.served.instance.name),
-            }
         }
     }
 }

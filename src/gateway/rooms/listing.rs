@@ -24,6 +24,8 @@ const FRESH: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Rooms of one list, at most.
 const MOST: usize = 200_000;
+/// Octets of their addresses and names together, at most.
+const OCTETS: usize = 16 << 20;
 
 /// The lists of a bridge's users.
 #[derive(Default)]
@@ -38,6 +40,7 @@ struct Listing {
 #[derive(Default)]
 struct Known {
     rooms: Vec<Listed>,
+    octets: usize,
     end: Option<Result<(), DeliveryError>>,
 }
 
@@ -84,7 +87,10 @@ impl ReplySink for Growing {
         let Part::Room { room, occupants, .. } = part else { return };
         let Some((jid, name)) = (self.jid)(&Address::Room(room)) else { return };
         let name = occupants.map_or(name.clone(), |n| format!("{name} ({n})"));
-        self.listing.known().rooms.push(Listed { jid: jid.into(), name: name.into() });
+        let mut known = self.listing.known();
+        known.octets += jid.len() + name.len();
+        known.rooms.push(Listed { jid: jid.into(), name: name.into() });
+        drop(known);
         self.listing.grown.notify_waiters();
     }
 
@@ -94,7 +100,8 @@ impl ReplySink for Growing {
     }
 
     fn wanted(&self) -> bool {
-        self.listing.known().rooms.len() < MOST
+        let known = self.listing.known();
+        known.rooms.len() < MOST && known.octets < OCTETS
     }
 }
 
@@ -185,7 +192,7 @@ mod tests {
 
     fn listing(rooms: &[&str], end: Option<Result<(), DeliveryError>>) -> Listing {
         let rooms = rooms.iter().map(|r| Listed { jid: (*r).into(), name: (*r).into() }).collect();
-        Listing { began: Instant::now(), known: Mutex::new(Known { rooms, end }), grown: Notify::new() }
+        Listing { began: Instant::now(), known: Mutex::new(Known { rooms, end, octets: 0 }), grown: Notify::new() }
     }
 
     fn refused() -> Option<Result<(), DeliveryError>> {

@@ -113,6 +113,15 @@ impl LinkHandle {
         self.send_rendered(lane, &Rendered::parse(xml)?)
     }
 
+    /// As [`send_raw`](Self::send_raw), in the lane of whom it is for.
+    ///
+    /// # Errors
+    /// As [`LinkHandle::send_raw`].
+    pub fn send_to_person(&self, xml: &[u8]) -> Result<(), NotSent> {
+        let stanza = Rendered::parse(xml)?;
+        self.send_rendered(Lane::of_person(stanza.to()), &stanza)
+    }
+
     /// Answers a stanza with an error where RFC 6120 section 8.3 allows one; else does nothing.
     ///
     /// # Errors
@@ -193,7 +202,7 @@ impl Shared {
         if out.epoch.is_none() {
             return Err(NotSent::Detached);
         }
-        if out.output.waiting(lane) >= self.limits.lane {
+        if out.output.is_full(lane, self.limits.lane) {
             return Err(NotSent::Full);
         }
         let start = out.output.buffer().len();
@@ -234,7 +243,7 @@ impl Shared {
 
     fn has_room(&self, lane: Lane) -> bool {
         let out = self.lock();
-        out.epoch.is_none() || out.output.waiting(lane) < self.limits.lane / 2
+        out.epoch.is_none() || !out.output.is_full(lane, self.limits.lane / 2)
     }
 
     /// None: not yet, wait for a change.

@@ -11,12 +11,25 @@ use crate::hash::Map;
 pub struct Lane(pub u64);
 
 impl Lane {
-    /// The gateway itself: disco, commands, errors.
+    /// The gateway itself: what it asks.
     pub const GATEWAY: Self = Self(0);
     /// Batches with a write barrier.
     pub(super) const BATCHES: Self = Self(u64::MAX);
     /// The link's own pings and answers.
     pub(super) const LINK: Self = Self(u64::MAX - 1);
+    /// Set in the lanes of persons, and in no other that is below the link's own.
+    const PERSON: u64 = 1 << 61;
+
+    /// What the gateway answers somebody: each account has a lane, so that nobody waits for what another one has asked for.
+    #[must_use]
+    pub fn of_person(jid: &str) -> Self {
+        let bare = jid.split('/').next().unwrap_or(jid);
+        Self(crate::hash::one(bare) >> 8 | Self::PERSON)
+    }
+
+    fn is_person(self) -> bool {
+        self.0 >> 61 == 1
+    }
 }
 
 /// Up to this many bytes are written to the buffer for the socket, whosever they are.
@@ -26,6 +39,8 @@ const QUANTUM: usize = 8 << 10;
 /// From [`NEXT`] up to this many bytes each lane may write one quantum more to the buffer: its turn would come as soon in its queue, which costs a
 /// copy more. What is beyond waits in the lanes.
 const FAIR: usize = 768 << 10;
+/// Bytes that may wait in the lanes of all persons together.
+const PERSONS: usize = 16 << 20;
 
 /// The output of one stream.
 #[derive(Debug, Default)]
@@ -35,6 +50,8 @@ pub(super) struct Output {
     shares: Map<Lane, usize>,
     lanes: Map<Lane, Waiting>,
     turns: VecDeque<Lane>,
+    /// Bytes in the lanes of persons.
+    persons: usize,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +91,9 @@ impl Output {
                 entry.insert(Waiting::default())
             }
         };
+        if lane.is_person() {
+            self.persons += size;
+        }
         waiting.bytes.extend(&self.next[start..]);
         waiting.stanzas.push_back(size);
         self.next.truncate(start);
@@ -82,6 +102,11 @@ impl Output {
     /// Bytes of this lane that wait behind the buffer for the socket.
     pub(super) fn waiting(&self, lane: Lane) -> usize {
         self.lanes.get(&lane).map_or(0, |waiting| waiting.bytes.len())
+    }
+
+    /// Whether a lane that may hold this much of its own takes no more.
+    pub(super) fn is_full(&self, lane: Lane, most: usize) -> bool {
+        self.waiting(lane) >= most || lane.is_person() && self.persons >= PERSONS
     }
 
     #[cfg(test)]
@@ -124,6 +149,9 @@ impl Output {
                     break;
                 }
                 waiting.deficit -= size;
+                if lane.is_person() {
+                    self.persons -= size;
+                }
                 waiting.stanzas.pop_front();
                 let (front, back) = waiting.bytes.as_slices();
                 let cut = size.min(front.len());
@@ -163,6 +191,31 @@ mod tests {
         assert!(before.expect("the late stanza is not in the first buffer") <= NEXT + QUANTUM + 100);
         assert!(sent.len() <= NEXT + 2 * QUANTUM, "took {} bytes at once", sent.len());
         assert!(output.waiting(Lane(1)) > 500_000, "the burst should still be waiting");
+    }
+
+    #[test]
+    fn persons_have_a_lane_each_and_a_bound_together() {
+        let mut output = Output::default();
+        let lane = |n: usize| Lane::of_person(&format!("user{n}@example.org/desk"));
+        assert_eq!(lane(1), Lane::of_person("user1@example.org"));
+        let big = vec![b'a'; 200 << 10];
+        let mut full = 0;
+        for n in 0..100 {
+            if output.is_full(lane(n), 256 << 10) {
+                full += 1;
+                continue;
+            }
+            let start = output.buffer().len();
+            output.buffer().extend_from_slice(&big);
+            output.written(lane(n), start);
+        }
+        assert!((10..30).contains(&full), "{full} of 100 found no place");
+        assert!(!output.is_full(Lane(1), 256 << 10) && !output.is_full(Lane::LINK, 256 << 10), "others have theirs");
+        let mut sent = Vec::new();
+        while !output.is_empty() {
+            output.take(&mut sent);
+        }
+        assert!(!output.is_full(lane(99), 256 << 10), "and then there is room again");
     }
 
     #[test]

@@ -166,7 +166,13 @@ impl Session {
         self.unasked.retain(|(unasked, _)| *unasked != folded);
         let own = self.own_nick().to_owned();
         let Some(mut room) = self.rooms.remove(&folded) else { return };
-        room.tickets.take().into_iter().for_each(|t| t.sent(None));
+        // Out before the list of names was complete: that is no entry.
+        let why = match &change {
+            RoomChange::Left { status: Some(status), .. } => Text::plain(status.as_str()),
+            _ => Text::key("not-joined"),
+        };
+        let error = DeliveryError::new(Failure::Forbidden, why);
+        room.tickets.take().into_iter().for_each(|ticket| ticket.failed(error.clone()));
         view(&room.view).left(None);
         self.talks.retain(|(_, id)| *id != room.id);
         self.settle(|what| matches!(what, What::Part { room } if *room == folded));

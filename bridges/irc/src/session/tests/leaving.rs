@@ -188,3 +188,19 @@ async fn the_connection_ends_once_the_last_answer_is_there() {
     assert_eq!(end, Ok(()));
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn who_is_thrown_out_before_the_list_of_names_was_not_inside() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("").await;
+    client.expect("JOIN #c").await;
+    for line in [":romeo!u@host.test JOIN #c", ":irc.test 353 romeo = #c :romeo", ":op!o@h KICK #c romeo :not you"] {
+        client.send(line).await;
+    }
+    let error = super::error(&net.host, &key).await.expect("he is out");
+    assert_eq!((error.failure, error.text), (Failure::Forbidden, Text::plain("not you")));
+    session.stop().await.expect("stops");
+}
