@@ -72,6 +72,8 @@ pub(crate) struct Negotiation {
     pub(crate) mechanisms: Box<str>,
     /// Bytes and lines of one message (`draft/multiline`), at most; 0: no bound.
     pub(crate) multiline: (u32, u32),
+    /// It is a bouncer, which is in rooms for all of the user's programs.
+    bouncer: bool,
     /// Requests that are not answered.
     open: u8,
     listed: bool,
@@ -140,9 +142,15 @@ impl Negotiation {
             }
             _ => {}
         }
+        self.bouncer |= name.starts_with("soju.im/") || name.starts_with("znc.in/");
         if let Some(cap) = Caps::of(name) {
             self.offered.set(cap, true);
         }
+    }
+
+    /// Whether that is a bouncer.
+    pub(crate) fn is_bouncer(&self) -> bool {
+        self.bouncer
     }
 
     fn request(&mut self, with_sasl: bool) -> Next {

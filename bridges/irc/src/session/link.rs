@@ -271,7 +271,8 @@ impl Link {
 
     /// When the next line may go.
     pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
-        if self.queue.is_empty() {
+        // Until the welcome nothing of it goes out.
+        if self.queue.is_empty() || self.phase == Phase::Registering {
             return None;
         }
         // A copy, so that asking takes no token.

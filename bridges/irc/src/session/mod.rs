@@ -288,6 +288,8 @@ pub(crate) struct Rare {
     asked: Vec<Box<str>>,
     /// Questions for them that are not answered.
     isons: VecDeque<watch::Ison>,
+    /// Rooms of a bouncer to which the user was invited.
+    invited: Vec<Box<str>>,
     /// The latest bans.
     bans: Vec<members::Ban>,
 }

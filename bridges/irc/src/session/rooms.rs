@@ -28,6 +28,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 const BOUNCED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// So many at once; a server that does it more often is not believed.
 const MAX_UNASKED: usize = 50;
+/// Rooms of a bouncer that the user was told of.
+const KNOWN_INVITED: usize = 1_000;
 /// Names of one listing, at most.
 const MAX_NAMES: u32 = 500_000;
 /// Bytes of one JOIN line for several rooms.
@@ -298,14 +300,23 @@ impl Session {
             self.shared.addressing.room_id(name, &self.of.network).filter(|_| self.unasked.len() < MAX_UNASKED)
         else {
             // Nobody could be told where they are.
-            if !self.has_cap(Caps::SELF) {
+            if !self.is_bouncer() {
                 self.send(write::line("PART", &[name]));
                 self.parts(&folded);
             }
             return;
         };
-        let wait = if self.has_cap(Caps::SELF) { BOUNCED } else { UNASKED };
+        let bounced = self.is_bouncer();
+        let wait = if bounced { BOUNCED } else { UNASKED };
+        // A bouncer tells of all its rooms at each connection.
+        let told = bounced && self.rare().invited.contains(&folded);
+        if bounced && !told && self.rare().invited.len() < KNOWN_INVITED {
+            self.rare().invited.push(folded.clone());
+        }
         self.unasked.push((folded, Unwanted::Invited(Instant::now() + wait)));
+        if told {
+            return;
+        }
         let from = self.network_address();
         self.emit(from, Event::Invited { room: id, reason: None, password: None });
     }
@@ -496,6 +507,10 @@ impl Session {
 
     // Helpers.
 
+    fn is_bouncer(&self) -> bool {
+        self.link.as_ref().is_some_and(|l| l.cap.is_bouncer())
+    }
+
     pub(super) fn has_cap(&self, cap: Caps) -> bool {
         self.link.as_ref().is_some_and(|l| l.cap.active.has(cap))
     }
@@ -530,7 +545,7 @@ impl Session {
                 let heard = r.heard.unwrap_or(now);
                 let heard = heard.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
                 let mut kept =
-                    serde_json::json!({"room": r.id.as_str(), "nick": view(&r.view).nick(), "key": sealed, "heard": heard});
+                    serde_json::json!({"room": r.id.as_str(), "nick": &self.wish, "key": sealed, "heard": heard});
                 if let Some(alone) = alone {
                     kept["alone"] = alone.into();
                 }

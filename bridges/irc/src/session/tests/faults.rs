@@ -235,6 +235,47 @@ async fn a_room_in_which_a_bouncer_is_for_the_user_is_not_left_for_them() {
     session.stop().await.expect("stops");
 }
 
+/// soju names itself by what it offers, and tells of every room at each connection; to leave one of them deletes it for all programs.
+#[tokio::test]
+async fn rooms_of_another_bouncer_are_not_left_either_and_told_of_once() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let caps = "soju.im/no-implicit-names server-time";
+    let (session, mut client) = net.inside(&stage, caps, "romeo juliet").await;
+    client.send(":romeo!u@host.test JOIN #elsewhere").await;
+    net.host.emitted("the invitation", |e| matches!(e.event, Event::Invited { .. })).await;
+    client.reset();
+    let mut client = stage.accept().await;
+    client.register(caps, "").await;
+    client.send(":romeo!u@host.test JOIN #elsewhere").await;
+    client.admit("#c", "romeo juliet").await;
+    net.host.emitted("the end of the join", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    assert!(!net.host.take_emits().iter().any(|e| matches!(e.event, Event::Invited { .. })), "they know");
+    for _ in 0..5 {
+        later(Duration::from_secs(70)).await;
+        client.send("PING :still there").await;
+        client.expect("PONG :still there").await;
+    }
+    assert!(!client.seen.iter().any(|l| l.starts_with("PART")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_nick_that_is_not_answered_is_not_taken_later_either() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let key = session.send(net.address("#c%net"), Intent::Rename { nick: "juliet".to_owned() });
+    client.expect("NICK juliet").await;
+    later(Duration::from_secs(21)).await;
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::TimedOut));
+    client.send(":juliet!j@k QUIT :gone").await;
+    session.send(net.address("#c%net"), group("sync"));
+    client.expect("PRIVMSG").await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("NICK")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
 #[tokio::test]
 async fn a_server_that_never_lets_us_in_is_given_up() {
     let stage = Stage::open().await;
