@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use crate::proto::isupport::{Casemapping, Isupport};
 use crate::session::Desk;
 
+/// Below so many entries nothing is forgotten.
+const SWEEP_FLOOR: usize = 256;
 /// How long resolved addresses are believed.
 const FRESH: Duration = Duration::from_secs(60);
 
@@ -21,6 +23,8 @@ const FRESH: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Networks {
     all: Mutex<HashMap<NetworkId, Arc<Network>>>,
+    /// Entries of `all` after which those are forgotten that nobody uses.
+    sweep_at: AtomicUsize,
     /// By user and network, in their order: all of one user's lie together.
     desks: Mutex<BTreeMap<(BareJid, NetworkId), Arc<Desk>>>,
     /// Connections that were ended by us, and that their servers have not closed yet.
@@ -30,7 +34,13 @@ pub(crate) struct Networks {
 impl Networks {
     /// One of them; made at its first use.
     pub(crate) fn get(&self, id: &NetworkId) -> Arc<Network> {
-        lock(&self.all).entry(id.clone()).or_default().clone()
+        let mut all = lock(&self.all);
+        // Anybody can name any host: twice what was in use the last time is too many.
+        if all.len() >= self.sweep_at.load(Ordering::Relaxed).max(SWEEP_FLOOR) && !all.contains_key(id) {
+            all.retain(|_, network| Arc::strong_count(network) > 1 || network.is_known());
+            self.sweep_at.store(all.len() * 2, Ordering::Relaxed);
+        }
+        all.entry(id.clone()).or_default().clone()
     }
 
     /// A running session's desk, for commands.
@@ -149,6 +159,11 @@ impl Network {
         *lock(&self.resolved) = Some((host.to_owned(), all, now));
     }
 
+    /// Whether something is known of it that must not be forgotten.
+    fn is_known(&self) -> bool {
+        self.spoke_tls.load(Ordering::Relaxed) || self.policy().is_some()
+    }
+
     /// Its policy, as far as it is known.
     pub(crate) fn policy(&self) -> Option<Policy> {
         lock(&self.policy).clone()
@@ -197,6 +212,19 @@ mod tests {
         assert!(first.is_some() && network.enter(1).is_none());
         drop(first);
         assert!(network.enter(1).is_some());
+    }
+
+    #[test]
+    fn networks_that_nobody_uses_are_forgotten_but_for_what_is_known_of_them() {
+        let networks = Networks::default();
+        let used = networks.get(&"used".into());
+        networks.get(&"strict".into()).spoke_tls.store(true, Ordering::Relaxed);
+        for n in 0..10_000 {
+            networks.get(&NetworkId::new(format!("irc{n}.example.net")));
+        }
+        assert!(lock(&networks.all).len() <= SWEEP_FLOOR, "{}", lock(&networks.all).len());
+        assert!(Arc::ptr_eq(&used, &networks.get(&"used".into())));
+        assert!(networks.get(&"strict".into()).spoke_tls.load(Ordering::Relaxed));
     }
 
     #[test]

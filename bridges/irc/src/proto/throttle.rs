@@ -36,6 +36,13 @@ impl Bucket {
         self.rate = rate;
     }
 
+    /// When the last of so many lines goes out.
+    pub(crate) fn end_of(&self, lines: u32, now: Instant) -> Instant {
+        let depth = self.rate.every.saturating_mul(self.rate.burst.max(1));
+        let full_at = self.full_at.max(now) + self.rate.every.saturating_mul(lines);
+        full_at.checked_sub(depth).map_or(now, |at| at.max(now))
+    }
+
     /// This many more are spent, whether they are there or not: what goes out as one and counts as several.
     pub(crate) fn spend(&mut self, tokens: u32, now: Instant) {
         self.full_at = self.full_at.max(now) + self.rate.every.saturating_mul(tokens);
@@ -73,6 +80,20 @@ mod tests {
             assert_eq!(bucket.take(later), Ok(()), "full again, and no fuller");
         }
         assert!(bucket.take(later).is_err());
+    }
+
+    #[test]
+    fn when_a_queue_has_gone_out_is_known() {
+        let start = Instant::now();
+        let bucket = Bucket::new(Rate { burst: 3, every: Duration::from_secs(1) }, start);
+        assert_eq!(bucket.end_of(3, start), start, "at once");
+        assert_eq!(bucket.end_of(10, start), start + Duration::from_secs(7));
+        let mut spent = bucket;
+        for _ in 0..3 {
+            assert_eq!(spent.take(start), Ok(()));
+        }
+        assert_eq!(spent.end_of(1, start), start + Duration::from_secs(1));
+        assert_eq!(Bucket::new(Rate::UNLIMITED, start).end_of(1_000, start), start);
     }
 
     #[test]

@@ -106,6 +106,24 @@ impl What {
         }
     }
 
+    /// What was sent for it.
+    fn command(&self) -> &'static str {
+        match self {
+            Self::List { .. } => "LIST",
+            Self::Whois { .. } => "WHOIS",
+            Self::Mode { .. } | Self::Bans { .. } | Self::Modes { .. } => "MODE",
+            Self::Ctcp { .. } => "PRIVMSG",
+            Self::Nick => "NICK",
+            Self::Topic { .. } => "TOPIC",
+            Self::Kick { .. } => "KICK",
+            Self::Userhost { .. } => "USERHOST",
+            Self::Invite { .. } => "INVITE",
+            Self::Redact { .. } => "REDACT",
+            Self::React { .. } => "TAGMSG",
+            Self::Part { .. } => "PART",
+        }
+    }
+
     fn reply(self) -> Option<Reply> {
         match self {
             Self::Whois { reply, .. }
@@ -134,12 +152,18 @@ impl Session {
     pub(super) fn send_for(&mut self, line: Vec<u8>, what: What, ticket: Ticket) {
         let label = self.link.as_mut().map_or(0, |l| l.label());
         self.send(link::label(label, line));
-        self.pending.push(Pending { what, label, ticket: Some(ticket), until: Instant::now() + PATIENCE });
+        self.pending.push(Pending { what, label, ticket: Some(ticket), until: self.drained() + PATIENCE });
+    }
+
+    /// When the server has all that it is to answer: before that no patience is lost.
+    pub(super) fn drained(&self) -> Instant {
+        let now = Instant::now();
+        self.link.as_ref().map_or(now, |link| link.drained(now))
     }
 
     /// A question waits for this.
     pub(super) fn expect_answer(&mut self, what: What, patience: Option<Duration>) {
-        let until = Instant::now() + patience.unwrap_or(PATIENCE);
+        let until = self.drained() + patience.unwrap_or(PATIENCE);
         self.pending.push(Pending { what, label: 0, ticket: None, until });
     }
 
@@ -310,7 +334,11 @@ impl Session {
                 self.on_monitor(line, number == 730);
             }
             734 => self.on_monitor_full(line),
-            400..=599 | 691..=729 | 740..=799 | 936 => self.on_error_numeric(line, number),
+            // Of the others in these hundreds most are answers: lists of quiets (728), knocks (710), help.
+            400..=599 | 691 | 696..=698 | 707 | 712..=716 | 723 | 742..=744 | 764..=769 | 926 | 936 => {
+                self.on_error_numeric(line, number);
+            }
+            972 | 974 => self.on_command_refused(line, number),
             _ => self.show(line),
         }
     }
@@ -399,7 +427,7 @@ impl Session {
         }
         if matches!(
             number,
-            403 | 404 | 407 | 408 | 412..=415 | 439 | 477 | 482 | 486 | 487 | 489 | 492 | 531 | 707 | 716 | 936
+            403 | 404 | 407 | 408 | 412..=415 | 439 | 477 | 482 | 486 | 487 | 489 | 492 | 494 | 531 | 707 | 716 | 936
         ) && self.refuse_words(first, &error)
         {
             return;
@@ -419,19 +447,9 @@ impl Session {
         // COMPAT(ircd-hybrid 6, 7): the command is not named; it is one of the two that cost much.
         let named = if line.params().len() > 2 { line.param(1) } else { "" };
         let command = named.to_ascii_uppercase();
-        let is = |what: &What| match what {
-            What::List { .. } => matches!(&*command, "LIST" | ""),
-            What::Whois { .. } => matches!(&*command, "WHOIS" | ""),
-            What::Mode { .. } | What::Bans { .. } | What::Modes { .. } => command == "MODE",
-            What::Ctcp { .. } => command == "PRIVMSG",
-            What::Nick => command == "NICK",
-            What::Topic { .. } => command == "TOPIC",
-            What::Kick { .. } => command == "KICK",
-            What::Userhost { .. } => command == "USERHOST",
-            What::Invite { .. } => command == "INVITE",
-            What::Redact { .. } => command == "REDACT",
-            What::React { .. } => command == "TAGMSG",
-            What::Part { .. } => false,
+        let is = |what: &What| {
+            what.command() == command && !matches!(what, What::Part { .. })
+                || command.is_empty() && matches!(what, What::List { .. } | What::Whois { .. })
         };
         if self.refuse_label(&error) || (command == "PRIVMSG" && self.refuse_said(&error, |_| true)) {
             return;
@@ -447,6 +465,17 @@ impl Session {
             _ => {}
         }
         refused.fail(&error);
+    }
+
+    /// UnrealIRCd: `972 <client> <command> :words` (ERR_CANNOTDOCOMMAND), `974 <client> <mode> :words` (ERR_CANNOTCHANGECHANMODE). The room is not
+    /// named; what was sent first has its answer first.
+    fn on_command_refused(&mut self, line: &Line<'_>, number: u16) {
+        let command = if number == 974 { "MODE".to_owned() } else { line.param(1).to_ascii_uppercase() };
+        let error = refusal(number, line.last(), line.command);
+        if self.refuse_label(&error) || self.refuse(&error, |what| what.command() == command) {
+            return;
+        }
+        self.show_error(line);
     }
 
     /// `server: what it is about: words`.
@@ -682,7 +711,7 @@ fn refusal(number: u16, words: &str, code: &str) -> DeliveryError {
     let failure = match number {
         401..=403 | 406 | 441 | 476 | 479 => Failure::NoSuchRecipient,
         405 => Failure::OverQuota,
-        404 | 473 | 474 | 465 | 481..=485 | 491 | 716 => Failure::Forbidden,
+        404 | 473 | 474 | 465 | 481..=485 | 491 | 716 | 926 | 972 | 974 => Failure::Forbidden,
         432 | 412..=415 => Failure::Rejected,
         433 | 436 | 443 => Failure::Conflict,
         437 | 438 => Failure::Throttled { retry_after: Duration::from_secs(30) },

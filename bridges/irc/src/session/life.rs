@@ -414,6 +414,7 @@ impl Session {
             return;
         }
         match link.phase {
+            Phase::Registering if link.welcomed && now >= link.began + link::WELCOMED => return self.on_ready_to_go(),
             Phase::Registering if now >= link.began + link::WELCOME => return self.lost(Text::key("no-welcome")),
             Phase::Settling(until) if now >= until => return self.settle_in_time(now),
             _ => {}

@@ -29,6 +29,8 @@ use crate::proto::write;
 pub(crate) const SILENCE: Duration = Duration::from_secs(80);
 /// A server lets us in within this time.
 pub(crate) const WELCOME: Duration = Duration::from_secs(60);
+/// One that has welcomed us and tells no end of it has said all that it will: a bouncer that is connected to nowhere, for one.
+pub(crate) const WELCOMED: Duration = Duration::from_secs(20);
 /// And when it does not answer, it is gone: within two minutes.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 /// How long a server has after our QUIT to close.
@@ -128,6 +130,8 @@ pub(crate) struct Link {
     pub(crate) pinged: bool,
     /// A login by SASL has succeeded.
     pub(crate) logged_in: bool,
+    /// The server has welcomed us (001).
+    pub(crate) welcomed: bool,
     /// The server has had all of the on-connect commands.
     pub(crate) commanded: bool,
     /// Since when it is what it is: being registered, or in order.
@@ -192,6 +196,7 @@ impl Link {
             heard: now,
             pinged: false,
             logged_in: false,
+            welcomed: false,
             commanded: false,
             began: now,
             port,
@@ -278,6 +283,12 @@ impl Link {
         // A copy, so that asking takes no token.
         let mut bucket = self.bucket;
         Some(bucket.take(now).err().unwrap_or(now))
+    }
+
+    /// When what waits for its turn has gone out.
+    pub(crate) fn drained(&self, now: Instant) -> Instant {
+        let lines = self.queue.iter().map(|queued| 1 + queued.more).sum();
+        self.bucket.end_of(lines, now)
     }
 
     /// Writes what there is to write, reads what there is to read (unless `deaf`). One read at a time, so that nobody else waits long.

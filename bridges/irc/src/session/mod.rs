@@ -670,7 +670,9 @@ impl Session {
                 at(Some(link.heard + link::SILENCE + if link.pinged { link::ANSWER } else { Duration::ZERO }));
                 match link.phase {
                     _ if self.is_deaf() => {} // none of these counts meanwhile
-                    Phase::Registering => at(Some(link.began + link::WELCOME)),
+                    Phase::Registering => {
+                        at(Some(link.began + if link.welcomed { link::WELCOMED } else { link::WELCOME }));
+                    }
                     Phase::Settling(until) => at(Some(until)),
                     Phase::Up => at(Some(self.used + IDLE).filter(|_| self.rooms.is_empty())),
                 }

@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use isthmus_bridge::{Change, DeliveryError, Failure, LinkState, Text};
 use tokio::time::Instant;
 
-use super::life::{Attempt, SPACE_STS, SPACE_TLS, valid_nick};
+use super::life::{Attempt, SPACE_STS, valid_nick};
 use super::link::Phase;
 use super::rooms::Room;
 use super::table::Table;
@@ -65,8 +64,7 @@ impl Session {
         }
         let port = value("port=").and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0);
         let Some(port) = port.filter(|_| link.phase == Phase::Registering) else { return false };
-        self.network.spoke_tls.store(true, Ordering::Relaxed);
-        self.keep_trust(|key| Change::put(SPACE_TLS, key, "1"));
+        // What it says in clear is believed when TLS is there (`sts`, "must first establish a secure connection").
         drop(self.end_link(Some("Upgrading to TLS")));
         let host = self.server_host();
         self.progress(Text::key("sts").with("host", &host));
@@ -232,6 +230,7 @@ impl Session {
 
     pub(super) fn on_welcome(&mut self, line: &Line<'_>) {
         let Some(link) = &mut self.link else { return };
+        link.welcomed = true;
         if !line.param(0).is_empty() {
             line.param(0).clone_into(&mut link.nick);
         }

@@ -220,7 +220,7 @@ impl Session {
 
     /// Asks for every room that is wanted, several in one line.
     pub(super) fn enter_rooms(&mut self) {
-        let until = Instant::now() + ANSWER;
+        let until = self.drained() + ANSWER;
         let mut wanted: Vec<(&str, &str)> = Vec::new();
         for room in self.rooms.values_mut().filter(|r| r.stage == Stage::Wanted) {
             room.stage = Stage::Asked(until);

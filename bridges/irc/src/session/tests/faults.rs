@@ -577,3 +577,44 @@ async fn a_connection_that_nobody_needs_for_too_long_is_closed_and_its_user_told
     let kept = net.bridge.kept(&net.host.host()).await.expect("the store is there");
     assert_eq!(kept, [], "the next start of the gateway does not bring it back");
 }
+
+/// A bouncer that is connected to nowhere says 001 and no more.
+#[tokio::test]
+async fn a_welcome_without_an_end_is_one() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.expect("USER ").await;
+    client.send(":irc.znc.in 001 romeo :Welcome to ZNC").await;
+    net.told("the welcome", |t| t.to_string().contains("Welcome to ZNC")).await;
+    later(Duration::from_secs(21)).await;
+    client.expect("JOIN #c").await;
+    session.send(net.address("net"), Intent::Raw { line: "PRIVMSG *status :connect".to_owned() });
+    client.expect("PRIVMSG *status :connect").await;
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn what_waits_for_its_turn_loses_no_time_for_its_answer() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("throttle", "1 1");
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    for n in 0..40 {
+        session.send(net.address("#c%net"), group(&format!("line {n}")));
+    }
+    let key = session.send(net.address("#c%net"), Intent::SetSubject { subject: "late".to_owned() });
+    for _ in 0..6 {
+        later(Duration::from_secs(10)).await;
+        client.send("PING :there").await;
+        client.expect("PONG :there").await;
+    }
+    if !client.seen.iter().any(|line| line.starts_with("TOPIC")) {
+        client.expect("TOPIC #c :late").await;
+    }
+    client.send(":romeo!u@host.test TOPIC #c :late").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    session.stop().await.expect("stops");
+}

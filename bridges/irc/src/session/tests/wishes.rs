@@ -191,3 +191,32 @@ async fn away_words_of_somebody_who_is_asked_about_stand_in_the_answer() {
     net.told("her words", key_is("away")).await;
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn answers_that_look_like_errors_are_shown_whole_and_refusals_of_all_servers_are_known() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let key = session.send(net.address("#c%net"), Intent::SetSubject { subject: "x".to_owned() });
+    client.expect("TOPIC").await;
+    for (line, shown) in [
+        ("728 romeo #c q *!*@mantua juliet!j@k 1700000000", "#c q *!*@mantua juliet!j@k 1700000000"),
+        ("729 romeo #c q :End of Channel Quiet List", "#c q End of Channel Quiet List"),
+        ("710 romeo #c paris!p@verona :has asked for an invite.", "#c paris!p@verona has asked for an invite."),
+    ] {
+        client.send(&format!(":irc.test {line}")).await;
+        net.told(line, |t| t.to_string().ends_with(shown)).await;
+    }
+    client.send(":romeo!u@host.test TOPIC #c :x").await;
+    assert_eq!(failure(&net.host, &key).await, None, "none of these was its answer");
+    let juliet = net.occupant("#c%net", "juliet");
+    let key = session.send(net.address("#c%net"), role(&juliet, Some("none"), None, None));
+    client.expect("KICK").await;
+    client.send(":irc.test 972 romeo KICK :Cannot kick: channel is +Q").await;
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Forbidden));
+    let key = session.send(net.address("#no%net"), join("romeo"));
+    client.expect("JOIN #no").await;
+    client.send(":irc.test 926 romeo #no :Channel #no is forbidden: no").await;
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::Forbidden));
+    session.stop().await.expect("stops");
+}
