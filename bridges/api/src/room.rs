@@ -180,9 +180,52 @@ impl People {
         person
     }
 
+    /// As [`rename`](Self::rename), of the very person whom a session has seen under the old nick: where another session has read on, that name may be
+    /// somebody else's by now, and stays theirs.
+    pub fn rename_seen(&self, seen: &Arc<Person>, new: &str) -> Arc<Person> {
+        let key = (self.fold)(new);
+        let (old, there) = {
+            let known = self.lock();
+            (known.by_key.get(seen.key()).cloned(), known.by_key.get(key.as_str()).cloned())
+        };
+        let same = |other: &&Arc<Person>| other.identity() == seen.identity();
+        if old.as_ref().is_some_and(|old| Arc::ptr_eq(old, seen)) {
+            return self.rename(&seen.nick, new);
+        }
+        if let Some(moved) = there.as_ref().filter(same) {
+            return moved.clone();
+        }
+        if old.as_ref().filter(same).is_some() {
+            return self.rename(&seen.nick, new);
+        }
+        let person = Person { nick: new.into(), key: key.as_str().into(), first: None, ..Person::clone(seen) };
+        let person = Arc::new(person.after(Some(seen)));
+        if there.is_none() {
+            self.lock().by_key.insert(key.into(), person.clone());
+        }
+        person
+    }
+
     /// Somebody left the network: the nick may be another person's next.
     pub fn forget(&self, nick: &str) {
         self.lock().by_key.remove(&*self.folded(nick));
+    }
+
+    /// As [`forget`](Self::forget), of the very person whom a session has seen leave.
+    pub fn forget_seen(&self, seen: &Arc<Person>) {
+        let mut known = self.lock();
+        if known.by_key.get(seen.key()).is_some_and(|person| Arc::ptr_eq(person, seen)) {
+            known.by_key.remove(seen.key());
+        }
+    }
+
+    /// Somebody is out of sight of one session: where nobody else holds them, whoever comes under this nick next is somebody new.
+    pub fn release(&self, nick: &str) {
+        let key = self.folded(nick);
+        let mut known = self.lock();
+        if known.by_key.get(&*key).is_some_and(|person| Arc::strong_count(person) == 1) {
+            known.by_key.remove(&*key);
+        }
     }
 
     /// The person of this nick, if known.

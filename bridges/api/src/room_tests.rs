@@ -187,3 +187,33 @@ fn a_member_is_found_by_exact_spelling_and_read_in_pieces() {
     assert_eq!(keys(Some("BOB")), ["ME", "[X]"]);
     assert!(keys(Some("[X]")).is_empty());
 }
+
+#[test]
+fn a_session_that_has_read_less_takes_nothing_of_who_bears_a_name_now() {
+    // REGAIN in one breath: the impostor is renamed, the owner takes the nick. The first session has read both, the second is behind.
+    let people = People::default();
+    let impostor = people.learn("v", Some("i@evil"), Some(""));
+    let owner = people.learn("v_", Some("o@home"), Some("victim"));
+    people.rename_seen(&impostor, "guest1");
+    let regained = people.rename_seen(&owner, "v");
+    let (guest, again) = (people.rename_seen(&impostor, "guest1"), people.rename_seen(&owner, "v"));
+    assert_eq!((guest.host.as_deref(), guest.account.as_deref()), (Some("i@evil"), None));
+    assert!(Arc::ptr_eq(&again, &regained), "{again:?}");
+    assert_eq!(people.get("v").and_then(|p| p.account.as_deref().map(str::to_owned)).as_deref(), Some("victim"));
+
+    // GHOST: the owner's old connection ends, and the new one takes the nick; both have the same account.
+    let people = People::default();
+    let ghost = people.learn("v", Some("o@home"), Some("victim"));
+    let owner = people.learn("v_", Some("o@home"), Some("victim"));
+    people.forget_seen(&ghost);
+    let regained = people.rename_seen(&owner, "v");
+    people.forget_seen(&ghost);
+    assert!(Arc::ptr_eq(&people.rename_seen(&owner, "v"), &regained));
+    assert!(people.get("v").is_some_and(|p| Arc::ptr_eq(&p, &regained)), "still known");
+
+    // Who is held by nobody is forgotten.
+    drop(people.learn("passer", Some("p@by"), Some("passer")));
+    people.release("passer");
+    people.release("v");
+    assert!(people.get("passer").is_none() && people.get("v").is_some());
+}

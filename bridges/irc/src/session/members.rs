@@ -1,7 +1,9 @@
 //! Who is inside, as what; modes and subjects.
 
 use isthmus_bridge::inbound::Departure;
-use isthmus_bridge::room::{Rank, RoomView, Subject};
+use std::sync::Arc;
+
+use isthmus_bridge::room::{Person, Rank, RoomView, Subject};
 use isthmus_bridge::{Address, Event, RoomChange, Text};
 
 use super::answers::What;
@@ -91,8 +93,15 @@ impl Session {
         let Some(room) = self.room(name) else { return };
         if view(&room.view).leave(&self.people, nick).is_some() {
             let from = room.occupant(nick);
+            self.people.release(nick);
             self.emit(from, Event::Room(change));
         }
+    }
+
+    /// The person of this nick, as this session has seen them.
+    pub(super) fn seen_as(&self, nick: &str) -> Option<Arc<Person>> {
+        let person = |room: &Room| view(&room.view).get(&self.people, nick).map(|m| m.person.clone());
+        self.rooms.values().find_map(|room| person(room))
     }
 
     pub(super) fn on_quit(&mut self, line: &Line<'_>) {
@@ -100,6 +109,7 @@ impl Session {
         if self.is_own(nick) {
             return; // the stream's end says it
         }
+        let seen = self.seen_as(nick);
         let change = RoomChange::Left { status: self.words(line.param(0)), how: Departure::Quit, by: None };
         for from in self.rooms_of(nick, |view, people| view.leave(people, nick).is_some()) {
             if let (true, Address::Occupant { room, .. }) = (self.folds, &from) {
@@ -107,7 +117,9 @@ impl Session {
             }
             self.emit(from, Event::Room(change.clone()));
         }
-        self.people.forget(nick);
+        if let Some(seen) = seen {
+            self.people.forget_seen(&seen);
+        }
         self.watched_quits(nick);
         let folded = self.fold(nick);
         self.is_back(&folded);
@@ -130,7 +142,8 @@ impl Session {
         let renamed = self.label != 0 && self.waits_for_nick(self.label);
         let before = if renamed { self.own_nick().to_owned() } else { old.to_owned() };
         let (old, own) = (before.as_str(), renamed || self.is_own(old));
-        let person = self.people.rename(old, new);
+        let seen = self.seen_as(old);
+        let person = seen.map_or_else(|| self.people.intern(new), |seen| self.people.rename_seen(&seen, new));
         if own && let Some(link) = &mut self.link {
             new.clone_into(&mut link.nick);
         }

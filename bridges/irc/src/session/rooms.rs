@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use isthmus_bridge::room::{Rank, RoomView};
+use isthmus_bridge::room::{Person, Rank, RoomView};
 use isthmus_bridge::{
     Address, Change, DeliveryError, Event, Failure, Host, Resolved, RoomChange, RoomId, SessionOf, StoreError, Text,
     Ticket,
@@ -253,6 +253,12 @@ impl Session {
         let (name, nick) = (line.param(0), line.source.nick());
         let extended = self.has_cap(Caps::EXTENDED_JOIN).then(|| line.param(1)).filter(|a| !a.is_empty());
         let account = extended.map(|a| if a == "*" { "" } else { a });
+        // Who comes from elsewhere, and is in no room of ours, is not whoever had this nick before.
+        let known = self.people.get(nick);
+        let another = |p: &Person| matches!((p.host.as_deref(), line.source.host()), (Some(a), Some(b)) if a != b);
+        if known.is_some_and(|known| another(&known)) && self.seen_as(nick).is_none() {
+            self.people.forget(nick);
+        }
         let person = self.people.learn(nick, line.source.host(), account);
         // The user's other rooms show who it is, too.
         if account.is_some() && self.rooms.len() > 1 && !self.folds {

@@ -102,3 +102,27 @@ async fn who_is_there_is_not_asked_where_it_would_not_be_told_later() {
     assert!(!client.seen.iter().any(|line| line.starts_with("WHO")), "{:?}", client.seen);
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn the_next_bearer_of_a_nick_is_somebody_else() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "extended-join", "romeo").await;
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    let identity = |nick: &str| {
+        let view = view.lock().expect("nobody panicked");
+        view.named(nick).map(|m| m.person.identity().into_owned())
+    };
+    let entered = |e: &isthmus_bridge::Inbound| e.event == Event::Room(RoomChange::Entered);
+    client.send(":ann!a@home JOIN #c ann :Ann").await;
+    net.host.emitted("ann", entered).await;
+    let first = identity("ann").expect("inside");
+    client.send(":ann!a@home PART #c").await;
+    // She quits where nobody of ours sees it, and somebody else takes the nick.
+    client.send(":ann!m@evil JOIN #c * :Ann").await;
+    net.host.emitted("mallory", entered).await;
+    let second = identity("ann").expect("inside");
+    assert_ne!(first, second);
+    assert!(second.contains("m@evil"), "{second}");
+    session.stop().await.expect("stops");
+}
