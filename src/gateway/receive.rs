@@ -155,7 +155,12 @@ impl Receive for Receiver {
                 self.core.tasks.spawn(async move { core.on_attached(&served, down).await });
             }
             LinkState::Down { reason, retry_at: Some(_) } => {
-                self.served.down_since().get_or_insert_with(|| self.core.instant());
+                let mut since = self.served.down_since();
+                if since.is_none() {
+                    *since = Some(self.core.instant());
+                    self.core.rooms(&self.served).stream_broke();
+                }
+                drop(since);
                 self.served.privileges.detached();
                 warn!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, %reason, "not attached; trying again");
             }

@@ -63,7 +63,20 @@ pub struct Stay {
     pub reshown: Option<Box<str>>,
     /// What a resource has said here; nothing in a room where nobody did.
     talk: Option<Box<Talk>>,
+    /// The stream to the XMPP server broke, and not everybody has been told what happened meanwhile.
+    missed: Option<Box<Missed>>,
 }
+
+/// What those knew who were inside when the stream broke.
+#[derive(Debug)]
+struct Missed {
+    since: SystemTime,
+    /// Who was inside, in order of key; nobody where that were too many to keep.
+    members: Vec<Member>,
+}
+
+/// Members that are kept while the stream is broken, at most: so many users can be in a large room.
+const MISSED: usize = 2_000;
 
 #[derive(Debug, Default)]
 struct Talk {
@@ -113,6 +126,8 @@ pub struct Resource {
     pub asked: bool,
     /// It says that nobody sits before it.
     pub away: bool,
+    /// It was inside when the stream broke, and has not been told what happened meanwhile.
+    pub behind: bool,
 }
 
 /// How far a resource has come.
@@ -312,6 +327,36 @@ impl Stays {
 }
 
 impl Stay {
+    /// The stream to the XMPP server is broken: who is inside learns nothing until it is mended.
+    pub fn breaks(&mut self, now: SystemTime, view: &RoomView) {
+        if !self.is_known() {
+            return;
+        }
+        for resource in &mut self.inside {
+            resource.behind |= !matches!(resource.place, Place::Waiting(_));
+        }
+        if self.missed.is_none() {
+            let (members, _) = self.known(view);
+            let members = if members.len() <= MISSED { members.to_vec() } else { Vec::new() };
+            self.missed = Some(Box::new(Missed { since: now, members }));
+        }
+    }
+
+    /// A resource that is behind and has been heard since, and with it since when it is, and who left meanwhile.
+    pub fn next_behind(&mut self, view: &RoomView) -> Option<(usize, SystemTime, Vec<Member>)> {
+        self.missed.as_ref()?;
+        if !self.inside.iter().any(|resource| resource.behind) {
+            self.missed = None;
+            return None;
+        }
+        let at = self.inside.iter().position(|r| r.behind && r.is_inside() && r.heard.is_some())?;
+        self.inside[at].behind = false;
+        let missed = self.missed.as_ref()?;
+        let is_here = |m: &Member| view.members().binary_search_by(|known| known.person.key().cmp(m.person.key()));
+        let gone = missed.members.iter().filter(|m| is_here(m).is_err()).cloned().collect();
+        Some((at, missed.since, gone))
+    }
+
     /// Who was not heard since then is to be asked whether they are there.
     pub fn doubt_since(&mut self, down: Instant) {
         for resource in &mut self.inside {
@@ -331,6 +376,7 @@ impl Stay {
             moderated: false,
             reshown: None,
             talk: None,
+            missed: None,
         }
     }
 
@@ -361,12 +407,21 @@ impl Stay {
                     }
                     (old, new) => *old = new,
                 }
+                resource.behind = false;
                 resource.heard(now);
                 at
             }
             None => {
                 let jid = full.clone();
-                self.inside.push(Resource { jid, place, heard: Some(now), silences: 0, asked: false, away: false });
+                self.inside.push(Resource {
+                    jid,
+                    place,
+                    heard: Some(now),
+                    silences: 0,
+                    asked: false,
+                    away: false,
+                    behind: false,
+                });
                 self.inside.len() - 1
             }
         }
@@ -507,6 +562,35 @@ mod tests {
         stay.admit(&CHAMBER.into(), waiting("a"), after);
         stay.doubt_since(down);
         assert_eq!(stay.inside.iter().map(|resource| resource.heard).collect::<Vec<_>>(), [None, Some(after)]);
+    }
+
+    #[test]
+    fn who_was_inside_when_the_stream_broke_learns_once_who_has_left_since() {
+        let people = isthmus_bridge::room::People::default();
+        let view = |nicks: &[&str]| {
+            let mut view = RoomView::default();
+            view.entering("juliet");
+            nicks.iter().for_each(|nick| view.arrive(people.intern(nick), isthmus_bridge::room::Rank::NONE));
+            view.entered();
+            view
+        };
+        let (before, now) = (view(&["juliet", "paris", "romeo"]), view(&["juliet", "nurse", "romeo"]));
+        let mut stay = Stay::new("#verona".into(), "#verona@gw.example", "juliet", Phase::Inside);
+        stay.admit(&BALCONY.into(), Place::Inside, Instant::now());
+        assert!(stay.next_behind(&before).is_none(), "nothing broke");
+        stay.breaks(SystemTime::UNIX_EPOCH, &before);
+        stay.breaks(SystemTime::now(), &now); // a try to come back has failed
+        stay.doubt_since(Instant::now());
+        assert!(stay.next_behind(&now).is_none(), "nobody knows whether they are there");
+        stay.inside[0].heard(Instant::now());
+        let (at, since, gone) = stay.next_behind(&now).expect("they are");
+        assert_eq!((at, since), (0, SystemTime::UNIX_EPOCH));
+        assert_eq!(gone.iter().map(Member::nick).collect::<Vec<_>>(), ["paris"]);
+        assert!(stay.next_behind(&now).is_none() && stay.missed.is_none(), "once");
+        // Who enters anew gets everything anyway.
+        stay.breaks(SystemTime::UNIX_EPOCH, &now);
+        stay.admit(&BALCONY.into(), Place::Inside, Instant::now());
+        assert!(stay.next_behind(&now).is_none());
     }
 
     #[test]

@@ -380,6 +380,35 @@ async fn who_is_gone_without_a_word_is_taken_out() {
 }
 
 #[tokio::test]
+async fn who_is_still_inside_after_the_stream_broke_gets_what_they_may_have_missed() {
+    let (mut house, room) = House::both("").await;
+    house.say(JULIET, &room, "m1", "did this arrive?");
+    let said = house.next("her words", |s| group(ROMEO)(s) && s.body() == Some("did this arrive?")).await;
+    house.server.cut(LOOP).expect("attached");
+    house.server.attached(LOOP).await.expect("attached again");
+    let asked = |s: &Element| s.name == "iq" && s.attr("type") == Some("get") && s.attr("to") == Some(ROMEO);
+    let ping = house.next("a ping for him", |s| asked(s) && s.attr("from") == Some(&*room)).await;
+    house.send(&format!("<iq type='result' from='{ROMEO}' to='{room}' id='{}'/>", ping.attr("id").expect("an id")));
+    house.clock.advance(std::time::Duration::from_secs(1));
+    let to_him = |s: &Element| s.attr("to") == Some(ROMEO) && s.name != "iq";
+    let other = house.next("who is inside", to_him).await;
+    assert_eq!((other.attr("from"), other.attr("type")), (Some(&*format!("{room}/juliet")), None));
+    let own = house.next("himself", to_him).await;
+    assert!(codes(&own).contains(&"110"), "{own}");
+    let id = |s: &Element| s.child("stanza-id").and_then(|id| id.attr("id")).map(str::to_owned);
+    let again = house.next("what was said", to_him).await;
+    assert_eq!((again.body(), id(&again)), (Some("did this arrive?"), id(&said)), "clients know it by its id");
+    assert!(again.child("delay").is_some(), "{again}");
+    let end = house.next("the subject", to_him).await;
+    assert!(end.child("subject").is_some(), "{end}");
+    // From then on it is as ever.
+    house.say(JULIET, &room, "m2", "and this?");
+    let live = house.next("what she says now", |s| to_him(s) && s.name == "message").await;
+    assert_eq!((live.body(), live.child("delay").is_some()), (Some("and this?"), false));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
 async fn who_is_not_inside_learns_it_and_who_is_inside_learns_of_the_stop() {
     let (mut house, room) = House::both("").await;
     let ghost = "ghost@example.org/attic";

@@ -125,6 +125,12 @@ impl Rooms<'_> {
         if most == 0 { History::None } else { History::Wanted { most, since, chars } }
     }
 
+    /// What was said since then, as much as anybody is shown at once.
+    pub(super) fn missed_since(&self, of: &SessionOf, room: &RoomId, since: SystemTime) -> History {
+        let wanted = History::Wanted { most: MOST, since: Some(since), chars: None };
+        if self.records(of, room) { wanted } else { History::None }
+    }
+
     /// Fetches what a resource wants to see; then its list of occupants can be written.
     pub(super) async fn fetch_history(&self, of: &SessionOf, room: &RoomId, full: &str, before: &str) {
         let Some((most, since, chars)) = self.history_of(of, room, full, None) else { return };

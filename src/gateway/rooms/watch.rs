@@ -2,17 +2,17 @@
 //! behind; and the orderly stop.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use isthmus_bridge::{BareJid, RoomId, SessionOf, Text};
 use minidom::Element;
 use tracing::info;
 
-use super::Rooms;
 use super::enter::is_gone;
+use super::{Rooms, look};
 use crate::gateway::answers::Unanswered;
 use crate::gateway::core::{Core, Served};
-use crate::rooms::occupancy::{Phase, Stay, lock};
+use crate::rooms::occupancy::{Arrival, Phase, Place, Stay, lock};
 use crate::rooms::show::{self, Gone};
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::NotSent;
@@ -20,6 +20,8 @@ use crate::xmpp::ns;
 
 /// A resource that has been silent for so long is asked whether it is there.
 const SILENT: Duration = Duration::from_secs(15 * 60);
+/// What was written this long before a stream broke may not have arrived.
+const UNSEEN: Duration = Duration::from_secs(10);
 /// Resources that are asked within one second, at most.
 const ASKED: usize = 20;
 /// How long an answer may take.
@@ -41,7 +43,7 @@ impl Rooms<'_> {
         if !self.served.profile().rooms {
             return;
         }
-        let now = self.core.instant();
+        let (now, attached) = (self.core.instant(), self.served.down_since().is_none());
         let mut doubts = Vec::new();
         for (of, stays) in self.served.occupancy.all() {
             let mut stays = lock(&stays);
@@ -59,6 +61,9 @@ impl Rooms<'_> {
             }
             for stay in &mut stays.list {
                 doubt(&of, stay, now, &mut doubts);
+                if attached {
+                    self.catch_up(&of, stay);
+                }
             }
         }
         for doubt in doubts {
@@ -87,6 +92,52 @@ impl Rooms<'_> {
                 self.refuse(stay.turn_away(), &StanzaError::forbidden().with(why.clone()));
                 self.put_out(&of, &mut stay, why);
             }
+        }
+    }
+
+    /// The stream to the XMPP server broke: what happens in rooms from now on reaches nobody, and they are told afterwards.
+    pub(in crate::gateway) fn stream_broke(&self) {
+        let since = self.core.now().checked_sub(UNSEEN).unwrap_or(SystemTime::UNIX_EPOCH);
+        for (of, stays) in self.served.occupancy.all() {
+            for stay in &mut lock(&stays).list {
+                if let Some(view) = self.served.known_room(&of, &stay.room) {
+                    stay.breaks(since, &look(&view));
+                }
+            }
+        }
+    }
+
+    /// Resources that were inside while the stream was broken, and are there still, get the room as it is: who has left, who is inside, what was said.
+    fn catch_up(&self, of: &SessionOf, stay: &mut Stay) {
+        if !matches!(stay.phase, Phase::Inside) {
+            return; // the room's own link is broken, too: later
+        }
+        let Some(view) = self.served.known_room(of, &stay.room) else { return };
+        let view = look(&view);
+        let mut any = false;
+        while let Some((at, since, gone)) = stay.next_behind(&view) {
+            let to = stay.inside[at].jid.clone();
+            let told = self.staged(of, &stay.room, &stay.jid, "", |stage| {
+                self.served.link().write(self.served.lane(of), |w| {
+                    for member in &gone {
+                        show::absent(w, stage, &to, member.nick(), &Gone::default());
+                    }
+                })
+            });
+            match told {
+                Err(NotSent::Full) => {
+                    stay.inside[at].behind = true;
+                    break;
+                }
+                sent => self.core.written(self.served, sent),
+            }
+            let history = self.missed_since(of, &stay.room, since);
+            let arrival = Arrival { nick: stay.nick.to_string(), history, ..Arrival::default() };
+            stay.inside[at].place = Place::Arriving(Box::new(arrival));
+            any = true;
+        }
+        if any {
+            self.list(of, stay, &view);
         }
     }
 
