@@ -116,7 +116,8 @@ impl Session {
         if !link.cap.active.has(Caps::SASL) {
             return self.no_login();
         }
-        let account = self.settings.get(settings::SASL_ACCOUNT).unwrap_or(&link.nick);
+        // While somebody else has the nick, the account is still the user's.
+        let account = self.settings.get(settings::SASL_ACCOUNT).unwrap_or(&self.wish);
         let mechanism = Mechanism::choose(self.settings.str(settings::SASL_MECHANISM), &link.cap.mechanisms);
         let login = Login::new(mechanism, account, &password);
         link.now(&write::line("AUTHENTICATE", &[login.mechanism().name()]));

@@ -561,3 +561,25 @@ async fn commands_disconnect_and_say_how_things_stand() {
     net.host.emitted("the end", |e| matches!(e.event, Event::Room(RoomChange::Lost { coming_back: false, .. }))).await;
     session.stop().await.expect("stops");
 }
+
+/// While somebody else has the nick, the login is still the user's own.
+#[tokio::test]
+async fn the_account_is_the_nick_that_the_user_wants_not_the_one_that_is_free() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("sasl_password", "sesame");
+    net.host.set_default("fallback_nicks", "romeo_");
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.accept().await;
+    client.expect("USER ").await;
+    client.send(":irc.test 433 * romeo :Nickname is already in use.").await;
+    client.expect("NICK romeo_").await;
+    client.send(":irc.test CAP * LS :sasl=PLAIN").await;
+    client.expect("CAP REQ :sasl").await;
+    client.send(":irc.test CAP * ACK :sasl").await;
+    client.expect("AUTHENTICATE PLAIN").await;
+    client.send("AUTHENTICATE +").await;
+    assert_eq!(client.expect("AUTHENTICATE ").await, "AUTHENTICATE cm9tZW8Acm9tZW8Ac2VzYW1l");
+    session.stop().await.expect("stops");
+}
