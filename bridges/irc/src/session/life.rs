@@ -63,13 +63,12 @@ impl Session {
         }
         let ports = settings::ports(&self.settings);
         let spoke_tls = self.network.spoke_tls.load(Ordering::Relaxed);
-        // Whoever pins a certificate wants to talk to whom it belongs, and to nobody in clear.
-        let guarded = self.has_secret() || self.settings.get(settings::FINGERPRINT).is_some();
+        let may_be_heard = self.may_be_heard();
         // Whoever has chosen ports in clear and no others has not fallen back to them.
         let wants_clear = ports.plain_by_choice && !ports.all.iter().any(|(_, tls)| *tls);
         let mut left: VecDeque<(u16, bool)> = ports.all.into();
         // A network that once spoke TLS never falls back, and no secret goes over a port that nobody chose.
-        left.retain(|(_, tls)| *tls || if spoke_tls { wants_clear } else { ports.plain_by_choice || !guarded });
+        left.retain(|(_, tls)| *tls || if spoke_tls { wants_clear } else { may_be_heard });
         let host = self.server_host();
         if let Some(policy) = self.network.policy().filter(|p| p.host == host && p.until > self.host.now()) {
             left = VecDeque::from([(policy.port, true)]);
@@ -77,6 +76,29 @@ impl Session {
         self.attempt = Some(Box::new(Attempt { host, left, now: (0, false), last: None }));
         self.reports.push(LinkState::Connecting);
         self.next_port();
+    }
+
+    /// Whether a connection in clear gives nothing away, or was chosen all the same.
+    fn may_be_heard(&self) -> bool {
+        // Whoever pins a certificate wants to talk to whom it belongs, and to nobody in clear.
+        settings::ports(&self.settings).plain_by_choice
+            || !(self.has_secret() || self.settings.get(settings::FINGERPRINT).is_some())
+    }
+
+    /// The settings are others now, and a connection may be coming about in clear that they would not have allowed: it ends before it tells a secret.
+    pub(super) fn guard_secrets(&mut self) {
+        if self.may_be_heard() {
+            return;
+        }
+        if let Some(attempt) = &mut self.attempt {
+            attempt.left.retain(|(_, tls)| *tls);
+            if !attempt.now.1 && self.dialing.take().is_some() {
+                self.next_port();
+            }
+        } else if self.link.as_ref().is_some_and(|l| !l.tls && l.phase == Phase::Registering) {
+            drop(self.end_link(Some("Not in clear")));
+            self.connect();
+        }
     }
 
     /// Whether something would be sent that nobody may overhear.

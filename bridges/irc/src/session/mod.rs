@@ -552,6 +552,7 @@ impl Session {
             self.send(crate::proto::write::text("SETNAME", &[], real_name.as_bytes()));
         }
         self.tell_abilities();
+        self.guard_secrets();
         let rate = crate::settings::rate(&self.settings);
         if let Some(link) = &mut self.link
             && !link.server.safe_rate

@@ -23,7 +23,12 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn open() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::at(std::net::Ipv4Addr::LOCALHOST, 0).await
+    }
+
+    /// At this port of this address of loopback.
+    pub(super) async fn at(address: std::net::Ipv4Addr, port: u16) -> Self {
+        let listener = TcpListener::bind((address, port)).await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         Self { listener, port }
     }

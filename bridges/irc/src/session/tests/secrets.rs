@@ -89,3 +89,42 @@ async fn no_secret_of_any_kind_goes_over_a_plain_port_that_nobody_chose() {
     client.expect("MODE romeo +i").await;
     session.stop().await.expect("stops");
 }
+
+/// What becomes a secret while a connection comes about is one as much as what was set before.
+#[tokio::test]
+async fn a_secret_that_is_set_while_one_connects_goes_over_no_plain_port_that_nobody_chose() {
+    let own = isthmus_testkit::ports::own_address(6667).expect("an address").expect("its port is free");
+    let (clear, secure) = (Stage::at(own, 6667).await, Stage::at(own, 0).await);
+    let secrets = [("after_connect_commands", "PRIVMSG NickServ :IDENTIFY hunter2"), ("sasl_password", "hunter2")];
+    for ((key, value), registering) in secrets.into_iter().zip([true, true]).chain([(secrets[0], false)]) {
+        let net = Net::at(clear.port);
+        net.host.set_default("address", &own.to_string());
+        net.host.set_default("ports", crate::settings::IMPLICIT_PORTS);
+        if !registering {
+            net.host.set_default("tls_ports", &secure.port.to_string());
+        }
+        let session = net.session();
+        let sent = session.send(net.address("#c%net"), join("romeo"));
+        let mut client = if registering { clear.accept().await } else { secure.accept().await };
+        if registering {
+            client.expect("USER ").await;
+        }
+        session.set(&net.address("net"), key, Some(value)).await;
+        // Whoever answers this has heard of that.
+        let raw = session.deliver(net.address("net"), Intent::Raw { line: "VERSION".to_owned() }).await;
+        assert_eq!(raw[0].result.clone().map_err(|e| e.failure), Err(Failure::NotConnected));
+        if registering {
+            client.raw(b":irc.test CAP * LS :sasl=PLAIN\r\n:irc.test 001 romeo :Welcome\r\n:irc.test 422 romeo :\r\n").await;
+            client.ended().await;
+            assert!(!client.seen.iter().any(|l| l.contains("hunter2") || l.contains("AUTH")), "{:?}", client.seen);
+        } else {
+            drop(client);
+        }
+        let error = error(&net.host, &sent).await.expect("refused");
+        assert_eq!(error.failure, Failure::Unreachable, "{key}: {error}");
+        assert_eq!(key_is("no-safe-port")(&error.text), registering, "{key}: {error}");
+        let connected = tokio::time::timeout(std::time::Duration::ZERO, clear.accept()).await;
+        assert!(connected.is_err(), "nobody has connected in clear");
+        session.stop().await.expect("stops");
+    }
+}
