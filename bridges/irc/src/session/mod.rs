@@ -282,7 +282,7 @@ pub(crate) struct Rare {
     typed_nick: Option<Box<str>>,
     /// The server that the user has chosen for themself, as the settings name it.
     own_server: Option<Box<str>>,
-    /// Folded nicks of contacts that the server watches (MONITOR).
+    /// Nicks of contacts that the server watches (MONITOR), as the user has them.
     monitored: Vec<Box<str>>,
     /// Nicks of contacts that are asked about again and again, where it does not.
     asked: Vec<Box<str>>,

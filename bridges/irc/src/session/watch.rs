@@ -50,7 +50,7 @@ impl Session {
         if nicks.is_empty() && others.is_empty() && self.rare.is_none() {
             return;
         }
-        self.rare().monitored = nicks.iter().map(|nick| self.fold(nick)).collect();
+        self.rare().monitored = nicks;
         self.rare().asked = others;
         self.rare().asked.truncate(MAX_ASKED);
         self.ask_all();
@@ -72,18 +72,22 @@ impl Session {
         }
         let Some(link) = &mut self.link else { return };
         let rare = self.rare.get_or_insert_default();
-        let place = rare.monitored.iter().position(|known| *known == folded);
+        let place = rare.monitored.iter().position(|known| **known == *nick);
         if let (Some(place), false) = (place, on) {
             rare.monitored.swap_remove(place);
-            return link.later(write::line("MONITOR", &["-", nick]));
+            // The server knows two spellings of one nick as one.
+            if !rare.monitored.iter().any(|known| self.people.fold(known) == *folded) {
+                link.later(write::line("MONITOR", &["-", nick]));
+            }
+            return;
         }
-        rare.asked.retain(|known| *self.people.fold(known) != *folded);
+        rare.asked.retain(|known| **known != *nick);
         if !on {
             return;
         }
         if place.is_some() || rare.monitored.len() < places {
             if place.is_none() {
-                rare.monitored.push(folded);
+                rare.monitored.push(nick.into());
             }
             return link.later(write::line("MONITOR", &["+", nick]));
         }
@@ -99,12 +103,13 @@ impl Session {
         for nick in line.param(2).split(',') {
             let folded = self.fold(nick);
             let Some(rare) = &mut self.rare else { break };
-            let Some(place) = rare.monitored.iter().position(|known| *known == folded) else { continue };
-            rare.monitored.swap_remove(place);
-            if rare.asked.len() < MAX_ASKED {
-                rare.asked.push(nick.into());
+            let is = |known: &mut Box<str>| self.people.fold(known) == *folded;
+            for contact in rare.monitored.extract_if(.., is) {
+                if rare.asked.len() < MAX_ASKED {
+                    rare.asked.push(contact);
+                }
+                any = true;
             }
-            any = true;
         }
         if any { self.ask_all() } else { self.show_error(line) }
     }
@@ -175,9 +180,9 @@ impl Session {
     /// Somebody leaves the network whom a server without MONITOR would not tell us about.
     pub(super) fn watched_quits(&mut self, nick: &str) {
         let folded = self.fold(nick);
-        let Some(rare) = self.rare.as_mut().filter(|r| !r.asked.is_empty() && !r.monitored.contains(&folded)) else {
-            return;
-        };
+        let people = self.people.clone();
+        let monitored = |rare: &super::Rare| rare.monitored.iter().any(|known| people.fold(known) == *folded);
+        let Some(rare) = self.rare.as_mut().filter(|r| !r.asked.is_empty() && !monitored(r)) else { return };
         let before = rare.online.len();
         rare.online.retain(|known| *known != folded);
         if rare.online.len() != before {
@@ -220,10 +225,19 @@ impl Session {
         }
     }
 
+    /// Under the addresses that the user has for this nick: a server spells it in its own way, and takes several for one.
     fn seen(&mut self, nick: &str, available: bool, away: Option<String>) {
-        let Some(contact) = contact_id(nick, &self.of.network) else { return };
+        let folded = self.fold(nick);
+        let known = self.rare.iter().flat_map(|r| r.monitored.iter().chain(&r.asked));
+        let known = known.filter(|known| self.people.fold(known) == *folded).map(|known| &**known);
+        let mut contacts: Vec<_> = known.filter_map(|nick| contact_id(nick, &self.of.network)).collect();
+        if contacts.is_empty() {
+            contacts.extend(contact_id(nick, &self.of.network));
+        }
         let presence = Event::Presence { available, away: away.is_some(), status: away.map(Text::plain), nick: None };
-        self.emit(Address::Contact(contact), presence);
+        for contact in contacts {
+            self.emit(Address::Contact(contact), presence.clone());
+        }
     }
 }
 

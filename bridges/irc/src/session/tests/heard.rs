@@ -150,3 +150,30 @@ async fn another_host_and_a_login_are_told() {
     }
     session.stop().await.expect("stops");
 }
+
+/// Servers spell nicks in their own way, and take `[` and `{` for one letter.
+#[tokio::test]
+async fn a_contact_is_seen_under_the_address_that_the_user_has_it_under() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    for nick in ["[foo]", "{bar}"] {
+        net.host.add_contact(&USER.into(), format!("{nick}%net").as_str().into(), None);
+    }
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("MONITOR=100").await;
+    assert_eq!(client.expect("MONITOR").await, "MONITOR + [foo],{bar}");
+    client.send(":irc.test 730 romeo :[Foo]!f@v,[Bar]!b@v").await;
+    for nick in ["[foo]", "{bar}"] {
+        net.host.emitted("they are there", presence(&net, nick, true)).await;
+    }
+    session.send(net.address("[baz]%net"), Intent::Subscribe { status: None });
+    assert_eq!(client.expect("MONITOR").await, "MONITOR + [baz]");
+    client.send(":irc.test 730 romeo :{Baz}!b@v").await;
+    net.host.emitted("another one", presence(&net, "[baz]", true)).await;
+    client.reset();
+    for nick in ["[foo]", "{bar}", "[baz]"] {
+        net.host.emitted("nobody is seen any more", presence(&net, nick, false)).await;
+    }
+    session.stop().await.expect("stops");
+}
