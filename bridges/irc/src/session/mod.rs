@@ -709,9 +709,9 @@ impl Session {
             return;
         }
         let Some(link) = &mut self.link else { return };
-        if bytes.starts_with(b"PING ") {
+        if let Some(words) = ping(bytes) {
             let mut answer = b"PONG ".to_vec();
-            answer.extend_from_slice(&bytes[5..]);
+            answer.extend_from_slice(words);
             answer.extend_from_slice(b"\r\n");
             link.now(&answer);
         } else {
@@ -719,6 +719,18 @@ impl Session {
             link.held.push(b'\n');
         }
     }
+}
+
+/// What is to be answered, where a line is PING: with tags and a source before it or without, in letters of any size.
+fn ping(line: &[u8]) -> Option<&[u8]> {
+    let mut rest = line;
+    for mark in *b"@:" {
+        if rest.first() == Some(&mark) {
+            rest = rest[rest.iter().position(|b| *b == b' ')?..].trim_ascii_start();
+        }
+    }
+    let (command, words) = rest.split_at_checked(5)?;
+    command.eq_ignore_ascii_case(b"PING ").then_some(words)
 }
 
 /// A view's lock; a panic elsewhere leaves a view whole enough to be left.

@@ -468,3 +468,37 @@ async fn questions_by_ctcp_are_answered_politely_and_not_in_floods() {
     assert!(!client.seen.iter().any(|l| l.contains("example.org")), "nothing personal: {:?}", client.seen);
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn while_the_core_has_no_room_ping_is_answered_however_it_is_spelled() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    net.host.room_for(Some(1));
+    for i in 0..5 {
+        client.send(&format!(":juliet!j@k PRIVMSG #c :line {i}")).await;
+    }
+    let time = "@time=2030-03-17T17:46:50.000Z";
+    for (ping, pong) in [
+        ("PING plain".to_owned(), "PONG plain"),
+        (format!("{time} PING :with tags"), "PONG :with tags"),
+        (":irc.test PING :with a source".to_owned(), "PONG :with a source"),
+        (format!("{time} :irc.test PING both"), "PONG both"),
+        ("ping :small".to_owned(), "PONG :small"),
+    ] {
+        client.send(&ping).await;
+        assert_eq!(client.expect("PONG").await, pong);
+    }
+    // Others only begin so, or only speak of it.
+    client.send("@time=x :PING!p@k PRIVMSG #c :PING line").await;
+    client.send("PING :sync").await;
+    assert_eq!(client.expect("PONG").await, "PONG :sync");
+    net.host.room_for(None);
+    for i in 0..5 {
+        let event = net.host.emitted("a line", |e| matches!(e.event, Event::Message(_))).await;
+        assert_eq!(body(&event), format!("line {i}"), "in order");
+    }
+    let event = net.host.emitted("a line", |e| matches!(e.event, Event::Message(_))).await;
+    assert_eq!(body(&event), "PING line");
+    session.stop().await.expect("stops");
+}
