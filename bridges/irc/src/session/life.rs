@@ -303,7 +303,7 @@ impl Session {
         let Some(mut link) = self.link.take() else { return };
         let registering = link.phase == Phase::Registering;
         if !registering && link.began.elapsed() >= GOOD {
-            self.failures = 0;
+            (self.failures, self.told_break) = (0, false);
         }
         self.forget_link(&mut link);
         let words = plain(&reason);
@@ -316,7 +316,8 @@ impl Session {
         if coming_back && !registering {
             self.misses_private();
         }
-        if !self.told_break {
+        // An end for good is news, however often it broke before.
+        if !self.told_break || !coming_back {
             self.told_break = coming_back;
             let key = if registering { "refused-by-server" } else { "link-lost" };
             self.notice(Text::key(key).with("why", &words));
@@ -376,7 +377,7 @@ impl Session {
         self.attempt = None;
         self.dialing = None;
         self.stays = false;
-        self.failures = 0;
+        (self.failures, self.told_break) = (0, false);
         self.unneeded = false;
         // Whoever comes back says anew whether they are there.
         (self.away, self.absent) = (None, false);

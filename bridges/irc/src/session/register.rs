@@ -276,7 +276,6 @@ impl Session {
         self.refold_rooms();
         self.show_motd(&motd);
         self.used = now;
-        self.told_break = false;
         self.reports.push(LinkState::Up);
         if self.link.as_ref().is_some_and(|l| l.phase == Phase::Up) {
             self.up();

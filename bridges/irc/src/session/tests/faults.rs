@@ -8,7 +8,7 @@ use isthmus_bridge::{LinkState, RoomId};
 use super::*;
 
 /// Lets this much time pass for everything that runs here. What waits for a socket meanwhile is not hurried.
-async fn later(time: Duration) {
+pub(super) async fn later(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
@@ -617,4 +617,29 @@ async fn what_waits_for_its_turn_loses_no_time_for_its_answer() {
     client.send(":romeo!u@host.test TOPIC #c :late").await;
     assert_eq!(failure(&net.host, &key).await, None);
     session.stop().await.expect("stops");
+#[tokio::test]
+async fn a_server_that_lets_us_in_and_throws_us_out_again_and_again_is_told_of_once() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let losses = || net.host.emits().iter().filter(|e| lost(e)).count();
+    for _ in 0..3 {
+        client.reset();
+        client = stage.welcome("").await;
+        client.admit("#c", "romeo").await;
+        net.host.emitted("the return", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    }
+    assert_eq!(losses(), 1);
+    // After a connection that has held the end is news.
+    later(Duration::from_secs(61)).await;
+    client.reset();
+    let mut client = stage.welcome("").await;
+    client.admit("#c", "romeo").await;
+    net.host.emitted("the return", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    assert_eq!(losses(), 2);
+    session.stop().await.expect("stops");
+}
+
+fn lost(event: &Inbound) -> bool {
+    matches!(&event.event, Event::Notice { text, .. } if key_is("link-lost")(text) || key_is("refused-by-server")(text))
 }
