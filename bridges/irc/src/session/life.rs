@@ -456,6 +456,7 @@ impl Session {
             self.close("Idle");
         } else if idle {
             self.used = now;
+            self.nobody_is_here();
         }
     }
 

@@ -533,6 +533,7 @@ impl Session {
 
     fn deliver(&mut self, delivery: Box<Delivery>) {
         self.is_heard();
+        self.somebody_is_here();
         self.on_delivery(delivery);
         if let Some(rare) = &mut self.rare {
             rare.about.clear();

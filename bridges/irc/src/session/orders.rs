@@ -17,6 +17,8 @@ use crate::settings;
 
 /// Private conversations that are remembered as begun in a room.
 const MAX_TALKS: usize = 500;
+/// Said to the network of a user of whom no client is there.
+const NOBODY: &str = "No client is connected";
 
 impl Session {
     pub(super) fn on_delivery(&mut self, delivery: Box<Delivery>) {
@@ -228,11 +230,25 @@ impl Session {
     pub(super) fn note_attendance(&mut self, words: Option<&str>) {
         let nobody = !self.rooms.is_empty() && self.rooms.values().all(|r| r.unattended);
         if nobody && !self.absent {
-            self.set_away(Some(words.filter(|w| !w.trim().is_empty()).unwrap_or("No client is connected")));
+            self.set_away(Some(words.filter(|w| !w.trim().is_empty()).unwrap_or(NOBODY)));
         } else if !nobody && self.absent {
             self.set_away(None);
         }
         self.absent = nobody;
+    }
+
+    /// The same where they stay connected without any room, and nothing is heard of a client.
+    pub(super) fn nobody_is_here(&mut self) {
+        if !std::mem::replace(&mut self.absent, true) {
+            self.set_away(Some(NOBODY));
+        }
+    }
+
+    /// A client wants something. In rooms it is by who is inside that one knows whether anybody is there.
+    pub(super) fn somebody_is_here(&mut self) {
+        if self.rooms.is_empty() && std::mem::take(&mut self.absent) {
+            self.set_away(None);
+        }
     }
 
     fn rename(&mut self, nick: &str, ticket: Ticket) {

@@ -608,7 +608,7 @@ impl Session {
         }
         self.stays = kept_alone && self.host.persistent(&self.of);
         if !self.rooms.is_empty() || self.stays {
-            self.note_attendance(None);
+            self.nobody_is_here();
             self.connect();
         }
     }

@@ -1,7 +1,10 @@
 //! Coming back: who, when, and without many words.
 
+use std::time::Duration;
+
 use isthmus_bridge::LinkState;
 
+use super::faults::later;
 use super::ircv3::ALL;
 use super::*;
 
@@ -240,4 +243,44 @@ async fn a_connection_that_the_user_wants_kept_comes_back_without_a_room() {
     client.expect("QUIT").await;
     again.stop().await.expect("stops");
     assert_eq!(net.bridge.kept(&net.host.host()).await.expect("the store is there"), []);
+}
+
+#[tokio::test]
+async fn who_is_kept_connected_without_a_room_is_away_while_nobody_is_there() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.keep_up(&isthmus_bridge::SessionOf::new(USER.into(), "net".into()));
+    let session = net.session();
+    session.send(net.address("juliet%net"), chat("psst"));
+    let mut client = stage.welcome("").await;
+    client.expect("PRIVMSG juliet :psst").await;
+    // The next line of those that are no PING of either side.
+    let next = async |client: &mut Client| loop {
+        let line = client.line().await.expect("a line");
+        if !line.starts_with("PING") && !line.starts_with("PONG") {
+            return line;
+        }
+    };
+    for _ in 0..16 {
+        later(Duration::from_secs(61)).await;
+        client.send("PING :silence").await;
+        client.expect("PONG :silence").await;
+        if client.seen.iter().any(|l| l.starts_with("AWAY")) {
+            break;
+        }
+    }
+    assert_eq!(client.seen.iter().filter(|l| l.starts_with("AWAY")).collect::<Vec<_>>(), ["AWAY :No client is connected"]);
+    session.send(net.address("juliet%net"), chat("still here"));
+    assert_eq!(next(&mut client).await, "AWAY");
+    assert_eq!(next(&mut client).await, "PRIVMSG juliet :still here");
+    session.stop().await.expect("stops");
+    client.expect("QUIT").await;
+    // After a restart nobody has been heard.
+    let session = net.session();
+    let mut client = stage.welcome("").await;
+    assert_eq!(next(&mut client).await, "AWAY :No client is connected");
+    session.send(net.address("juliet%net"), chat("good morrow"));
+    assert_eq!(next(&mut client).await, "AWAY");
+    assert_eq!(next(&mut client).await, "PRIVMSG juliet :good morrow");
+    session.stop().await.expect("stops");
 }
