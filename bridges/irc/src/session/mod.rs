@@ -542,6 +542,7 @@ impl Session {
 
     fn on_settings(&mut self, _at: &Address) {
         let before = self.settings.clone();
+        let away = self.shown_away().map(str::to_owned);
         self.settings = self.host.resolved(&self.of.user, &Address::Network(self.of.network.clone()));
         for room in self.rooms.values_mut() {
             room.settings = self.host.resolved(&self.of.user, &Address::Room(room.id.clone()));
@@ -552,6 +553,7 @@ impl Session {
         {
             self.send(crate::proto::write::text("SETNAME", &[], real_name.as_bytes()));
         }
+        self.away_changed(away.as_deref());
         self.tell_abilities();
         self.guard_secrets();
         let rate = crate::settings::rate(&self.settings);

@@ -208,17 +208,22 @@ impl Session {
 
     /// Tells the network that the user is away, or back; once for each change.
     pub(super) fn set_away(&mut self, words: Option<&str>) {
-        let wanted = words.filter(|_| self.settings.bool(settings::AWAY));
-        let wanted: Option<Box<str>> = wanted.map(|words| words.replace(['\r', '\n'], " ").into());
-        if self.away == wanted {
-            return;
-        }
-        self.away.clone_from(&wanted);
-        if self.is_up() {
-            self.send(match wanted {
-                Some(words) => self.away_line(&words),
-                None => write::line("AWAY", &[]),
-            });
+        let before = self.shown_away().map(str::to_owned);
+        self.away = words.map(|words| words.replace(['\r', '\n'], " ").into());
+        self.away_changed(before.as_deref());
+    }
+
+    /// What the network is to know of the user's being away.
+    pub(super) fn shown_away(&self) -> Option<&str> {
+        self.away.as_deref().filter(|_| self.settings.bool(settings::AWAY))
+    }
+
+    /// What it is to know may be something else than before.
+    pub(super) fn away_changed(&mut self, before: Option<&str>) {
+        let now = self.shown_away();
+        if now != before && self.is_up() {
+            let line = now.map_or_else(|| write::line("AWAY", &[]), |words| self.away_line(words));
+            self.send(line);
         }
     }
 

@@ -102,12 +102,13 @@ impl Session {
     fn log_in(&mut self) {
         let wanted = self.logs_in();
         let password = self.secret(settings::SASL_PASSWORD).unwrap_or_default().to_owned();
+        let away = self.shown_away().map(str::to_owned);
         let Some(link) = &mut self.link else { return };
         if link.phase != Phase::Registering {
             return;
         }
         // Who is away already enters the network so (`draft/pre-away`).
-        if let Some(away) = self.away.as_deref().filter(|_| link.cap.active.has(Caps::PRE_AWAY)) {
+        if let Some(away) = away.filter(|_| link.cap.active.has(Caps::PRE_AWAY)) {
             link.now(&write::text("AWAY", &[], away.as_bytes()));
         }
         if !wanted {
@@ -323,8 +324,8 @@ impl Session {
         if self.rooms.is_empty() && self.host.persistent(&self.of) {
             self.save_rooms();
         }
-        if let Some(away) = self.away.clone() {
-            self.send(self.away_line(&away));
+        if let Some(away) = self.shown_away() {
+            self.send(self.away_line(away));
         }
         self.watch = true;
         self.ask_for_talks();

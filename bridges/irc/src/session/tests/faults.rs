@@ -617,6 +617,8 @@ async fn what_waits_for_its_turn_loses_no_time_for_its_answer() {
     client.send(":romeo!u@host.test TOPIC #c :late").await;
     assert_eq!(failure(&net.host, &key).await, None);
     session.stop().await.expect("stops");
+}
+
 #[tokio::test]
 async fn a_server_that_lets_us_in_and_throws_us_out_again_and_again_is_told_of_once() {
     let stage = Stage::open().await;

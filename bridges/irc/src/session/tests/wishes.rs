@@ -220,3 +220,26 @@ async fn answers_that_look_like_errors_are_shown_whole_and_refusals_of_all_serve
     assert_eq!(failure(&net.host, &key).await, Some(Failure::Forbidden));
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn whether_the_network_hears_that_one_is_away_counts_at_once() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    let network = net.address("net");
+    let away = |away: bool| Intent::Presence { available: true, away, status: away.then(|| "lunch".to_owned()) };
+    session.send(network.clone(), away(true));
+    assert_eq!(client.expect("AWAY").await, "AWAY :lunch");
+    for (wanted, line) in [("false", "AWAY"), ("true", "AWAY :lunch"), ("false", "AWAY")] {
+        session.set(&network, "away", Some(wanted)).await;
+        assert_eq!(client.expect("AWAY").await, line, "{wanted}");
+    }
+    // Who is back meanwhile is not away when it may be told again.
+    session.send(network.clone(), away(false));
+    session.set(&network, "away", Some("true")).await;
+    session.set(&network, "realname", Some("Romeo")).await;
+    session.send(network, Intent::Raw { line: "TIME".to_owned() });
+    client.expect("TIME").await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("AWAY")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
