@@ -174,12 +174,12 @@ impl Session {
             return ticket.failed(isthmus_bridge::DeliveryError::new(isthmus_bridge::Failure::NoSuchRecipient, text));
         };
         let line = |id: &ForeignMessageId| match reason.filter(|r| !r.trim().is_empty()) {
-            Some(reason) => write::text("REDACT", &[&to.name, id.as_str()], reason.as_bytes()),
+            Some(reason) => self.worded(&["REDACT", &to.name, id.as_str()], reason, 0),
             None => write::line("REDACT", &[&to.name, id.as_str()]),
         };
-        ids.iter().for_each(|id| self.send(line(id)));
+        let (others, redacts) = (ids.iter().map(line).collect::<Vec<_>>(), line(&last));
+        others.into_iter().for_each(|line| self.send(line));
         let target = self.fold(&to.name);
-        let redacts = line(&last);
         if self.has_cap(Caps::ECHO) {
             return self.send_for(redacts, What::Redact { target, id: last }, ticket);
         }

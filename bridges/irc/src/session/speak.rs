@@ -193,10 +193,12 @@ impl Session {
     pub(super) fn worded(&self, head: &[&str], words: &str, most: u16) -> Vec<u8> {
         let (command, params) = head.split_first().map_or(("", head), |(command, params)| (*command, params));
         let settings = params.first().and_then(|name| self.room(name)).map_or(&self.settings, |room| &room.settings);
+        let encoding = self.encoding_out(settings);
         let space = self.room_behind(head).min(if most == 0 { usize::MAX } else { usize::from(most) });
+        let space = if words.is_ascii() { space } else { encoding::room(space, encoding) };
         let words = words.replace("\r\n", " ").replace(['\r', '\n'], " ");
         let fitting = lines::pieces(&words, space).first().copied().unwrap_or_default();
-        write::text(command, params, &encoding::encode(fitting, self.encoding_out(settings)))
+        write::text(command, params, &encoding::encode(fitting, encoding))
     }
 
     /// Writes the lines whose turn it is.

@@ -755,3 +755,18 @@ async fn a_text_becomes_a_link_when_the_lines_that_this_room_takes_are_too_many(
     assert_eq!(failure(&net.host, &key).await, None);
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn the_reason_of_a_withdrawal_is_cut_so_that_others_get_it_whole() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "@romeo juliet").await;
+    let key = said(&net, &session, &mut client, "a plague", "m1").await;
+    let retract = Intent::Retract { of: MessageRef::Key(key), reason: Some("é".repeat(300)) };
+    session.send(net.address("#c%net"), retract);
+    let line = client.holding("REDACT").await;
+    let line = line.split_once("REDACT ").map_or("", |(_, rest)| rest);
+    assert!(":romeo!u@host.test REDACT \r\n".len() + line.len() <= 512, "{} octets", line.len());
+    assert!(line.strip_prefix("#c m1 :").is_some_and(|words| words.chars().all(|c| c == 'é')), "{line}");
+    session.stop().await.expect("stops");
+}

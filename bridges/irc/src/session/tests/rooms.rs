@@ -555,3 +555,38 @@ async fn a_join_that_nobody_asked_for_is_an_invitation() {
     assert_eq!(failure(&net.host, &key).await, None);
     session.stop().await.expect("stops");
 }
+
+/// A letter may take twice as many octets there as in UTF-8.
+#[tokio::test]
+async fn a_long_subject_in_an_encoding_of_several_octets_is_cut_where_a_character_ends() {
+    for limit in ["", "TOPICLEN=99 KICKLEN=99 AWAYLEN=99"] {
+        let stage = Stage::open().await;
+        let net = Net::at(stage.port);
+        net.host.set_default("encoding_out", "gb18030");
+        let session = net.session();
+        let room = net.address("#c%net");
+        session.send(room.clone(), join("romeo"));
+        let mut client = stage.welcome(&format!("PREFIX=(ov)@+ {limit}")).await;
+        client.admit("#c", "@romeo juliet").await;
+        net.host.emitted("the end of the join", |e| e.event == Event::Room(RoomChange::Joined)).await;
+        let long = "ñ".repeat(400);
+        let kick = Intent::Remove { who: net.occupant("#c%net", "juliet"), reason: Some(long.clone()) };
+        let away = Intent::Presence { available: true, away: true, status: Some(long.clone()) };
+        session.send(room.clone(), Intent::SetSubject { subject: long.clone() });
+        session.send(room.clone(), kick);
+        session.send(net.address("net"), away);
+        session.send(room, Intent::Leave { status: Some(long) });
+        for begins in ["TOPIC #c :", "KICK #c juliet :", "AWAY :", "PART #c :"] {
+            let mut line = client.bytes().await;
+            while !line.starts_with(begins.as_bytes()) {
+                line = client.bytes().await;
+            }
+            assert!(":romeo!u@host.test \r\n".len() + line.len() <= 512, "{begins} {} octets", line.len());
+            let words = &line[begins.len()..];
+            assert!(limit.is_empty() || begins.starts_with("PART") || words.len() <= 99, "{begins} {} octets", words.len());
+            let (read, _, wrong) = encoding_rs::GB18030.decode(words);
+            assert!(!wrong && read.chars().count() > 10 && read.chars().all(|c| c == 'ñ'), "{begins} {read}");
+        }
+        session.stop().await.expect("stops");
+    }
+}
