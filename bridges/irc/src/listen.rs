@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 /// A question is one short line (RFC 1413 section 5).
 const MAX_QUESTION: u64 = 512;
@@ -79,7 +80,15 @@ pub(crate) fn webirc(host: &Host, user: &BareJid, prefix: Ipv6Addr) -> (String, 
     let mut octets = prefix.octets();
     octets[8..].copy_from_slice(&mac[..8]);
     let domain = user.as_str().split('@').next_back().unwrap_or_default();
-    let domain: String = domain.chars().filter(|c| c.is_ascii_alphanumeric() || ".-".contains(*c)).take(40).collect();
+    // Hosts are ASCII on IRC: what is not stands there as in DNS (`xn--`, RFC 5891).
+    let ascii = Url::parse(&format!("http://{domain}/")).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let domain: String = ascii
+        .as_deref()
+        .unwrap_or(domain)
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || ".-".contains(*c))
+        .take(40)
+        .collect();
     (format!("{}.{domain}", hex::encode(&mac[..4])), octets.into())
 }
 
@@ -191,5 +200,18 @@ mod tests {
         assert_eq!(answer, "4000 , 6667 : USERID : UNIX : abcd\r\n");
         stop.cancel();
         running.await.expect("no panic").expect("ends in order");
+    }
+
+    #[test]
+    fn a_domain_of_any_script_is_told_in_ascii() {
+        let host = isthmus_bridge::suite::FakeHost::new("irc").host();
+        for (user, domain) in [
+            ("romeo@bücher.example", ".xn--bcher-kva.example"),
+            ("romeo@例え.テスト", ".xn--r8jz45g.xn--zckzah"),
+            ("romeo@verona.example", ".verona.example"),
+        ] {
+            let (name, _) = webirc(&host, &BareJid::from(user), Ipv6Addr::LOCALHOST);
+            assert!(name.ends_with(domain), "{user}: {name}");
+        }
     }
 }

@@ -269,7 +269,10 @@ async fn who_is_kept_connected_without_a_room_is_away_while_nobody_is_there() {
             break;
         }
     }
-    assert_eq!(client.seen.iter().filter(|l| l.starts_with("AWAY")).collect::<Vec<_>>(), ["AWAY :No client is connected"]);
+    assert_eq!(
+        client.seen.iter().filter(|l| l.starts_with("AWAY")).collect::<Vec<_>>(),
+        ["AWAY :No client is connected"]
+    );
     session.send(net.address("juliet%net"), chat("still here"));
     assert_eq!(next(&mut client).await, "AWAY");
     assert_eq!(next(&mut client).await, "PRIVMSG juliet :still here");

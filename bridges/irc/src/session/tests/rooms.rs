@@ -583,7 +583,11 @@ async fn a_long_subject_in_an_encoding_of_several_octets_is_cut_where_a_characte
             }
             assert!(":romeo!u@host.test \r\n".len() + line.len() <= 512, "{begins} {} octets", line.len());
             let words = &line[begins.len()..];
-            assert!(limit.is_empty() || begins.starts_with("PART") || words.len() <= 99, "{begins} {} octets", words.len());
+            assert!(
+                limit.is_empty() || begins.starts_with("PART") || words.len() <= 99,
+                "{begins} {} octets",
+                words.len()
+            );
             let (read, _, wrong) = encoding_rs::GB18030.decode(words);
             assert!(!wrong && read.chars().count() > 10 && read.chars().all(|c| c == 'ñ'), "{begins} {read}");
         }

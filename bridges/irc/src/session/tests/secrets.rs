@@ -114,7 +114,9 @@ async fn a_secret_that_is_set_while_one_connects_goes_over_no_plain_port_that_no
         let raw = session.deliver(net.address("net"), Intent::Raw { line: "VERSION".to_owned() }).await;
         assert_eq!(raw[0].result.clone().map_err(|e| e.failure), Err(Failure::NotConnected));
         if registering {
-            client.raw(b":irc.test CAP * LS :sasl=PLAIN\r\n:irc.test 001 romeo :Welcome\r\n:irc.test 422 romeo :\r\n").await;
+            client
+                .raw(b":irc.test CAP * LS :sasl=PLAIN\r\n:irc.test 001 romeo :Welcome\r\n:irc.test 422 romeo :\r\n")
+                .await;
             client.ended().await;
             assert!(!client.seen.iter().any(|l| l.contains("hunter2") || l.contains("AUTH")), "{:?}", client.seen);
         } else {
