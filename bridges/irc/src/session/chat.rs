@@ -8,6 +8,7 @@ use isthmus_bridge::{
 };
 use tokio::time::Instant;
 
+use super::leaving::Unwanted;
 use super::speak::{GRACE, shown_beside};
 use super::{Session, view};
 use crate::address::{contact_id, split};
@@ -113,7 +114,7 @@ impl Session {
             return; // of what a server plays again nobody can tell what we said ourselves
         }
         let from = if in_room {
-            let Some(room) = self.room(target) else { return };
+            let Some(room) = self.room(target) else { return self.overhears(target, nick, text, kind) };
             room.occupant(nick)
         } else {
             self.talk_address(if elsewhere { target } else { nick })
@@ -149,6 +150,21 @@ impl Session {
         }
         self.used = Instant::now();
         self.push(inbound);
+    }
+
+    /// Words in a room that a server has put us in and that nobody has entered yet. A bouncer is in many that the user does not look at.
+    fn overhears(&mut self, room: &str, nick: &str, text: &str, kind: Kind) {
+        let folded = self.fold(room);
+        let put_in = |(name, why): &(Box<str>, Unwanted)| matches!(why, Unwanted::Invited(_)) && *name == folded;
+        if self.backlog || self.has_cap(Caps::SELF) || self.is_own(nick) || !self.unasked.iter().any(put_in) {
+            return;
+        }
+        let how = match kind {
+            Kind::Words => "",
+            Kind::Notice => "[notice] ",
+            Kind::Action => "/me ",
+        };
+        self.server_says(nick, &format!("{room}: {how}{text}"));
     }
 
     /// What a message's tags tell of who sent it.

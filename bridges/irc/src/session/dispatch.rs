@@ -137,6 +137,9 @@ impl Session {
     }
 
     fn on_login_refused(&mut self, line: &Line<'_>) {
+        if self.link.as_ref().is_some_and(|l| l.phase != super::Phase::Registering) {
+            return self.show(line); // tried by hand
+        }
         // 908 only names the mechanisms; 904 follows it.
         if line.command != "908" {
             self.login_failed(Text::key("login-refused").with("why", encoding::clean(line.last())));

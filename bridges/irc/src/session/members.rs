@@ -390,8 +390,14 @@ impl Session {
     }
 
     pub(super) fn on_invite(&mut self, line: &Line<'_>) {
-        let Some(id) = self.shared.addressing.room_id(line.param(1), &self.of.network) else { return };
         let nick = line.source.nick();
+        let Some(id) = self.shared.addressing.room_id(line.param(1), &self.of.network) else {
+            // To what is no room here.
+            if !self.is_ignored(line) {
+                self.server_says(nick, &format!("INVITE {}", line.words(0)));
+            }
+            return;
+        };
         if !self.is_own(line.param(0)) {
             // invite-notify: one member has invited somebody else.
             let Some(room) = self.room(line.param(1)) else { return };

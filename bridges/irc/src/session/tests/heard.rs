@@ -177,3 +177,40 @@ async fn a_contact_is_seen_under_the_address_that_the_user_has_it_under() {
     }
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn what_has_no_other_place_is_shown_as_the_networks_words() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let shown = async |what: &str, expected: &str| {
+        let event = net.host.emitted(what, |e| matches!(e.event, Event::Notice { .. })).await;
+        let Event::Notice { text, .. } = &event.event else { panic!("a notice") };
+        assert_eq!((event.from, text.to_string()), (net.address("net"), expected.to_owned()), "{what}");
+    };
+    // A login by hand that fails.
+    session.send(net.address("net"), Intent::Raw { line: "AUTHENTICATE PLAIN".to_owned() });
+    client.expect("AUTHENTICATE PLAIN").await;
+    client.send(":irc.test 908 romeo EXTERNAL :are available SASL mechanisms").await;
+    shown("the mechanisms", "irc.test: EXTERNAL are available SASL mechanisms").await;
+    client.send(":irc.test 904 romeo :SASL authentication failed").await;
+    shown("the refusal", "irc.test: SASL authentication failed").await;
+    // An invitation to what is no room here.
+    client.send(":juliet!j@k INVITE romeo +tomb").await;
+    shown("the invitation", "juliet: INVITE romeo +tomb").await;
+    // Words in a room into which an operator has put us.
+    client.send(":romeo!u@host.test JOIN #far").await;
+    net.host.emitted("an invitation", |e| matches!(e.event, Event::Invited { .. })).await;
+    client.send(":juliet!j@k PRIVMSG #far :welcome").await;
+    shown("her words", "juliet: #far: welcome").await;
+    client.send(":juliet!j@k NOTICE #far :to the tomb").await;
+    shown("her notice", "juliet: #far: [notice] to the tomb").await;
+    client.send(":juliet!j@k PRIVMSG #far :\u{1}ACTION waves\u{1}").await;
+    shown("what she does", "juliet: #far: /me waves").await;
+    // Of a room in which we are not, nobody tells us.
+    client.send(":juliet!j@k PRIVMSG #farther :welcome").await;
+    client.send("PING :sync").await;
+    client.expect("PONG :sync").await;
+    assert!(!net.host.emits().iter().any(|e| matches!(e.event, Event::Notice { .. })), "{:?}", net.host.emits());
+    session.stop().await.expect("stops");
+}
