@@ -81,7 +81,7 @@ impl Session {
             return;
         }
         self.network = if own.is_some() { Arc::default() } else { self.shared.networks.get(&self.of.network) };
-        self.people = self.network.people(Casemapping::default());
+        self.people = self.network.people(Casemapping::Ascii);
         self.refold_rooms();
         self.rare().own_server = own;
     }

@@ -334,7 +334,8 @@ impl Session {
         let network = shared.networks.get(&of.network);
         let settings = host.resolved(&of.user, &Address::Network(of.network.clone()));
         Self {
-            people: network.people(Casemapping::default()),
+            // The mapping that takes least for the same, until the server says what its own is.
+            people: network.people(Casemapping::Ascii),
             shared,
             of,
             host,

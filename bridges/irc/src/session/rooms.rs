@@ -173,12 +173,7 @@ impl Session {
             nick.clone_into(&mut self.wish);
         }
         if let Some(other) = self.rooms.get(&folded).filter(|room| room.id != *id).map(|room| room.id.clone()) {
-            // One channel, and an address for each way to write it (RFC 2812 section 2.2): the user is sent to the one where they are.
-            let text = Text::key("forwarded").with("room", split(other.as_str()).0);
-            let error = DeliveryError::new(Failure::Rejected, text);
-            let refused = RoomChange::Refused { error: error.clone(), redirect: Some(other) };
-            self.emit(Address::Room(id.clone()), Event::Room(refused));
-            return ticket.failed(error);
+            return ticket.failed(self.is_elsewhere(id, other));
         }
         self.stay_or_come_back(&folded);
         if let Some(room) = self.rooms.get_mut(&folded) {
@@ -216,6 +211,15 @@ impl Session {
         } else {
             self.connect();
         }
+    }
+
+    /// One channel, and an address for each way to write it (RFC 2812 section 2.2): the user is sent to the one where they are.
+    fn is_elsewhere(&mut self, id: &RoomId, other: RoomId) -> DeliveryError {
+        let text = Text::key("forwarded").with("room", split(other.as_str()).0);
+        let error = DeliveryError::new(Failure::Rejected, text);
+        let refused = RoomChange::Refused { error: error.clone(), redirect: Some(other) };
+        self.emit(Address::Room(id.clone()), Event::Room(refused));
+        error
     }
 
     /// Asks for every room that is wanted, several in one line.
@@ -508,7 +512,16 @@ impl Session {
     /// The server compares names in another way than was thought.
     pub(super) fn refold_rooms(&mut self) {
         let people = self.people.clone();
-        self.rooms = self.rooms.drain().map(|(_, room)| (people.fold(&room.name).into(), room)).collect();
+        for (_, mut room) in self.rooms.drain() {
+            let folded = people.fold(&room.name);
+            let Some(other) = self.rooms.get(&folded).map(|first| first.id.clone()) else {
+                self.rooms.insert(folded.into(), room);
+                continue;
+            };
+            view(&room.view).left(None);
+            let error = self.is_elsewhere(&room.id, other);
+            room.tickets.take().into_iter().for_each(|ticket| ticket.failed(error.clone()));
+        }
     }
 
     // Helpers.

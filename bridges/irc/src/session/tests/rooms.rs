@@ -594,3 +594,37 @@ async fn a_long_subject_in_an_encoding_of_several_octets_is_cut_where_a_characte
         session.stop().await.expect("stops");
     }
 }
+
+#[tokio::test]
+async fn rooms_that_an_ascii_server_tells_apart_are_both_entered_again() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("persistent", "true");
+    let rooms = ["#a[", "#a{"];
+    for run in 0..2 {
+        let session = net.session();
+        if run == 0 {
+            rooms.iter().for_each(|room| drop(session.send(net.address(&format!("{room}%net")), join("romeo"))));
+        }
+        let mut client = stage.welcome("CASEMAPPING=ascii").await;
+        assert_eq!(client.expect("JOIN").await, "JOIN #a[,#a{");
+        for room in rooms {
+            client.send(&format!(":romeo!u@host.test JOIN {room}")).await;
+            client.send(&format!(":irc.test 353 romeo = {room} :romeo")).await;
+            client.send(&format!(":irc.test 366 romeo {room} :End")).await;
+            let from = net.address(&format!("{room}%net"));
+            let inside = |e: &Inbound| e.from == from && e.event == Event::Room(RoomChange::Joined);
+            net.host.emitted("the room", inside).await;
+        }
+        session.stop().await.expect("stops");
+    }
+    // Where they are one, the other address is told so.
+    let session = net.session();
+    let mut client = stage.welcome("CASEMAPPING=rfc1459").await;
+    assert_eq!(client.expect("JOIN").await, "JOIN #a[");
+    let refused = net.host.emitted("it is elsewhere", |e| matches!(e.event, Event::Room(RoomChange::Refused { .. })));
+    let refused = refused.await;
+    let Event::Room(RoomChange::Refused { redirect, .. }) = refused.event else { panic!("a refusal") };
+    assert_eq!((refused.from, redirect), (net.address("#a{%net"), Some(RoomId::from("#a[%net"))));
+    session.stop().await.expect("stops");
+}
