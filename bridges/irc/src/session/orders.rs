@@ -12,6 +12,7 @@ use super::rooms::Room;
 use super::speak::To;
 use super::{Phase, Session, unsupported, view};
 use crate::address::{contact_id, split};
+use crate::proto::caps::Caps;
 use crate::proto::{modes, write};
 use crate::settings;
 
@@ -366,8 +367,13 @@ impl Session {
         // A voice is not more than a participant has, also where nobody needs one.
         let kept = wanted.or_else(|| (role == Some("participant") && affiliation.is_none()).then_some('v'));
         let reach = kept.and_then(|k| ranks.iter().position(|r| *r == k)).unwrap_or(ranks.len());
+        // Without `multi-prefix` a server names the highest rank alone: there may be others below it.
+        let hides = !self.has_cap(Caps::MULTI_PREFIX);
+        let highest = ranks.iter().position(|l| has(*l)).filter(|_| hides).unwrap_or(ranks.len());
         // Letters of a server's own (an IRC operator's) are not ours to take.
-        let off: String = ranks[..reach].iter().filter(|l| "qaohv".contains(**l) && has(**l)).collect();
+        let off = ranks[..reach].iter().enumerate();
+        let off = off.filter(|(at, l)| "qaohv".contains(**l) && (has(**l) || *at > highest));
+        let off: String = off.map(|(_, l)| *l).collect();
         let on = wanted.filter(|w| !has(*w));
         let mut change = if off.is_empty() { String::new() } else { format!("-{off}") };
         if let Some(on) = on {

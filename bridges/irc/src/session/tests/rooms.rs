@@ -426,8 +426,9 @@ async fn roles_and_affiliations_are_the_servers_modes() {
         ("tybalt", None, Some("owner"), "+q tybalt"),
         ("tybalt", None, Some("admin"), "+o tybalt"),
         ("tybalt", None, Some("member"), "+v tybalt"),
-        ("juliet", None, Some("member"), "-o+v juliet juliet"),
-        ("juliet", None, Some("none"), "-o juliet"),
+        // A server that names the highest rank alone says nothing of those below it.
+        ("juliet", None, Some("member"), "-oh+v juliet juliet juliet"),
+        ("juliet", None, Some("none"), "-ohv juliet juliet juliet"),
         ("nurse", None, Some("none"), "-v nurse"),
         ("tybalt", Some("moderator"), None, "+h tybalt"),
         ("tybalt", Some("participant"), None, "+v tybalt"),
