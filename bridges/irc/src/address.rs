@@ -21,6 +21,9 @@ pub(crate) const ROOM_PREFIXES: [char; 4] = ['#', '&', '+', '!'];
 /// What it begins with unless the administrator says otherwise; never what a server announces later, for addresses must not depend on it.
 pub(crate) const USUAL_PREFIXES: &str = "#&";
 
+/// `&` as XEP-0106 writes it.
+const AMPERSAND: &str = "\\26";
+
 /// Nicks whose resource is not their own spelling, at most; beyond, the map begins anew.
 const SPELLINGS: usize = 50_000;
 
@@ -119,6 +122,9 @@ impl Addressing for IrcAddressing {
                 None => return Ok(Address::Network(network_id(local)?)),
             }
         };
+        // Escaped twice, `&local` begins so; what a nick that begins so is written like is another address.
+        let escaped = name.starts_with(AMPERSAND).then(|| unescape_again(name)).filter(|name| self.is_room(name));
+        let name = escaped.as_deref().unwrap_or(name);
         if self.is_room(name) {
             let room = self.room_id(name, &network).ok_or_else(|| malformed("no room can have this name"))?;
             return Ok(match resource {
@@ -208,6 +214,7 @@ fn malformed(why: &str) -> BadAddress {
 /// Whether a server's nodeprep (RFC 6122) leaves it as it is.
 fn stands_in_local(nick: &str) -> bool {
     !nick.contains('%')
+        && !nick.starts_with(AMPERSAND)
         && nick == nick.to_lowercase()
         && (is_plain(nick) || stringprep::nodeprep(&without_escaped(nick)).is_ok_and(|p| p == without_escaped(nick)))
 }
@@ -249,7 +256,7 @@ fn safe_resource(nick: &str) -> String {
 fn unescape_again(name: &str) -> String {
     const CODES: [(&str, &str); 8] = [
         ("\\40", "@"),
-        ("\\26", "&"),
+        (AMPERSAND, "&"),
         ("\\27", "'"),
         ("\\22", "\""),
         ("\\2f", "/"),
@@ -295,6 +302,7 @@ mod tests {
             (Some("#50%off%libera.chat"), None, room("#50%off%libera.chat")),
             (Some("#b\\40foot%net"), None, room("#b@foot%net")),
             (Some("#b\\3Cfoot%net"), None, room("#b<foot%net")),
+            (Some("\\26local%libera.chat"), None, room("&local%libera.chat")),
             (Some("#rust%libera.chat"), Some("Ann"), occupant("#rust%libera.chat", "Ann")),
             (Some("nick%libera.chat"), None, contact("nick%libera.chat")),
             (Some("nick%libera.chat"), Some("phone"), contact("nick%libera.chat")),
@@ -329,7 +337,7 @@ mod tests {
     #[test]
     fn a_nick_that_no_resource_can_spell_has_a_spelling_of_its_own() {
         let addressing = any();
-        for nick in ["a\u{fffd}b", "ﬁsh", "\u{202e}", "ann🦀\u{fffd}"] {
+        for nick in ["a\u{fffd}b", "ﬁsh", "\u{202e}", "ann🦀\u{fffd}", "\\26local"] {
             let one = contact_id(nick, &"net".into()).map(Address::Contact).expect("somebody may have it");
             let parts = addressing.format(&one);
             let resource = parts.resource.clone().expect("it cannot stand before the @");
