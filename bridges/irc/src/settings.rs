@@ -6,6 +6,7 @@ use isthmus_bridge::{Resolved, Scope, Setting, SettingKind};
 
 use crate::config::Config;
 use crate::proto::throttle::Rate;
+use crate::proto::write;
 
 pub(crate) const ADDRESS: &str = "address";
 pub(crate) const TLS_PORTS: &str = "tls_ports";
@@ -127,7 +128,9 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
         ),
         Setting::new(SASL_ACCOUNT, SettingKind::Line, one_net, ""),
         Setting::new(SASL_PASSWORD, SettingKind::Secret, one_net, ""),
-        Setting::new(COMMANDS, SettingKind::Lines, one_net, ""),
+        Setting::new(COMMANDS, SettingKind::Lines, one_net, "").expecting("lines of at most 510 octets each", |it| {
+            it.lines().all(|l| l.trim().is_empty() || command(l).is_some())
+        }),
         Setting::new(THROTTLE, SettingKind::Line, one_net, "10 1").admin_only(),
         Setting::new(ENCODING_IN, SettingKind::Line, ALL, "windows-1252"),
         Setting::new(ENCODING_OUT, SettingKind::Line, ALL, "utf-8"),
@@ -183,6 +186,11 @@ pub(crate) fn all(config: &Config) -> Vec<Setting> {
         Setting::new(RECORD, SettingKind::Bool, ALL, yes(config.history.record)),
         Setting::new(MAX_HISTORY, SettingKind::Number { min: 0, max: 10_000 }, ALL, history),
     ]
+}
+
+/// One of [`COMMANDS`] as it is sent; `None` where it is no line.
+pub(crate) fn command(line: &str) -> Option<Vec<u8>> {
+    write::raw(line.trim_start_matches('/'))
 }
 
 /// Where to connect, in order: port, and whether by TLS.
@@ -256,6 +264,20 @@ mod tests {
         shown.sort_unstable();
         shown.dedup(); // one stands in both forms, as it does with biboumi
         assert_eq!(all, shown);
+    }
+
+    #[test]
+    fn lines_that_no_server_would_take_whole_are_refused_by_the_form() {
+        let bridge = isthmus_bridge::suite::build(&crate::Irc, serde_json::json!({})).expect("good keys");
+        let commands = bridge.settings().iter().find(|s| s.key == COMMANDS).expect("there is one");
+        let rule = commands.rule.expect("it has a rule");
+        let longest = "x".repeat(510);
+        for good in ["MODE romeo +x\n\nPRIVMSG Q :hello\n", &format!("AWAY\n/{longest}")] {
+            assert!((rule.holds)(good), "{good}");
+        }
+        for bad in [format!("AWAY\n{longest}x"), "AWAY\nMODE\0".to_owned()] {
+            assert!(!(rule.holds)(&bad), "{bad}");
+        }
     }
 
     #[test]

@@ -261,8 +261,7 @@ impl Session {
         if logs_in && !link.logged_in {
             return self.no_login(); // it does not even know CAP
         }
-        let lines: Vec<Vec<u8>> =
-            commands.lines().take(20).filter_map(|l| write::raw(l.trim_start_matches('/'))).collect();
+        let lines: Vec<Vec<u8>> = commands.lines().filter_map(settings::command).collect();
         let now = Instant::now();
         link.began = now;
         link.phase = if lines.is_empty() { Phase::Up } else { Phase::Settling(now + SETTLE) };

@@ -583,3 +583,18 @@ async fn the_account_is_the_nick_that_the_user_wants_not_the_one_that_is_free() 
     assert_eq!(client.expect("AUTHENTICATE ").await, "AUTHENTICATE cm9tZW8Acm9tZW8Ac2VzYW1l");
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn however_many_lines_are_to_be_sent_on_connecting_all_of_them_are() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let lines: Vec<String> = (0..45).map(|n| format!("PRIVMSG NickServ :HELP {n}")).collect();
+    net.host.set_default("after_connect_commands", &lines.join("\n"));
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("").await;
+    for line in &lines {
+        assert_eq!(&client.expect("PRIVMSG").await, line);
+    }
+    session.stop().await.expect("stops");
+}
