@@ -126,6 +126,28 @@ async fn owners_admins_half_operators_and_the_banned_are_made_on_inspircd() -> R
 }
 
 #[tokio::test]
+async fn bans_of_other_kinds_than_a_mask_are_made_and_lifted_on_inspircd() -> Result<()> {
+    let server = with_modules(&["channelban"], "").await?;
+    let (net, session, mut juliet) = inside(server.plain().number()).await?;
+    let room = net.address("#verona%net");
+    juliet.send("MODE #verona +o romeo").await?;
+    net.host.emitted("a rank", changed).await;
+    for mask in ["R:capulet", "j:#tomb"] {
+        for on in [true, false] {
+            let ban = Intent::Ban { mask: mask.to_owned(), on, reason: None };
+            assert_eq!(done(&session, room.clone(), ban).await, Ok(()), "{mask} {on}");
+            let line = juliet.line(&format!(" MODE #verona {} ", if on { "+b" } else { "-b" })).await?;
+            assert!(line.starts_with(":romeo!") && line.ends_with(mask), "{line}");
+            let listed = Query::Affiliates { room: "#verona%net".into(), list: "outcast".to_owned() };
+            let (banned, _) = session.ask(listed).await;
+            assert_eq!(format!("{banned:?}").contains(mask), on, "{banned:?}");
+        }
+    }
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn inspircd_forwards_to_another_room_and_forces_into_one() -> Result<()> {
     let server = with_modules(&["redirect", "sajoin"], "").await?;
     let (net, session, mut juliet) = inside(server.plain().number()).await?;

@@ -24,8 +24,9 @@ impl Session {
             Ok(member) => member,
             Err(error) => return ticket.failed(error),
         };
-        let is_mask =
-            mask.contains(['!', '*', '?']) || mask.starts_with('$') || (mask.contains('@') && member.is_none());
+        // What is no nick and nobody's is a mask: of a host, or of a kind that the server knows (`R:account`, `$a:account`, `~a:account`).
+        let nobodys = member.is_none() && (!is_nick(named) || (mask.contains('@') && !mask.contains('%')));
+        let is_mask = mask.contains(['!', '*', '?']) || nobodys;
         if is_mask {
             return self.put_ban(id, mask, on, None, ticket);
         }
@@ -84,6 +85,11 @@ impl Session {
         self.put_ban(&ban.room, &mask, ban.on, Some((&ban.nick, ban.reason.as_deref())), ticket);
         true
     }
+}
+
+/// Whether servers know such nicks (RFC 2812 section 2.3.1, and letters of any script and digits first, which some take).
+fn is_nick(name: &str) -> bool {
+    name.chars().all(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || "[]\\`_^{|}-".contains(c))
 }
 
 /// Whoever comes from there; this nick from wherever, where that is not known.
