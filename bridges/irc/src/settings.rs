@@ -281,6 +281,15 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_says_otherwise_ten_lines_go_at_once_and_then_one_a_second() {
+        let bridge = isthmus_bridge::suite::build(&crate::Irc, serde_json::json!({})).expect("good keys");
+        let throttle = bridge.settings().iter().find(|s| s.key == THROTTLE).expect("there is one");
+        assert_eq!(throttle.default, "10 1");
+        let rate = rate(&with(THROTTLE, throttle.default));
+        assert_eq!(rate, Rate { burst: 10, every: Duration::from_secs(1) });
+    }
+
+    #[test]
     fn a_rate_is_read_from_either_spelling() {
         let cases = [
             ("10 1", Rate { burst: 10, every: Duration::from_secs(1) }),

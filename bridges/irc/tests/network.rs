@@ -130,17 +130,33 @@ async fn a_policy_of_a_server_of_ones_own_is_kept_for_its_user_alone() -> Result
 async fn webirc_gives_each_user_an_address_of_their_own() -> Result<()> {
     let server = Inspircd::start().await?;
     let port = server.plain().number();
+    let mut juliet = Person::enter(port, "Juliet").await?;
+    juliet.join("#verona").await?;
+    // What the server takes for where somebody comes from; it looks no names up here, so that the address counts.
+    let mut seen = async |net: &Net, user: &str| -> Result<String> {
+        let room = net.address("#verona%net");
+        let session = Session::start(&net.bridge, &net.host, &format!("{user}@example.org"), &room);
+        assert_eq!(done(&session, room, join(user)).await, Ok(()));
+        juliet.send(&format!("WHOIS {user}")).await?;
+        let line = juliet.line(" 311 ").await?;
+        session.stop().await?;
+        juliet.line(" QUIT ").await?;
+        Ok(line.split(' ').nth(5).unwrap_or_default().to_owned())
+    };
     let net = Net::at(port, false);
     net.host.set_default("webirc_password", "webirc");
-    let room = net.address("#verona%net");
-    let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
-    assert_eq!(done(&session, room, join("romeo")).await, Ok(()));
-    let mut juliet = Person::enter(port, "Juliet").await?;
-    juliet.send("WHOIS romeo").await?;
-    let line = juliet.line(" 311 ").await?;
-    // The server looks no names up here, so that the address counts.
-    assert!(line.contains(" fd69:7368:6d75:7300:"), "{line}");
-    session.stop().await?;
+    let (romeo, tybalt) = (seen(&net, "romeo").await?, seen(&net, "tybalt").await?);
+    assert!(
+        romeo.starts_with("fd69:7368:6d75:7300:") && tybalt.starts_with("fd69:7368:6d75:7300:"),
+        "{romeo} {tybalt}"
+    );
+    assert_ne!(romeo, tybalt);
+    assert_eq!(seen(&net, "romeo").await?, romeo, "the same again");
+    // Below the administrator's prefix.
+    let keys = serde_json::json!({"allow_private_networks": true, "webirc_prefix": "2001:db8:1:2::"});
+    let net = Net::with(port, false, keys);
+    net.host.set_default("webirc_password", "webirc");
+    assert_eq!(seen(&net, "romeo").await?, romeo.replace("fd69:7368:6d75:7300:", "2001:db8:1:2:"));
     Ok(())
 }
 

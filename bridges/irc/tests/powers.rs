@@ -125,6 +125,43 @@ async fn owners_admins_half_operators_and_the_banned_are_made_on_inspircd() -> R
     Ok(())
 }
 
+/// What Juliet, who has no rank, is made by Romeo: as who sees it.
+async fn made_by_romeo(session: &Session, net: &Net, juliet: &mut Person, wish: (&str, &str)) -> Result<String> {
+    let (role, affiliation) = match wish {
+        ("role", role) => (Some(role.to_owned()), None),
+        (_, affiliation) => (None, Some(affiliation.to_owned())),
+    };
+    let wanted = Intent::SetRole { who: net.occupant("Juliet"), role, affiliation, reason: None };
+    assert_eq!(done(session, net.address("#verona%net"), wanted).await, Ok(()), "{wish:?}");
+    let line = juliet.line(":romeo!").await?;
+    // The last word may have its colon or not.
+    let modes = line.split_once(" MODE #verona ").map(|(_, modes)| modes.replace(':', ""));
+    Ok(modes.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn where_ranks_are_missing_the_next_one_is_given_on_inspircd() -> Result<()> {
+    let admin = r#"<customprefix name="admin" letter="a" prefix="&amp;" rank="40000" ranktoset="40000">
+"#;
+    for (modules, lines, own, owner) in
+        [(&["samode"][..], "", "+o", "+o Juliet"), (&["samode", "customprefix"], admin, "+a", "+a Juliet")]
+    {
+        let server = with_modules(modules, lines).await?;
+        let (net, session, mut juliet) = inside(server.plain().number()).await?;
+        opers(&mut juliet).await?;
+        juliet.send(&format!("SAMODE #verona {own} romeo")).await?;
+        juliet.line(&format!(" MODE #verona {own} ")).await?;
+        juliet.send("MODE #verona -o Juliet").await?;
+        juliet.line(" MODE #verona -o").await?;
+        let mut made = async |wish| made_by_romeo(&session, &net, &mut juliet, wish).await;
+        assert_eq!(made(("affiliation", "owner")).await?, owner);
+        assert_eq!(made(("affiliation", "none")).await?, owner.replace('+', "-"));
+        assert_eq!(made(("role", "moderator")).await?, "+o Juliet");
+        session.stop().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn bans_of_other_kinds_than_a_mask_are_made_and_lifted_on_inspircd() -> Result<()> {
     let server = with_modules(&["channelban"], "").await?;
@@ -143,6 +180,32 @@ async fn bans_of_other_kinds_than_a_mask_are_made_and_lifted_on_inspircd() -> Re
             assert_eq!(format!("{banned:?}").contains(mask), on, "{banned:?}");
         }
     }
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn somebody_whose_host_is_not_known_is_banned_where_they_are_on_ngircd() -> Result<()> {
+    let server = Ngircd::start().await?;
+    let (net, session, mut juliet) = inside(server.plain().number()).await?;
+    juliet.send("MODE #verona +o romeo").await?;
+    net.host.emitted("a rank", changed).await;
+    assert_eq!(member(&net, &session, "Juliet").and_then(|m| m.1), None, "nobody has told it");
+    let out = Intent::SetRole {
+        who: net.occupant("Juliet"),
+        role: None,
+        affiliation: Some("outcast".to_owned()),
+        reason: Some("wherefore".to_owned()),
+    };
+    assert_eq!(done(&session, net.address("#verona%net"), out).await, Ok(()));
+    let lines = [juliet.line(" MODE #verona +b ").await?, juliet.line(":romeo!").await?];
+    let mask = lines[0].split_once(" MODE #verona +b ").map(|(_, mask)| mask.trim_start_matches(':').to_owned());
+    let host = mask.as_deref().and_then(|mask| mask.strip_prefix("*!*@"));
+    assert!(host.is_some_and(|host| !host.is_empty() && !host.contains('*')), "{lines:?}");
+    assert!(lines[1].contains(" KICK #verona Juliet :wherefore"), "{lines:?}");
+    // That is where she is.
+    juliet.send("JOIN #verona").await?;
+    juliet.line(" 474 ").await?;
     session.stop().await?;
     Ok(())
 }

@@ -598,3 +598,68 @@ async fn however_many_lines_are_to_be_sent_on_connecting_all_of_them_are() {
     }
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn where_nobody_says_otherwise_two_tls_ports_are_tried_and_then_the_plain_one() {
+    let own = isthmus_testkit::ports::own_address(6667).expect("an address").expect("its port is free");
+    let stages = [Stage::at(own, 6697).await, Stage::at(own, 6670).await, Stage::at(own, 6667).await];
+    let net = Net::by_name(json!({"allow_private_networks": true}));
+    net.host.set_default("address", &own.to_string());
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    for stage in &stages[..2] {
+        drop(stage.accept().await); // who does not speak TLS
+    }
+    let mut client = stages[2].accept().await;
+    client.expect("CAP LS 302").await;
+    let tried = |e: Inbound| match e.event {
+        Event::Notice { text: Text::Key { name, args }, .. } if name.starts_with("connecting-") => {
+            let port = args.into_iter().find(|(key, _)| key == "port").map(|(_, port)| port);
+            Some((name.to_string(), port.unwrap_or_default()))
+        }
+        _ => None,
+    };
+    let tried: Vec<(String, String)> = net.host.emits().into_iter().filter_map(tried).collect();
+    let expected = [("connecting-tls", "6697"), ("connecting-tls", "6670"), ("connecting-plain", "6667")];
+    assert_eq!(tried, expected.map(|(name, port)| (name.to_owned(), port.to_owned())));
+    session.stop().await.expect("stops");
+}
+
+/// Linux tells of it: of a connection on which nothing is on its way, timer 2 is the one of keepalive (`proc_net_tcp`).
+#[tokio::test]
+async fn the_system_looks_whether_the_other_end_is_there_too() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, _client) = net.inside(&stage, "", "romeo").await;
+    let peer = format!("0100007F:{:04X}", stage.port);
+    let timer = || {
+        let all = std::fs::read_to_string("/proc/net/tcp").expect("a table of connections");
+        let mut rows = all.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| row.get(2) == Some(&peer.as_str())).expect("our connection");
+        row[5].to_owned()
+    };
+    let kept = timeout(Duration::from_secs(20), async {
+        // Until all is acknowledged, the timer is another one.
+        while !timer().starts_with("02:") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(kept.await.is_ok(), "{}", timer());
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_network_without_an_address_is_the_host_of_its_name() {
+    let stage = Stage::open().await;
+    let net = Net::by_name(json!({"allow_private_networks": true}));
+    net.host.set_default("tls_ports", "");
+    net.host.set_default("ports", &stage.port.to_string());
+    let session = Session::start(&net.bridge, &net.host, USER, &net.address("localhost"));
+    let key = session.send(net.address("#c%localhost"), join("romeo"));
+    let mut client = stage.welcome("PREFIX=(ov)@+").await;
+    client.admit("#c", "romeo").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    let from = net.address("#c%localhost");
+    net.host.emitted("the room", |e| e.from == from && e.event == Event::Room(RoomChange::Joined)).await;
+    session.stop().await.expect("stops");
+}

@@ -90,3 +90,28 @@ async fn one_channel_under_another_address_is_told_where_it_is() {
     assert_eq!(redirect.as_ref().map(|room| room.as_str()), Some("#a[b]%net"));
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn a_room_is_entered_with_its_password_after_a_restart_which_is_kept_sealed() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("persistent", "true");
+    let with_password = Intent::Join { nick: "romeo".to_owned(), password: Some("sesame".to_owned()) };
+    let session = net.session();
+    let key = session.send(net.address("#c%net"), with_password);
+    let mut client = stage.welcome("PREFIX=(ov)@+").await;
+    client.expect("JOIN #c sesame").await;
+    for line in [":romeo!u@host.test JOIN #c", ":irc.test 353 romeo = #c :romeo", ":irc.test 366 romeo #c :End"] {
+        client.send(line).await;
+    }
+    assert_eq!(failure(&net.host, &key).await, None);
+    session.stop().await.expect("stops");
+    let kept = net.host.host().list("rooms", None).await.expect("the store is there");
+    let kept: Vec<String> = kept.iter().map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect();
+    assert!(kept.len() == 1 && kept[0].contains("#c%net"), "{kept:?}");
+    assert!(!kept[0].contains("sesame") && !kept[0].contains(&hex::encode("sesame")), "{kept:?}");
+    let session = net.session();
+    let mut client = stage.welcome("PREFIX=(ov)@+").await;
+    assert_eq!(client.expect("JOIN ").await, "JOIN #c sesame");
+    session.stop().await.expect("stops");
+}

@@ -40,9 +40,15 @@ impl Net {
 
     /// With these keys of the configuration.
     fn with(port: u16, keys: serde_json::Value) -> Self {
+        let net = Self::by_name(keys);
+        prepare(&net.host, port);
+        net
+    }
+
+    /// The same where nothing is set: networks are the hosts of their names.
+    fn by_name(keys: serde_json::Value) -> Self {
         let bridge = build(&crate::Irc, keys).expect("good keys");
         let host = FakeHost::of(&bridge);
-        prepare(&host, port);
         Self { bridge, host }
     }
 

@@ -629,3 +629,28 @@ async fn rooms_that_an_ascii_server_tells_apart_are_both_entered_again() {
     assert_eq!((refused.from, redirect), (net.address("#a{%net"), Some(RoomId::from("#a[%net"))));
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn a_subject_has_the_time_at_which_it_was_set() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("PREFIX=(ov)@+").await;
+    client.expect("JOIN #c").await;
+    for line in [
+        ":romeo!u@host.test JOIN #c",
+        ":irc.test 332 romeo #c :Two households",
+        ":irc.test 333 romeo #c juliet!j@k 1234567890",
+        ":irc.test 353 romeo = #c :romeo",
+        ":irc.test 366 romeo #c :End",
+    ] {
+        client.send(line).await;
+    }
+    net.host.emitted("the end of the join", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    let subject = view.lock().expect("nobody panicked").subject.clone();
+    let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_234_567_890);
+    assert_eq!((&*subject.words, subject.by.as_deref(), subject.at), ("Two households", Some("juliet"), Some(at)));
+    session.stop().await.expect("stops");
+}
