@@ -9,16 +9,28 @@ use super::*;
 
 #[tokio::test]
 async fn a_refused_port_is_told_and_the_join_fails() {
-    let stage = Stage::open().await;
-    let port = stage.port;
-    drop(stage);
-    let net = Net::at(port);
+    // Both are taken before either is given back: they are two.
+    let stages = [Stage::open().await, Stage::open().await];
+    let [first, second] = stages.map(|stage| stage.port.to_string());
+    let net = Net::at(1);
+    net.host.set_default("ports", &format!("{first}, {second}"));
     let session = net.session();
     let key = session.send(net.address("#c%net"), join("romeo"));
-    net.told("the attempt", key_is("connecting-plain")).await;
-    net.told("the refusal", key_is("connect-failed")).await;
     assert_eq!(failure(&net.host, &key).await, Some(Failure::Unreachable));
     net.host.reported("the end", |l| matches!(l, LinkState::Down { retry_at: None, .. })).await;
+    // Each attempt, and what became of it.
+    let told: Vec<Text> = net
+        .host
+        .emits()
+        .into_iter()
+        .filter_map(|e| match e.event {
+            Event::Notice { text, .. } => Some(text),
+            _ => None,
+        })
+        .collect();
+    let attempt = |port: &str| Text::key("connecting-plain").with("host", "127.0.0.1").with("port", port);
+    let refusal = Text::key("connect-failed").with("host", "127.0.0.1").with("why", "Connection refused");
+    assert_eq!(told, [attempt(&first), refusal.clone(), attempt(&second), refusal]);
     session.stop().await.expect("stops");
 }
 

@@ -1,6 +1,7 @@
 //! Scripted dialogues: the test is the server, or the core, or both.
 
 mod bad_input;
+mod choices;
 mod connecting;
 mod faults;
 mod heard;
