@@ -9,10 +9,12 @@
 //! | `scenes` | the scripts |
 //! | `forms` | the fields of its forms |
 //! | `import` | what biboumi has kept, taken over |
+//! | `entering` | how ours are entered, and how not |
 //! | `ours` | our own stanzas alone, where there is nothing to compare |
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod compare;
+mod entering;
 mod forms;
 mod import;
 mod known;

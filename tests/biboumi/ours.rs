@@ -7,14 +7,14 @@ use isthmus_testkit::xml::Element;
 
 use crate::stage::{DESK, NET, OTHER, PHONE, Plan, Side, Stage, command, field as fills, submit};
 
-const NGIRCD: Plan = Plan { fixed: false, persistent: false, inspircd: false };
-const INSPIRCD: Plan = Plan { inspircd: true, ..NGIRCD };
-const MUC: &str = "<x xmlns='http://jabber.org/protocol/muc'/>";
+pub(crate) const NGIRCD: Plan = Plan { fixed: false, persistent: false, inspircd: false };
+pub(crate) const INSPIRCD: Plan = Plan { inspircd: true, ..NGIRCD };
+pub(crate) const MUC: &str = "<x xmlns='http://jabber.org/protocol/muc'/>";
 const INFO: &str = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
 const OWNER: &str = "<query xmlns='http://jabber.org/protocol/muc#owner'/>";
-const STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
+pub(crate) const STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
-async fn plays(plan: Plan, script: impl AsyncFn(&mut Stage) -> Result<()>) {
+pub(crate) async fn plays(plan: Plan, script: impl AsyncFn(&mut Stage) -> Result<()>) {
     crate::play(Side::Ours, plan, &script).await;
 }
 
@@ -23,13 +23,13 @@ fn admin(item: &str) -> String {
 }
 
 /// As it stands in the stream, but for the stream's own namespace; attributes by their names.
-fn spelled(stanza: &Element) -> String {
+pub(crate) fn spelled(stanza: &Element) -> String {
     let mut stanza = stanza.clone();
     stanza.attrs.sort();
     stanza.to_string().replace(" xmlns='jabber:component:accept'", "")
 }
 
-fn codes(stanza: &Element) -> Vec<&str> {
+pub(crate) fn codes(stanza: &Element) -> Vec<&str> {
     stanza.walk().filter(|e| e.name == "status").filter_map(|e| e.attr("code")).collect()
 }
 
@@ -132,6 +132,89 @@ async fn somebody_is_named_by_their_address() {
         assert_eq!(answer.attr("type"), Some("result"), "{answer}");
         s.does(juliet, "JOIN #verona").await?;
         is(s, "Juliet", "none", "participant").await.map(drop)
+    })
+    .await;
+}
+
+/// Under the id of its client, or under one of ours; and always with one by the room.
+#[tokio::test]
+async fn a_message_without_an_id_comes_back_with_one() {
+    plays(NGIRCD, async |s| {
+        s.join(DESK, "verona", "romeo").await?;
+        let room = s.room("verona");
+        let mut ids = Vec::new();
+        for (words, id) in [("ay me", ""), ("speak again", ""), ("bright angel", " id='m1'"), ("O Romeo", " id=''")] {
+            let body = format!("<body>{words}</body>");
+            s.send_as_is(&format!("<message from='{DESK}' to='{room}' type='groupchat'{id}>{body}</message>"))?;
+            let back = s.expect(DESK, words, |m| m.body() == Some(words)).await?;
+            let own = back.attr("id").filter(|id| !id.is_empty()).with_context(|| format!("no id: {back}"))?;
+            let by_room = back.get("stanza-id", "urn:xmpp:sid:0").with_context(|| format!("no stanza-id: {back}"))?;
+            assert_eq!(by_room.attr("by"), Some(&*room), "{back}");
+            let by_room = by_room.attr("id").filter(|id| !id.is_empty()).context("an empty stanza-id")?;
+            assert_eq!(own == "m1", id == " id='m1'", "{back}");
+            ids.extend([own.to_owned(), by_room.to_owned()]);
+            s.settle().await?;
+        }
+        // No message has an id of another one.
+        for (n, ids_of_one) in ids.chunks(2).enumerate() {
+            let others = ids.chunks(2).enumerate().filter(|(m, _)| *m != n).flat_map(|(_, ids)| ids);
+            assert!(others.into_iter().all(|id| !ids_of_one.contains(id)), "{ids:?}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// What the network says of somebody beside their words, as clients see it.
+#[tokio::test]
+async fn who_is_away_logged_in_or_a_program_is_shown_so() {
+    plays(INSPIRCD, async |s| {
+        let services = s.services().await?;
+        services.register("capulet", "sesame", None).await?;
+        let juliet = s.person("juliet").await?;
+        s.does(juliet, "JOIN #verona").await?;
+        s.join(DESK, "verona", "romeo").await?;
+        let hers = format!("{}/juliet", s.room("verona"));
+        let of_her = |p: &Element| p.name == "presence" && p.attr("from") == Some(&hers) && p.attr("type").is_none();
+        let text = |p: &Element, name: &str| p.child(name).map(|e| e.text.clone());
+        s.does(juliet, "AWAY :at church").await?;
+        let away = s.expect(DESK, "that she is away", |p| of_her(p) && p.child("show").is_some()).await?;
+        assert_eq!(
+            (text(&away, "show").as_deref(), text(&away, "status").as_deref()),
+            (Some("away"), Some("at church"))
+        );
+        assert!(!away.has("hats", "urn:xmpp:hats:0"), "{away}");
+        s.settle().await?;
+        // A program says of itself that it is one, and that goes with its words.
+        s.does(juliet, "MODE juliet +B").await?;
+        s.does(juliet, "PRIVMSG #verona :beep").await?;
+        let bot = s.expect(DESK, "that she is a program", |p| of_her(p) && p.has("hats", "urn:xmpp:hats:0")).await?;
+        let hats = bot.get("hats", "urn:xmpp:hats:0").context("hats")?;
+        let hats: Vec<_> = hats.children.iter().map(|hat| (hat.attr("title"), hat.attr("uri"))).collect();
+        assert!(matches!(&hats[..], [(Some(title), Some(_))] if title.to_lowercase().contains("bot")), "{bot}");
+        assert_eq!(text(&bot, "show").as_deref(), Some("away"), "she is that still: {bot}");
+        s.settle().await?;
+        s.does(juliet, "AWAY").await?;
+        let back = s.expect(DESK, "that she is back", |p| of_her(p) && p.child("show").is_none()).await?;
+        assert_eq!((text(&back, "status"), back.has("hats", "urn:xmpp:hats:0")), (None, true), "{back}");
+        let account = |p: &Element| {
+            let account = p.walk().find(|e| e.name == "account" && e.ns == "urn:isthmus:account:0");
+            account.and_then(|account| account.attr("name")).map(str::to_owned)
+        };
+        assert_eq!(account(&back), None, "{back}");
+        s.settle().await?;
+        s.does(juliet, "PRIVMSG NickServ :IDENTIFY capulet sesame").await?;
+        let known = s.expect(DESK, "that she is logged in", |p| of_her(p) && account(p).is_some()).await?;
+        assert_eq!(account(&known).as_deref(), Some("capulet"), "{known}");
+        // Who comes in sees it at once.
+        s.does(juliet, "AWAY :at church").await?;
+        s.expect(DESK, "that she is away again", |p| of_her(p) && p.child("show").is_some()).await?;
+        s.settle().await?;
+        s.send(PHONE, &format!("<presence to='{}/romeo'>{MUC}</presence>", s.room("verona")))?;
+        let seen = s.expect(PHONE, "her", of_her).await?;
+        assert_eq!((text(&seen, "status").as_deref(), seen.has("hats", "urn:xmpp:hats:0")), (Some("at church"), true));
+        assert_eq!(account(&seen).as_deref(), Some("capulet"), "{seen}");
+        s.settle().await
     })
     .await;
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use isthmus_testkit::atheme::Atheme;
 use isthmus_testkit::biboumi::Biboumi;
 use isthmus_testkit::fake::{FakeXmpp, Seen};
 use isthmus_testkit::inspircd::Inspircd;
@@ -188,6 +189,14 @@ impl Stage {
         self.plan.inspircd
     }
 
+    /// Services for the network, which is InspIRCd.
+    pub(crate) async fn services(&self) -> Result<Atheme> {
+        match &self.ircd {
+            Ircd::Inspircd(server) => Atheme::start(server).await,
+            Ircd::Ngircd(_) => bail!("no services link to ngircd here"),
+        }
+    }
+
     /// Our program, if it is on stage.
     pub(crate) fn isthmus(&self) -> Option<&Isthmus> {
         if let Gateway::Ours(isthmus) = &self.gateway { Some(isthmus) } else { None }
@@ -276,6 +285,17 @@ impl Stage {
         let tag = rest.split('>').next().unwrap_or_default();
         let id = if tag.contains(" id='") { String::new() } else { format!(" id='s{}'", self.count) };
         self.xmpp.send(GATEWAY, format!("<{name} from='{from}'{id}{rest}"))
+    }
+
+    /// Sends a stanza as it stands, with the `from` that it has.
+    pub(crate) fn send_as_is(&self, stanza: &str) -> Result<()> {
+        self.xmpp.send(GATEWAY, stanza)
+    }
+
+    /// What has come to somebody since all was settled, in order.
+    pub(crate) fn came(&mut self, who: &str) -> Vec<Element> {
+        self.pump();
+        self.pending.iter().filter(|stanza| stanza.attr("to") == Some(who)).cloned().collect()
     }
 
     /// Enters a room, and waits until that is complete.

@@ -4,12 +4,14 @@ use isthmus_testkit::inspircd::Inspircd;
 use isthmus_testkit::irc::Person;
 use isthmus_testkit::isthmus::Setup;
 use isthmus_testkit::server::{Flavour, Options, XmppServer};
+use isthmus_testkit::wait::until;
 use isthmus_testkit::xml::Element;
 use isthmus_testkit::znc::Znc;
 
 use crate::irc::{DOMAIN, Irc, codes, is_group, join, room, say};
 use crate::people::presence;
 use crate::register::{configure, submit};
+use crate::rooms::heard;
 use crate::world::World;
 
 crate::on_both!(
@@ -17,6 +19,8 @@ crate::on_both!(
     who_is_away_on_xmpp_is_away_on_irc,
     behind_a_bouncer_missed_words_come_and_own_ones_are_ones_own,
     administrators_end_connections_of_users_with_their_words,
+    who_asks_by_ctcp_learns_nothing_of_the_person,
+    what_is_said_in_private_while_no_client_is_there_is_stored_for_the_next,
 );
 
 /// On InspIRCd, which has MONITOR, and on ngircd, which has not.
@@ -187,4 +191,75 @@ async fn administrators_end_connections_of_users_with_their_words(flavour: Flavo
     // The other is still there.
     say(&mut admin, &room("verona"), "m1", "he has gone").await;
     juliet.line("PRIVMSG #verona :he has gone").await.unwrap();
+}
+
+/// What somebody's program answers for them: what it is, and the time, but not who they are.
+async fn who_asks_by_ctcp_learns_nothing_of_the_person(flavour: Flavour) {
+    let irc = Irc::start(flavour).await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut benvolio = irc.world.client("benvolio").await;
+    let own = join(&mut benvolio, &room("verona"), "montague").await;
+    assert_eq!(own.attr("from"), Some(&*format!("{}/montague", room("verona"))));
+    for question in ["FINGER", "USERINFO", "SOURCE"] {
+        juliet.say("montague", &format!("\u{1}{question}\u{1}")).await.unwrap();
+    }
+    let mut answers: Vec<String> = Vec::new();
+    for question in ["VERSION", "TIME", "CLIENTINFO", "PING 42"] {
+        // One that comes too soon after another is not answered.
+        until(question, std::time::Duration::from_secs(60), async || {
+            juliet.say("montague", &format!("\u{1}{question}\u{1}")).await?;
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            let heard = juliet.heard().await?;
+            let words =
+                heard.iter().filter_map(|line| Some(line.split_once(" NOTICE juliet :")?.1.trim_matches('\u{1}')));
+            answers.extend(words.map(str::to_owned));
+            let name = question.split(' ').next().unwrap_or_default();
+            anyhow::ensure!(answers.iter().any(|answer| answer.starts_with(name)), "{answers:?}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+    let of = |question: &str| answers.iter().find_map(|answer| answer.strip_prefix(&format!("{question} ")));
+    assert!(of("VERSION").is_some_and(|version| version.starts_with("Isthmus ")), "{answers:?}");
+    // By no clock of theirs that would say where they are.
+    assert!(of("TIME").is_some_and(|time| time.ends_with(" UTC")), "{answers:?}");
+    assert_eq!((of("PING"), of("FINGER"), of("USERINFO")), (Some("42"), None, None), "{answers:?}");
+    for answer in &answers {
+        for personal in ["benvolio", "localhost", "desk"] {
+            assert!(!answer.to_lowercase().contains(personal), "{answers:?}");
+        }
+    }
+}
+
+/// By a connection for private messages, whose user is in no room.
+async fn what_is_said_in_private_while_no_client_is_there_is_stored_for_the_next(flavour: Flavour) {
+    let irc = Irc::start(flavour).await;
+    let mut juliet = irc.person("juliet").await;
+    let (mut romeo, mut alice) = (irc.world.client("romeo").await, irc.world.client("alice").await);
+    let hers = format!("juliet%net@{DOMAIN}");
+    romeo.message(&hers, "psst").await.unwrap();
+    juliet.line("PRIVMSG juliet :psst").await.unwrap();
+    romeo.disconnect().await.unwrap();
+    until("the server to know that he has gone", std::time::Duration::from_secs(60), async || {
+        let answer = alice.ping("romeo@localhost/desk").await?;
+        anyhow::ensure!(answer.attr("type") == Some("error"), "{answer}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    juliet.say("romeo", "while you were away").await.unwrap();
+    juliet.send("NOTICE romeo :mark my words").await.unwrap();
+    heard(&mut juliet).await;
+    // The server has what the gateway has sent it before this answer.
+    assert_eq!(alice.ping(DOMAIN).await.unwrap().attr("type"), Some("result"));
+    romeo.drain();
+    romeo.reconnect().await.unwrap();
+    romeo.available().await.unwrap();
+    for words in ["while you were away", "[notice] mark my words"] {
+        let kept = romeo.body(words).await.unwrap();
+        assert_eq!(kept.attr("from").and_then(|from| from.split('/').next()), Some(&*hers), "{kept}");
+        assert!(kept.has("delay", "urn:xmpp:delay"), "it was stored: {kept}");
+    }
 }

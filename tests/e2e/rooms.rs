@@ -249,7 +249,7 @@ async fn a_persistent_room_outlives_its_clients_and_the_gateway(flavour: Flavour
 }
 
 /// The gateway has read what she said before: it answers what she asks afterwards.
-async fn heard(person: &mut Person) {
+pub(crate) async fn heard(person: &mut Person) {
     person.send_bytes(b"PRIVMSG romeo :\x01PING 42\x01").await.unwrap();
     person.line("PING 42").await.unwrap();
 }

@@ -125,7 +125,7 @@ impl House {
     }
 
     /// A command with one form, of which this field is filled in.
-    async fn command(&mut self, who: &str, at: &str, node: &str, (var, value): (&str, &str)) {
+    pub(crate) async fn command(&mut self, who: &str, at: &str, node: &str, (var, value): (&str, &str)) {
         let start = format!("<command xmlns='{COMMANDS}' node='{node}' action='execute'/>");
         let form = self.ask(who, at, "set", &start).await;
         let session = form.child("command").and_then(|c| c.attr("sessionid")).unwrap_or_else(|| panic!("{form}"));

@@ -2,7 +2,7 @@
 
 use isthmus_testkit::xml::Element;
 
-use super::house::{House, JULIET};
+use super::house::{House, JULIET, LOOP};
 use super::rooms::{ROMEO, codes, group, verona};
 
 const CHAMBER: &str = "juliet@example.org/chamber";
@@ -30,6 +30,16 @@ impl House {
             "<presence from='{who}' to='{room}/juliet'><x xmlns='http://jabber.org/protocol/muc'>{wish}</x></presence>"
         ));
         self.shown_until_subject(who).await
+    }
+
+    /// She sets how many lines are shown to who comes in, by the room's form (muc#owner).
+    async fn sets_by_form(&mut self, room: &str, lines: &str) {
+        let x = format!(
+            "<x xmlns='jabber:x:data' type='submit'><field var='max_history_length'><value>{lines}</value></field></x>"
+        );
+        let form = format!("<query xmlns='http://jabber.org/protocol/muc#owner'>{x}</query>");
+        let done = self.ask(JULIET, room, "set", &form).await;
+        assert_eq!(done.attr("type"), Some("result"), "{done}");
     }
 
     /// The old lines that are shown to somebody who comes in, between their own presence and the subject.
@@ -63,6 +73,47 @@ async fn who_comes_in_sees_the_last_lines_of_their_own_stays() {
     assert_eq!(house.history(CHAMBER, &room, "<history maxstanzas='1'/>").await, ["line 3"]);
     assert!(house.history(CHAMBER, &room, "<history maxchars='0'/>").await.is_empty());
     assert!(house.history(CHAMBER, &room, "<history since='2100-01-01T00:00:00Z'/>").await.is_empty());
+    house.finish().await.expect("an orderly stop");
+}
+
+/// As many as are set for the room, else for the network, else for all of the gateway.
+#[tokio::test]
+async fn who_comes_in_sees_as_many_lines_as_the_user_has_set() {
+    let mut house = House::rooms("").await;
+    let [verona, mantua] = ["verona", "mantua"].map(|name| format!("#{name}%loop@{LOOP}"));
+    for room in [&verona, &mantua] {
+        house.join(JULIET, room, "juliet").await;
+        for n in 1..=5 {
+            house.say(JULIET, room, &format!("m{n}"), &format!("line {n}"));
+            house.next("her line", |s| group(JULIET)(s) && s.body().is_some()).await;
+        }
+    }
+    let network = format!("loop@{LOOP}");
+    let last = |n: usize| (6 - n..=5).map(|n| format!("line {n}")).collect::<Vec<_>>();
+    // Each time by a client that was never there: it has heard nothing else.
+    let mut clients = (0..).map(|n| format!("juliet@example.org/{n}"));
+    for (at, lines, expected) in [
+        (&*verona, "2", [2, 5]),
+        (&verona, "0", [0, 5]),
+        (LOOP, "4", [0, 4]),
+        (&network, "3", [0, 3]),
+        (&verona, "1", [1, 3]),
+    ] {
+        if at == verona {
+            house.sets_by_form(at, lines).await;
+        } else {
+            house.command(JULIET, at, "configure", ("max_history_length", lines)).await;
+        }
+        for (room, n) in [&verona, &mantua].into_iter().zip(expected) {
+            let client = clients.next().expect("one more");
+            assert_eq!(house.history(&client, room, "").await, last(n), "{lines} at {at}: {room}");
+        }
+    }
+    // A client may want fewer, and gets no more.
+    for (wish, n) in [("<history maxstanzas='2'/>", 2), ("<history maxstanzas='9'/>", 3)] {
+        let client = clients.next().expect("one more");
+        assert_eq!(house.history(&client, &mantua, wish).await, last(n), "{wish}");
+    }
     house.finish().await.expect("an orderly stop");
 }
 

@@ -308,6 +308,43 @@ async fn a_broken_link_is_not_seen_and_after_it_only_what_changed_is_told() {
     house.finish().await.expect("an orderly stop");
 }
 
+/// Whatever it is that would have to be sent: it waits for the link, and the sender is told.
+#[tokio::test]
+async fn what_is_wished_of_a_room_whose_link_is_broken_has_to_wait() {
+    let (mut house, room) = House::both("").await;
+    house.say(JULIET, &room, "m1", "good morrow");
+    let heard = house.next("her words", |s| group(ROMEO)(s) && s.body() == Some("good morrow")).await;
+    let id = heard.child("stanza-id").and_then(|s| s.attr("id")).expect("an id").to_owned();
+    house.raw(ROMEO, "break");
+    house.next("she sees him go", gone(&format!("{room}/romeo"), JULIET)).await;
+    house.server.drain();
+    let reactions = format!("<reactions xmlns='urn:xmpp:reactions:0' id='{id}'><reaction>👍</reaction></reactions>");
+    let message = |id: &str, to: &str, kind: &str, inside: &str| {
+        format!("<message from='{ROMEO}' to='{to}' type='{kind}' id='{id}'>{inside}</message>")
+    };
+    let wishes = [
+        message("w1", &room, "groupchat", "<body>hello?</body>"),
+        message("w2", &format!("{room}/juliet"), "chat", "<body>psst</body>"),
+        message("w3", &room, "groupchat", "<subject>A feud</subject>"),
+        message("w4", &room, "groupchat", &reactions),
+        format!("<presence from='{ROMEO}' to='{room}/montague' id='w5'/>"),
+    ];
+    for wish in wishes {
+        house.send(&wish);
+        let answer = house.next("an answer", |s| s.attr("to") == Some(ROMEO)).await;
+        assert_eq!(answer.error().as_deref(), Some("wait/recipient-unavailable"), "{wish}: {answer}");
+        assert!(wish.contains(&format!(" id='{}'", answer.attr("id").unwrap_or_default())), "{wish}: {answer}");
+    }
+    // And is not done later: she hears the words that he says when the link is there.
+    house.raw(ROMEO, "mend");
+    house.next("she sees him come", here(&format!("{room}/romeo"), JULIET)).await;
+    house.next("his own rank is another", here(&format!("{room}/romeo"), ROMEO)).await;
+    house.say(ROMEO, &room, "m2", "back");
+    let heard = house.next("what she hears", |s| s.attr("to") == Some(JULIET)).await;
+    assert_eq!((heard.body(), heard.attr("from")), (Some("back"), Some(&*format!("{room}/romeo"))), "{heard}");
+    house.finish().await.expect("an orderly stop");
+}
+
 #[tokio::test]
 async fn a_subject_that_was_changed_while_the_link_was_broken_is_told_with_its_time() {
     let (mut house, room) = House::both("").await;
@@ -405,6 +442,30 @@ async fn who_is_still_inside_after_the_stream_broke_gets_what_they_may_have_miss
     house.say(JULIET, &room, "m2", "and this?");
     let live = house.next("what she says now", |s| to_him(s) && s.name == "message").await;
     assert_eq!((live.body(), live.child("delay").is_some()), (Some("and this?"), false));
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn after_the_server_came_back_each_of_many_is_asked_once() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    let devices: Vec<String> = (0..50).map(|n| format!("romeo@example.org/{n}")).collect();
+    for device in &devices {
+        house.join(device, &room, "romeo").await;
+    }
+    house.server.cut(LOOP).expect("attached");
+    house.server.attached(LOOP).await.expect("attached again");
+    let ping = |s: &Element| s.name == "iq" && s.attr("type") == Some("get") && s.has("ping", "urn:xmpp:ping");
+    let mut asked = Vec::new();
+    for _ in &devices {
+        let ping = house.next("a ping", |s| ping(s) && s.attr("from") == Some(&*room)).await;
+        let (to, id) = (ping.attr("to").expect("to somebody").to_owned(), ping.attr("id").expect("an id"));
+        house.send(&format!("<iq type='result' from='{to}' to='{room}' id='{id}'/>"));
+        asked.push(to);
+    }
+    asked.sort();
+    let mut all = devices;
+    all.sort();
+    assert_eq!(asked, all);
     house.finish().await.expect("an orderly stop");
 }
 

@@ -254,6 +254,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_section_names_is_what_holds_where_nobody_has_set_anything() {
+        let default = |keys: serde_json::Value, key: &str| {
+            let bridge = isthmus_bridge::suite::build(&crate::Irc, keys).expect("good keys");
+            bridge.settings().iter().find(|s| s.key == key).map(|s| s.default.to_owned())
+        };
+        let set = serde_json::json!({"history": {"max_on_join": 3, "record": false}, "persistent_by_default": true});
+        for (key, named, else_) in [(MAX_HISTORY, "3", "20"), (RECORD, "false", "true"), (PERSISTENT, "true", "false")]
+        {
+            assert_eq!(default(set.clone(), key).as_deref(), Some(named), "{key}");
+            assert_eq!(default(serde_json::json!({}), key).as_deref(), Some(else_), "{key}");
+        }
+    }
+
+    #[test]
     fn with_a_fixed_network_two_forms_hold_all_settings_of_the_gateway() {
         let keys = serde_json::json!({"fixed_network": "localhost"});
         let bridge = isthmus_bridge::suite::build(&crate::Irc, keys).expect("good keys");

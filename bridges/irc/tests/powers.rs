@@ -273,6 +273,31 @@ async fn who_is_killed_comes_back_with_their_keys() -> Result<()> {
 }
 
 #[tokio::test]
+async fn who_comes_back_to_a_room_that_has_been_closed_is_told_so_in_the_servers_words() -> Result<()> {
+    let server = Hybrid::start().await?;
+    let port = server.plain().number();
+    let (net, session, mut juliet) = inside(port).await?;
+    opers(&mut juliet).await?;
+    juliet.send("MODE #verona +i").await?;
+    juliet.line(" MODE #verona ").await?;
+    juliet.send("KILL romeo :thus with a kiss").await?;
+    let lost = |e: &Inbound| matches!(&e.event, Event::Room(RoomChange::Lost { coming_back: true, .. }));
+    net.host.emitted("the end", lost).await;
+    let refused = |e: &Inbound| matches!(&e.event, Event::Room(RoomChange::Refused { .. }));
+    let event = net.host.emitted("the refusal", refused).await;
+    assert_eq!(event.from, net.address("#verona%net"));
+    let Event::Room(RoomChange::Refused { error, redirect }) = &event.event else { panic!("{event:?}") };
+    assert_eq!((&error.failure, redirect), (&Failure::Forbidden, &None), "{error}");
+    assert!(error.text.to_string().contains("Cannot join channel (+i)"), "{error}");
+    // Nobody else needs the connection.
+    juliet.send("MODE #verona -i").await?;
+    juliet.line(" MODE #verona ").await?;
+    assert_eq!(done(&session, net.address("#verona%net"), join("romeo")).await, Ok(()));
+    session.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_form_of_a_room_sets_its_modes() -> Result<()> {
     for real in ["ngircd", "inspircd"] {
         let (ngircd, inspircd);

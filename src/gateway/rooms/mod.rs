@@ -238,7 +238,8 @@ pub(super) fn origin(heard: &Heard, of: SessionOf, aim: Aim) -> Origin {
     Origin {
         from: heard.from.shared(),
         to: heard.to.shared(),
-        id: heard.stanza.id().map(Into::into),
+        // An empty one is none: nothing could refer to it.
+        id: heard.stanza.id().filter(|id| !id.is_empty()).map(Into::into),
         element: heard.stanza.kind().name(),
         lang: lang(&heard.stanza),
         of,

@@ -223,3 +223,35 @@ async fn ask(core: Arc<Core>, served: Arc<Served>, doubt: Doubt) {
         core.rooms(&served).evict(&doubt.full, &BareJid::from(bare));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooms::occupancy::Place;
+
+    #[test]
+    fn so_many_are_asked_within_a_second_and_all_in_the_end() {
+        let of = SessionOf::new("juliet@example.org".into(), "net".into());
+        let entered = Instant::now();
+        let mut stays = ["#verona", "#mantua"].map(|room| Stay::new(room.into(), room, "juliet", Phase::Inside));
+        for n in 0..50 {
+            let full = format!("juliet@example.org/{n}").into();
+            stays[n % 2].admit(&full, Place::Arriving(Box::default()), entered);
+        }
+        let mut second = |now: Instant| {
+            let mut doubts = Vec::new();
+            stays.iter_mut().for_each(|stay| doubt(&of, stay, now, &mut doubts));
+            doubts.into_iter().map(|doubt| doubt.full).collect::<Vec<_>>()
+        };
+        assert!(second(entered + SILENT - Duration::from_secs(1)).is_empty(), "they were heard a moment ago");
+        let mut asked = Vec::new();
+        for expected in [ASKED, ASKED, 10, 0] {
+            let now = second(entered + SILENT);
+            assert_eq!(now.len(), expected);
+            asked.extend(now);
+        }
+        asked.sort();
+        asked.dedup();
+        assert_eq!(asked.len(), 50, "each of them once");
+    }
+}
