@@ -21,6 +21,8 @@ const RECENT: usize = 4_096;
 const WORDS: usize = 2_000;
 /// Parts of one message that are looked at, at most.
 const PARTS: i64 = 64;
+/// Messages that are said in place of earlier ones and have no names yet, at most.
+const ANEW: usize = 256;
 /// Reactions of one person to one message, at most.
 const REACTIONS: usize = 32;
 
@@ -83,6 +85,8 @@ pub(super) struct Recent {
 struct Shelf {
     order: VecDeque<(u64, u64)>,
     names: Map<u64, Arc<Name>>,
+    /// What is said in place of an earlier message, and the id that its client knows that one by.
+    anew: VecDeque<(u64, String)>,
 }
 
 impl Recent {
@@ -118,6 +122,17 @@ impl Recent {
     fn get(&self, key: u64) -> Option<Arc<Name>> {
         self.lock().names.get(&key).cloned()
     }
+
+    /// The id of the message in whose place this one is said; given once.
+    fn first(&self, place: &Place, name: &Name) -> Option<String> {
+        let mut shelf = self.lock();
+        if shelf.anew.is_empty() {
+            return None;
+        }
+        let key = Self::client(place, name.writer.as_ref()?, name.client.as_deref()?);
+        let at = shelf.anew.iter().position(|(anew, _)| *anew == key)?;
+        shelf.anew.remove(at).map(|(_, first)| first)
+    }
 }
 
 impl Archive {
@@ -125,11 +140,24 @@ impl Archive {
     pub fn name(&self, place: &Place, mut name: Name) {
         name.words = name.words.filter(|words| name.writer.is_some() && words.len() <= WORDS);
         name.at = name.at.or_else(|| Some(self.now()));
+        if let Some(first) = self.inner.recent.first(place, &name) {
+            name.client = Some(first);
+        }
         let name = Arc::new(name);
         self.inner.recent.put(place, &name);
         if name.foreign.is_some() {
             self.later(Change::Name { place: place.clone(), name });
         }
+    }
+
+    /// What a user is about to say under this id stands in place of an earlier message of theirs. However often that is corrected, clients name it by
+    /// the id that it had first (XEP-0308 section 4): so it is found by that one.
+    pub fn says_anew(&self, place: &Place, writer: &BareJid, id: &str, first: &str) {
+        let mut shelf = self.inner.recent.lock();
+        if shelf.anew.len() >= ANEW {
+            shelf.anew.pop_front();
+        }
+        shelf.anew.push_back((Recent::client(place, writer, id), first.to_owned()));
     }
 
     /// After a restart: the last names of rooms, so that answers to what was said before are told as such.

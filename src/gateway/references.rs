@@ -110,11 +110,13 @@ impl Core {
             if found.meant.is_empty() {
                 found.meant = archive.by_client(&place, &user, &id).await?;
             }
+            let mut there = false;
             if let (Place::Room(_), Address::Room(room)) = (&place, &heard.at) {
                 let question = Question { ids: vec![id.into_owned()], max: 1, ..Question::default() };
                 let lines = archive.find(room, &user, &question).await?.lines;
                 let line = lines.into_iter().next();
                 found.at = line.as_ref().map(|line| line.at);
+                there = line.as_ref().is_some_and(|line| line.gone.is_none());
                 if let Some(line) = line {
                     (found.words, found.by) = (Some(line.body).filter(|body| !body.is_empty()), line.nick);
                 }
@@ -126,6 +128,14 @@ impl Core {
                 });
             } else if child.is("reply", ns::REPLY) {
                 found.words = self.words_of(served, &user, &heard.at, &id).await;
+            }
+            // What was said in its place is what there is of it.
+            let own = found.meant.first().filter(|name| name.writer.as_ref() == Some(&user));
+            if let Some(first) = own.and_then(|name| name.client.clone())
+                && matches!(child.ns(), ns::RETRACT | outbound::FASTEN)
+                && !there
+            {
+                found.meant = archive.by_client(&place, &user, &first).await?;
             }
         }
         Ok(found)
@@ -286,10 +296,11 @@ impl Core {
             let meant = meant(&found.meant, found.words.clone(), found.by.clone());
             degrade::answer(&mut message, &meant, can, &chosen);
         }
-        if corrects.is_some() {
+        if let Some(id) = corrects {
             let words = found.replaced.first().and_then(|name| name.words.as_deref()).map(str::to_owned);
             let prefix = served.profile().correction_prefix;
             before = degrade::correction(&mut message, &meant(&found.replaced, words, None), can, &chosen, prefix);
+            before.first = Some(id).filter(|_| !before.withdraw.is_empty());
         }
         if answers.is_some() && !named {
             let meant = meant(&found.meant, found.words.clone(), found.by.clone());
@@ -306,6 +317,9 @@ impl Core {
         of: &SessionOf,
         before: Before,
     ) {
+        if let (Some(first), Some(id)) = (&before.first, heard.stanza.id()) {
+            served.archive().says_anew(&place_of(served, heard), &heard.from.bare(), id, first);
+        }
         for name in before.withdraw {
             let intent = Intent::Retract { of: name, reason: None };
             self.rooms(served).wish_quietly(of, heard.at.clone(), intent, Aim::Nothing);

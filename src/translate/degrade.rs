@@ -28,6 +28,8 @@ pub struct Meant {
 pub struct Before {
     /// These are withdrawn first.
     pub withdraw: Vec<MessageRef>,
+    /// The id by which the sender's client knows what is withdrawn.
+    pub first: Option<String>,
 }
 
 /// A correction: carried as one, or told as the user wants it.
@@ -40,7 +42,7 @@ pub fn correction(message: &mut Message, meant: &Meant, can: Abilities, chosen: 
     }
     match chosen.str(CORRECTIONS) {
         "redact" if can.retractions && !meant.names.is_empty() => {
-            return Before { withdraw: meant.names.clone() };
+            return Before { withdraw: meant.names.clone(), first: None };
         }
         SUBSTITUTE => {
             if let Some(short) = meant.words.as_deref().and_then(|old| substitution(old, &message.body)) {

@@ -268,6 +268,63 @@ async fn what_a_connection_does_not_carry_is_degraded_once() {
     house.finish().await.expect("an orderly stop");
 }
 
+/// Where the network knows no corrections, but withdrawals.
+#[tokio::test]
+async fn what_is_corrected_is_withdrawn_and_said_anew_where_the_user_wants_that() {
+    let (mut house, room) = House::pair().await;
+    house.line(ROMEO, "uncorrected").await;
+    let form = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+                <field var='corrections'><value>redact</value></field></x></query>";
+    assert_eq!(house.ask(ROMEO, &room, "set", form).await.attr("type"), Some("result"));
+    let correct = "urn:xmpp:message-correct:0";
+    let first = house.said(ROMEO, &room, "c1", "we meet at five").await;
+    let mut id = first.clone();
+    // A message that is corrected again is named by its first id (XEP-0308 section 4).
+    for (own, words) in [("c2", "we meet at six"), ("c3", "we meet at seven")] {
+        house.group(ROMEO, &room, own, &format!("<body>{words}</body><replace xmlns='{correct}' id='c1'/>"));
+        let mut anew = String::new();
+        for to in [ROMEO, JULIET] {
+            let told = house.next("the withdrawal", has(to, "retract", RETRACT)).await;
+            assert_eq!(told.get("retract", RETRACT).and_then(|r| r.attr("id")), Some(&*id), "{words}: {told}");
+            assert_eq!(told.attr("from"), Some(&*format!("{room}/romeo")), "{told}");
+            let heard = house.next("the words anew", |s| group(to)(s) && s.body() == Some(words)).await;
+            assert_eq!((heard.attr("id") == Some(own), heard.has("replace", correct)), (to == ROMEO, false), "{heard}");
+            anew = stanza_id(&heard);
+        }
+        id = anew;
+    }
+    // And so it is when it is withdrawn: what there is of it goes.
+    house.group(ROMEO, &room, "w1", &format!("<retract xmlns='{RETRACT}' id='{first}'/><body>/me withdrew it</body>"));
+    let told = house.next("the withdrawal", has(JULIET, "retract", RETRACT)).await;
+    assert_eq!(told.get("retract", RETRACT).and_then(|r| r.attr("id")), Some(&*id), "{told}");
+    house.finish().await.expect("an orderly stop");
+}
+
+#[tokio::test]
+async fn what_is_corrected_between_two_is_withdrawn_and_said_anew_where_the_user_wants_that() {
+    let mut house = House::rooms("").await;
+    let alice = format!("alice%loop@{LOOP}");
+    let chat = |id: &str, children: &str| {
+        format!("<message from='{JULIET}' to='{alice}' type='chat' id='{id}'>{children}</message>")
+    };
+    // Loopback's people do to what was said to them what is done to theirs.
+    house.send(&chat("m1", "<body>at five</body>"));
+    house.next("an answer", |s| s.body() == Some("at five")).await;
+    house.line(JULIET, "uncorrected").await;
+    house.command(JULIET, &alice, "configure", ("corrections", "redact")).await;
+    for (id, words, before) in [("m2", "at six", "m1"), ("m3", "at seven", "m2")] {
+        let correct = "<replace xmlns='urn:xmpp:message-correct:0' id='m1'/>";
+        house.send(&chat(id, &format!("<body>{words}</body>{correct}")));
+        let told = house.next("the withdrawal", |s| s.has("retract", RETRACT)).await;
+        assert_eq!(told.get("retract", RETRACT).and_then(|r| r.attr("id")), Some(before), "{words}: {told}");
+        house.next("the words anew", |s| s.body() == Some(words) && s.attr("from") == Some(&*alice)).await;
+    }
+    house.send(&chat("w1", &format!("<retract xmlns='{RETRACT}' id='m1'/>")));
+    let told = house.next("the withdrawal", |s| s.has("retract", RETRACT)).await;
+    assert_eq!(told.get("retract", RETRACT).and_then(|r| r.attr("id")), Some("m3"), "{told}");
+    house.finish().await.expect("an orderly stop");
+}
+
 #[tokio::test]
 async fn what_is_said_between_two_is_referred_to_by_both_sides() {
     let mut house = House::rooms("").await;

@@ -13,7 +13,8 @@
 //! any as `odd` is called `o\u{FFFD}d` there, which no JID can spell. The raw lines `break` and `mend` cut the session's link and restore it, `lose`
 //! cuts it for good; `moderate` lets only the voiced speak in the rooms of the session, `unmoderate` everybody, and `known` has the session learn of it
 //! late; `read`: another program of the user's has read what was said; after `plain` a connection carries no reactions, corrections, retractions and
-//! replies, after `rich` it does again. Some persons misbehave, or do something else than answer, when they get a message:
+//! replies, after `uncorrected` all but corrections, after `rich` all of them again. Some persons misbehave, or do something else than answer, when
+//! they get a message:
 //!
 //! | contact | what the session does |
 //! |---|---|

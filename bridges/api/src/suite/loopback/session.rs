@@ -101,10 +101,14 @@ impl Session<'_> {
                 self.net.rooms.moderate(self.net, &self.of, &line).await;
                 ticket.sent(None);
             }
-            Intent::Raw { line } if line == "plain" || line == "rich" => {
+            Intent::Raw { line } if matches!(&*line, "plain" | "uncorrected" | "rich") => {
                 let mut can = Abilities::of(&self.net.profile);
-                if line == "plain" {
-                    (can.reactions, can.corrections, can.retractions, can.replies) = (false, false, false, false);
+                match &*line {
+                    "plain" => {
+                        (can.reactions, can.corrections, can.retractions, can.replies) = (false, false, false, false);
+                    }
+                    "uncorrected" => can.corrections = false,
+                    _ => {}
                 }
                 self.host.able(&self.of, can);
                 ticket.sent(None);
