@@ -9,9 +9,13 @@ use super::*;
 
 #[tokio::test]
 async fn a_refused_port_is_told_and_the_join_fails() {
-    // Both are taken before either is given back: they are two.
-    let stages = [Stage::open().await, Stage::open().await];
-    let [first, second] = stages.map(|stage| stage.port.to_string());
+    // Ports at which nobody listens, and nobody else can.
+    let sockets = [0; 2].map(|_| {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        socket
+    });
+    let [first, second] = sockets.each_ref().map(|s| s.local_addr().expect("bound").port().to_string());
     let net = Net::at(1);
     net.host.set_default("ports", &format!("{first}, {second}"));
     let session = net.session();
