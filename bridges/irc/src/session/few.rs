@@ -33,6 +33,13 @@ impl<T> From<Option<T>> for Few<T> {
     }
 }
 
+impl<T> FromIterator<T> for Few<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        let all: Vec<T> = items.into_iter().collect();
+        Self((!all.is_empty()).then(|| Box::new(all)))
+    }
+}
+
 impl<T> Few<T> {
     pub(crate) fn push(&mut self, item: T) {
         self.0.get_or_insert_default().push(item);

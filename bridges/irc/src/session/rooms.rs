@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use isthmus_bridge::room::{Person, Rank, RoomView};
+use isthmus_bridge::room::{Member, Person, Rank, RoomView};
 use isthmus_bridge::{
     Address, Change, DeliveryError, Event, Failure, Host, Resolved, RoomChange, RoomId, SessionOf, StoreError, Text,
     Ticket,
@@ -14,7 +14,7 @@ use super::few::Few;
 use super::history::Gap;
 use super::leaving::{UNASKED, Unwanted};
 use super::marks::Marks;
-use super::{Session, view};
+use super::{Session, view, who};
 use crate::address::split;
 use crate::proto::caps::Caps;
 use crate::proto::line::Line;
@@ -75,6 +75,8 @@ pub(super) struct Room {
     pub(super) listed: u32,
     /// The user was inside, and the connection broke.
     pub(super) coming_back: bool,
+    /// Who was away, a bot or an operator when it broke.
+    pub(super) marked: Few<Member>,
     /// When something was last said, as far as anybody wants to know.
     pub(super) heard: Option<SystemTime>,
     /// How far the user has read, where the server keeps that.
@@ -156,6 +158,7 @@ impl Session {
             notes: Few::default(),
             listed: 0,
             coming_back: false,
+            marked: Few::default(),
             heard: None,
             marks: None,
             gap: None,
@@ -359,7 +362,7 @@ impl Session {
     /// 366: those were all.
     pub(super) fn on_names_end(&mut self, line: &Line<'_>) {
         let own = self.own_nick().to_owned();
-        let (people, apart) = (self.people.clone(), self.is_apart());
+        let (people, apart, asks) = (self.people.clone(), self.is_apart(), self.has_cap(Caps::AWAY_NOTIFY));
         let Some(room) = self.room_mut(line.param(1)).filter(|r| r.stage == Stage::Listing) else {
             return self.show_asked(line, 1);
         };
@@ -372,6 +375,10 @@ impl Session {
             view.entered();
             if view.get(&people, &own).is_none() {
                 view.enter(people.intern(&own), Rank::NONE);
+            }
+            let marked = room.marked.take();
+            if who::is_asked(asks, &view) {
+                who::mark_as_before(&mut view, &people, marked);
             }
         }
         let (from, name, notes) = (room.address(), room.name.clone(), room.notes.take());
@@ -493,6 +500,9 @@ impl Session {
             let news = room.is_inside() || !coming_back;
             if room.is_inside() {
                 room.breaks(now);
+            }
+            if room.stage == Stage::Inside && coming_back {
+                room.marked = who::marked(&view(&room.view));
             }
             room.stage = Stage::Wanted;
             room.coming_back = true;

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use isthmus_bridge::room::Rank;
+use isthmus_bridge::room::{Member, People, Rank, RoomView};
 use tokio::time::Instant;
 
+use super::few::Few;
 use super::{Session, view};
 use crate::proto::caps::Caps;
 use crate::proto::line::Line;
@@ -30,12 +31,40 @@ pub(crate) struct Asked {
     at: Option<Instant>,
 }
 
+/// What WHO tells of somebody.
+const MARKS: [Rank; 3] = [Rank::AWAY, Rank::OPERATOR, Rank::BOT];
+
+/// Whether a room is asked about, where the server tells (or does not) what happens later.
+pub(super) fn is_asked(notified: bool, view: &RoomView) -> bool {
+    notified && view.members().len() <= MAX_PEOPLE
+}
+
+/// Those of whom WHO has told something, or what came later. Of ourselves the user knows.
+pub(super) fn marked(view: &RoomView) -> Few<Member> {
+    let others = view.members().iter().filter(|m| m.nick() != view.nick());
+    others.filter(|m| MARKS.iter().any(|mark| m.rank.has(*mark))).cloned().collect()
+}
+
+/// After a break people are taken for what they were, until the answer to WHO says otherwise: nobody comes back and goes again because we did.
+pub(super) fn mark_as_before(view: &mut RoomView, people: &People, before: Vec<Member>) {
+    for Member { person, rank } in before {
+        // Of another host, or of none any more, it is somebody else.
+        let other = |now: &Member| person.host.is_some() && now.person.host != person.host;
+        if view.get(people, &person.nick).is_none_or(other) {
+            continue;
+        }
+        for mark in MARKS.into_iter().filter(|mark| rank.has(*mark)) {
+            view.mark(people, &person.nick, mark, true);
+        }
+    }
+}
+
 impl Session {
     /// A room has been entered.
     pub(super) fn ask_who(&mut self, name: &str) {
         let folded = self.fold(name);
-        let many = self.room(name).is_none_or(|room| view(&room.view).members().len() > MAX_PEOPLE);
-        if many || !self.has_cap(Caps::AWAY_NOTIFY) {
+        let notified = self.has_cap(Caps::AWAY_NOTIFY);
+        if !self.room(name).is_some_and(|room| is_asked(notified, &view(&room.view))) {
             return;
         }
         let now = Instant::now();
@@ -130,7 +159,10 @@ impl Session {
         if self.is_own(nick) || self.people.get(nick).is_none() {
             return; // what we are the user says; who is in no room of ours is of no interest
         }
-        let person = self.people.learn(nick, Some(host), account);
+        let mut person = self.people.learn(nick, Some(host), account);
+        if !gone && person.away.is_some() {
+            person = self.people.away(nick, None); // what they said of it is over with it
+        }
         let changed = self.rooms_of(nick, |view, people| {
             let Some(before) = view.get(people, nick).map(|m| m.rank) else { return false };
             view.update(person.clone());
@@ -138,8 +170,8 @@ impl Session {
             if bot {
                 now = now.set(Rank::BOT, true);
             }
-            for flag in [Rank::AWAY, Rank::OPERATOR, Rank::BOT] {
-                view.mark(people, nick, flag, now.has(flag));
+            for mark in MARKS {
+                view.mark(people, nick, mark, now.has(mark));
             }
             now != before
         });

@@ -1,10 +1,23 @@
 //! How people were before we came.
 
-use isthmus_bridge::room::Rank;
+use isthmus_bridge::room::{Member, Rank};
+use isthmus_bridge::suite::Session;
 use isthmus_bridge::{Event, Intent, RoomChange, RoomId};
 
-use super::ircd::Stage;
+use super::ircd::{Client, Stage};
 use super::{Net, group};
+
+fn member(net: &Net, session: &Session, nick: &str) -> Member {
+    let view = net.host.host().room(session.of(), &RoomId::from("#c%net"));
+    let view = view.lock().expect("nobody panicked");
+    view.named(nick).unwrap_or_else(|| panic!("{nick} is inside")).clone()
+}
+
+/// Everything before has been read by the session.
+async fn sync(client: &mut Client) {
+    client.send("PING :sync").await;
+    client.expect("PONG :sync").await;
+}
 
 #[tokio::test]
 async fn who_was_away_before_we_came_is_shown_so() {
@@ -124,5 +137,59 @@ async fn the_next_bearer_of_a_nick_is_somebody_else() {
     let second = identity("ann").expect("inside");
     assert_ne!(first, second);
     assert!(second.contains("m@evil"), "{second}");
+    session.stop().await.expect("stops");
+}
+
+/// Only what has changed since is shown after a break; what WHO tells comes much later.
+#[tokio::test]
+async fn who_was_away_or_a_bot_before_a_break_is_so_after_it_until_who_says_otherwise() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "away-notify", "romeo @juliet tybalt rosaline mercutio").await;
+    client.send(":juliet!j@capulet AWAY :at the balcony").await;
+    client.send(":rosaline!r@capulet AWAY :elsewhere").await;
+    for line in ["t capulet irc.test tybalt H* :0 Tybalt", "r capulet irc.test rosaline G :0 Rosaline"] {
+        client.send(&format!(":irc.test 352 romeo #c {line}")).await;
+    }
+    sync(&mut client).await;
+    assert!(member(&net, &session, "tybalt").rank.has(Rank::OPERATOR));
+    client.reset();
+    net.host.emitted("the break", |e| matches!(e.event, Event::Room(RoomChange::Lost { .. }))).await;
+    let mut client = stage.accept().await;
+    client.register("away-notify userhost-in-names", "PREFIX=(ov)@+").await;
+    // Of another host it is somebody else.
+    client.admit("#c", "romeo!u@host.test juliet!j@capulet +tybalt!t@capulet rosaline!x@montague mercutio").await;
+    client.expect("WHO #c").await;
+    let rank = |nick: &str| member(&net, &session, nick).rank;
+    assert_eq!(rank("juliet"), Rank::AWAY);
+    assert_eq!(member(&net, &session, "juliet").person.away.as_deref(), Some("at the balcony"));
+    assert_eq!(rank("tybalt"), Rank::VOICE | Rank::OPERATOR);
+    assert_eq!((rank("rosaline"), rank("mercutio")), (Rank::NONE, Rank::NONE));
+    net.host.take_emits();
+    for line in ["352 romeo #c t capulet irc.test tybalt H* :0 T", "352 romeo #c j capulet irc.test juliet H :0 J"] {
+        client.send(&format!(":irc.test {line}")).await;
+    }
+    client.send(":irc.test 315 romeo #c :End").await;
+    sync(&mut client).await;
+    let back: Vec<_> = net.host.take_emits().into_iter().map(|e| e.from).collect();
+    assert_eq!(back, [net.occupant("#c%net", "juliet")], "she alone is not what she was");
+    assert_eq!(rank("juliet"), Rank::NONE);
+    assert_eq!(member(&net, &session, "juliet").person.away, None);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn where_nobody_would_say_who_is_back_nobody_is_away_after_a_break() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    client.send(":irc.test 352 romeo #c j capulet irc.test juliet G :0 Juliet").await;
+    sync(&mut client).await;
+    assert!(member(&net, &session, "juliet").rank.has(Rank::AWAY));
+    client.reset();
+    let mut client = stage.welcome("PREFIX=(ov)@+").await;
+    client.admit("#c", "romeo juliet").await;
+    client.expect("MODE #c").await;
+    assert_eq!(member(&net, &session, "juliet").rank, Rank::NONE);
     session.stop().await.expect("stops");
 }
