@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use isthmus_bridge::room::Member;
+use isthmus_bridge::room::{Member, Rank};
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub fn changes(before: &[Member], now: &[Member], limit: usize) -> (Vec<Change>,
                 if old.nick() != new.nick() {
                     found.push(Change::Gone(old.clone()));
                     found.push(Change::Here(new.clone()));
-                } else if old.rank != new.rank || old.person.account != new.person.account {
+                } else if !looks_alike(old, new) {
                     found.push(Change::Here(new.clone()));
                 }
             }
@@ -43,10 +43,20 @@ pub fn changes(before: &[Member], now: &[Member], limit: usize) -> (Vec<Change>,
     (found, b, n)
 }
 
+/// Whether the presences of both say the same.
+fn looks_alike(old: &Member, new: &Member) -> bool {
+    // What somebody has said of being away is not shown any more once they are back.
+    let words = |m: &Member| m.person.away.clone().filter(|_| m.rank.has(Rank::AWAY));
+    old.rank == new.rank
+        && old.person.account == new.person.account
+        && old.person.host == new.person.host
+        && words(old) == words(new)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isthmus_bridge::room::{People, Rank};
+    use isthmus_bridge::room::People;
 
     #[test]
     fn only_differences_are_found_and_they_can_be_taken_in_pieces() {
@@ -71,5 +81,22 @@ mod tests {
         // What was told is known: the rest follows.
         let told: Vec<_> = now[..n].iter().chain(&before[b..]).cloned().collect();
         assert_eq!(changes(&told, &now, 100).0, all[1..]);
+    }
+
+    #[test]
+    fn whose_presence_would_say_the_same_has_not_changed() {
+        let known = |host: Option<&str>, words: Option<&str>, rank: Rank| {
+            let people = People::default();
+            people.learn("a", host, None);
+            vec![Member { person: people.away("a", words), rank }]
+        };
+        let before = known(Some("a@host"), Some("asleep"), Rank::AWAY);
+        let differs = |now: &[Member]| !changes(&before, now, 100).0.is_empty();
+        assert!(!differs(&known(Some("a@host"), Some("asleep"), Rank::AWAY)));
+        assert!(differs(&known(Some("a@other"), Some("asleep"), Rank::AWAY)), "another host");
+        assert!(differs(&known(Some("a@host"), Some("at work"), Rank::AWAY)), "other words");
+        assert!(differs(&known(Some("a@host"), Some("asleep"), Rank::NONE)), "back");
+        let back = known(Some("a@host"), Some("asleep"), Rank::NONE);
+        assert!(changes(&back, &known(Some("a@host"), None, Rank::NONE), 100).0.is_empty(), "no words are shown");
     }
 }
