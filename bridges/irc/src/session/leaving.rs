@@ -10,7 +10,7 @@ use isthmus_bridge::{DeliveryError, Event, Failure, LinkState, RoomChange, RoomI
 use tokio::time::Instant;
 
 use super::answers::What;
-use super::rooms::Stage;
+use super::rooms::{Room, Stage};
 use super::{Session, view};
 use crate::address::split;
 use crate::proto::write;
@@ -224,13 +224,16 @@ impl Session {
 
     /// Rooms whose JOIN was never answered, and rooms that nobody wanted.
     pub(super) fn look_after_rooms(&mut self, now: Instant) {
-        let late: Vec<Box<str>> = self
-            .rooms
-            .values()
-            .filter(|r| r.deadline().is_some_and(|d| d <= now))
-            .map(|r| self.people.fold(&r.name).into())
-            .collect();
-        for folded in late {
+        let kept = |r: &Room| r.settings.bool(settings::PERSISTENT);
+        let is_late =
+            |r: &&Box<Room>| r.deadline().is_some_and(|d| d <= now) || (matches!(r.stage, Stage::Later(_)) && !kept(r));
+        let late: Vec<(Box<str>, Stage)> =
+            self.rooms.values().filter(is_late).map(|r| (self.people.fold(&r.name).into(), r.stage)).collect();
+        for (folded, stage) in late {
+            if let Stage::Later(_) = stage {
+                self.ask_again_for(&folded);
+                continue;
+            }
             let error = DeliveryError::new(Failure::TimedOut, Text::key("no-answer"));
             self.give_up_join(&folded, &error, None);
         }

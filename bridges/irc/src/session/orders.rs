@@ -8,7 +8,7 @@ use isthmus_bridge::{
 use super::acts::Act;
 use super::answers::What;
 use super::life::valid_nick;
-use super::rooms::Room;
+use super::rooms::{Room, Stage};
 use super::speak::To;
 use super::{Phase, Session, unsupported, view};
 use crate::address::{contact_id, split};
@@ -136,7 +136,7 @@ impl Session {
     fn say_in_room(&mut self, id: &RoomId, delivery: Box<Delivery>) {
         let name = split(id.as_str()).0;
         let Some(room) = self.room(name) else { return delivery.ticket.failed(not_joined()) };
-        if room.coming_back {
+        if room.coming_back && !matches!(room.stage, Stage::Later(_)) {
             let text = Text::key("room-held");
             return delivery.ticket.failed(DeliveryError::temporary(Failure::Unreachable, text));
         }

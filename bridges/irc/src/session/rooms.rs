@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::few::Few;
 use super::history::Gap;
 use super::leaving::{UNASKED, Unwanted};
+use super::life::plain;
 use super::marks::Marks;
 use super::{Session, view, who};
 use crate::address::split;
@@ -24,6 +25,8 @@ use crate::translate::formatting;
 
 /// A server answers a JOIN within this time.
 const ANSWER: Duration = Duration::from_secs(60);
+/// A kept room into which there is no way back for now is asked for again after this time.
+const AGAIN: Duration = Duration::from_secs(600);
 /// A bouncer is in rooms for all of the user's programs: none of them is left because one does not look at it.
 const BOUNCED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// So many at once; a server that does it more often is not believed.
@@ -48,6 +51,8 @@ pub(super) enum Stage {
     Listing,
     /// All of it is there.
     Inside,
+    /// The way back was refused for now: it is asked for again then, and nobody is inside until then.
+    Later(Instant),
 }
 
 /// A room that the user is in or wants to be in.
@@ -75,6 +80,8 @@ pub(super) struct Room {
     pub(super) listed: u32,
     /// The user was inside, and the connection broke.
     pub(super) coming_back: bool,
+    /// And the user has been told that there is no way back for now.
+    pub(super) told: bool,
     /// Who was away, a bot or an operator when it broke.
     pub(super) marked: Few<Member>,
     /// When something was last said, as far as anybody wants to know.
@@ -92,7 +99,7 @@ impl Room {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Asked(until) => Some(until),
+            Stage::Asked(until) | Stage::Later(until) => Some(until),
             _ => None,
         }
     }
@@ -158,6 +165,7 @@ impl Session {
             notes: Few::default(),
             listed: 0,
             coming_back: false,
+            told: false,
             marked: Few::default(),
             heard: None,
             marks: None,
@@ -189,8 +197,13 @@ impl Session {
                 return self.note_attendance(None);
             }
             room.tickets.push(ticket);
+            if let Stage::Later(_) = room.stage {
+                room.stage = Stage::Wanted;
+            }
             if self.link.is_none() {
                 self.connect();
+            } else if self.is_up() {
+                self.enter_rooms();
             }
             return;
         }
@@ -368,7 +381,7 @@ impl Session {
         };
         room.stage = Stage::Inside;
         room.asked_modes = 1;
-        room.coming_back = false;
+        (room.coming_back, room.told) = (false, false);
         {
             let mut view = view(&room.view);
             view.apart = apart;
@@ -403,19 +416,52 @@ impl Session {
     }
 
     pub(super) fn give_up_join(&mut self, folded: &str, error: &DeliveryError, redirect: Option<RoomId>) -> bool {
-        let asked = |r: &Room| matches!(r.stage, Stage::Asked(_));
-        if !self.rooms.get(folded).is_some_and(|room| asked(room)) {
+        let Some(room) = self.rooms.get_mut(folded).filter(|room| matches!(room.stage, Stage::Asked(_))) else {
             return false;
-        }
-        let Some(mut room) = self.rooms.remove(folded) else { return false };
+        };
+        let (address, name, tickets) = (room.address(), room.name.clone(), room.tickets.take());
+        let kept = room.coming_back && room.settings.bool(settings::PERSISTENT);
+        let again = kept && redirect.is_none() && is_passing(error);
+        let shown = tickets.is_empty() || room.coming_back || redirect.is_some();
+        // No client of theirs sees that.
+        let unseen = kept && room.unattended && !(again && room.told);
         view(&room.view).left(Some(error.text.clone()));
-        if room.tickets.is_empty() || room.coming_back || redirect.is_some() {
-            self.emit(room.address(), Event::Room(RoomChange::Refused { error: error.clone(), redirect }));
+        if again {
+            (room.stage, room.unattended, room.told) = (Stage::Later(Instant::now() + AGAIN), true, true);
+        } else {
+            self.rooms.remove(folded);
         }
-        room.tickets.take().into_iter().for_each(|ticket| ticket.failed(error.clone()));
+        if shown {
+            self.emit(address, Event::Room(RoomChange::Refused { error: error.clone(), redirect }));
+        }
+        tickets.into_iter().for_each(|ticket| ticket.failed(error.clone()));
+        if unseen {
+            let key = if again { "room-refused-for-now" } else { "room-refused" };
+            self.notice(Text::key(key).with("room", name).with("why", plain(&error.text)));
+        }
         self.save_rooms();
-        self.is_out();
+        if again {
+            self.note_attendance(None)
+        } else {
+            self.is_out()
+        }
         true
+    }
+
+    /// Asks for a room again into which there was no way back.
+    pub(super) fn ask_again_for(&mut self, folded: &str) {
+        let Some(room) = self.rooms.get_mut(folded) else { return };
+        if room.settings.bool(settings::PERSISTENT) {
+            room.stage = Stage::Wanted;
+            if self.is_up() {
+                self.enter_rooms();
+            }
+        } else {
+            // The user does not want it kept any more.
+            self.rooms.remove(folded);
+            self.save_rooms();
+            self.is_out();
+        }
     }
 
     /// 470: the server sends us to another room. The user is told where; the other room is left, for it was not asked for.
@@ -639,5 +685,16 @@ impl Session {
     /// When something was said: the server's time where it tells one.
     pub(super) fn time_of(&self, line: &Line<'_>) -> SystemTime {
         line.tag("time").and_then(|t| time::server_time(&t)).unwrap_or_else(|| self.host.now())
+    }
+}
+
+/// Whether the way into a room that a server refuses may be open later.
+fn is_passing(error: &DeliveryError) -> bool {
+    match error.failure {
+        Failure::TimedOut | Failure::Throttled { .. } | Failure::Full | Failure::OverQuota | Failure::NotRegistered => {
+            true
+        }
+        // ERR_INVITEONLYCHAN; who is banned (474) or has the wrong key (475) is not let in for waiting.
+        _ => error.code.as_deref() == Some("473"),
     }
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use isthmus_bridge::LinkState;
 
+
+use isthmus_bridge::{LinkState, SessionOf};
+
 use super::faults::later;
 use super::ircv3::ALL;
 use super::*;
@@ -285,5 +288,113 @@ async fn who_is_kept_connected_without_a_room_is_away_while_nobody_is_there() {
     session.send(net.address("juliet%net"), chat("good morrow"));
     assert_eq!(next(&mut client).await, "AWAY");
     assert_eq!(next(&mut client).await, "PRIVMSG juliet :good morrow");
+    session.stop().await.expect("stops");
+}
+
+fn refused(event: &Inbound) -> bool {
+    matches!(event.event, Event::Room(RoomChange::Refused { .. }))
+}
+
+async fn is_kept(net: &Net) -> bool {
+    net.bridge.kept(&net.host.host()).await.expect("the store is there") == [SessionOf::new(USER.into(), "net".into())]
+}
+
+/// What the user was told of the room since.
+fn words_of_it(net: &Net) -> Vec<Text> {
+    let told = net.host.take_emits().into_iter().filter_map(|e| match e.event {
+        Event::Notice { text: text @ Text::Key { .. }, .. } => Some(text),
+        _ => None,
+    });
+    told.filter(|text| key_is("room-refused-for-now")(text) || key_is("room-refused")(text)).collect()
+}
+
+#[tokio::test]
+async fn a_kept_room_into_which_there_is_no_way_back_for_now_is_tried_again() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("persistent", "true");
+    let (session, mut client) = net.inside(&stage, "", "romeo").await;
+    session.deliver(net.address(ROOM), Intent::Leave { status: None }).await;
+    client.expect("AWAY :No client").await;
+    net.host.take_emits();
+    client.reset();
+    let mut client = stage.welcome("").await;
+    client.expect("JOIN #c").await;
+    client.send(":irc.test 471 romeo #c :Cannot join channel (+l)").await;
+    net.host.emitted("the refusal", refused).await;
+    assert_eq!(words_of_it(&net).len(), 1, "nobody would see it otherwise");
+    assert!(is_kept(&net).await);
+    // Nobody is inside, and nothing that is said there is taken.
+    let key = session.send(net.address(ROOM), group("hello?"));
+    assert_eq!(failure(&net.host, &key).await, Some(Failure::NotJoined));
+    later(Duration::from_secs(600)).await;
+    client.expect("JOIN #c").await;
+    client.send(":irc.test 473 romeo #c :Cannot join channel (+i)").await;
+    net.host.emitted("the refusal", refused).await;
+    assert_eq!(words_of_it(&net), [], "told once");
+    // So does the next connection, also after a restart.
+    client.reset();
+    let mut client = stage.welcome("").await;
+    client.expect("JOIN #c").await;
+    client.send(":irc.test 477 romeo #c :You need a registered nick").await;
+    net.host.emitted("the refusal", refused).await;
+    session.stop().await.expect("stops");
+    assert!(is_kept(&net).await);
+    net.host.take_emits();
+    let session = net.session();
+    let mut client = stage.welcome("").await;
+    client.expect("JOIN #c").await;
+    client.send(":irc.test 437 romeo #c :Nick/channel is temporarily unavailable").await;
+    net.host.emitted("the refusal", refused).await;
+    // A client does not wait for that.
+    let key = session.send(net.address(ROOM), join("romeo"));
+    client.admit("#c", "romeo").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    net.host.emitted("the return", joined).await;
+    let key = session.send(net.address(ROOM), group("hello"));
+    client.expect("PRIVMSG #c :hello").await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn a_kept_room_into_which_there_is_no_way_back_at_all_is_given_up_with_a_word() {
+    for (refusal, kept) in [("403 romeo #c :No such channel", false), ("474 romeo #c :Banned", false), ("", true)] {
+        let stage = Stage::open().await;
+        let net = Net::at(stage.port);
+        net.host.set_default("persistent", "true");
+        let (session, mut client) = net.inside(&stage, "", "romeo").await;
+        session.deliver(net.address(ROOM), Intent::Leave { status: None }).await;
+        client.expect("AWAY :No client").await;
+        client.reset();
+        let mut client = stage.welcome("").await;
+        client.expect("JOIN #c").await;
+        net.host.take_emits();
+        if refusal.is_empty() {
+            later(Duration::from_secs(61)).await; // a server that says nothing has said nothing for good
+        } else {
+            client.send(&format!(":irc.test {refusal}")).await;
+        }
+        net.told("why", key_is(if kept { "room-refused-for-now" } else { "room-refused" })).await;
+        session.stop().await.expect("stops");
+        assert_eq!(is_kept(&net).await, kept, "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_is_not_kept_any_more_is_not_tried_again() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("persistent", "true");
+    let (session, client) = net.inside(&stage, "", "romeo").await;
+    client.reset();
+    let mut client = stage.welcome("").await;
+    client.expect("JOIN #c").await;
+    net.host.take_emits();
+    client.send(":irc.test 471 romeo #c :Cannot join channel (+l)").await;
+    net.host.emitted("the refusal", refused).await;
+    assert_eq!(words_of_it(&net), [], "a client is inside, and sees that it is put out");
+    session.set(&net.address(ROOM), "persistent", Some("false")).await;
+    assert_eq!(client.expect("QUIT").await, "QUIT :No room left");
     session.stop().await.expect("stops");
 }
