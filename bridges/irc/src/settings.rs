@@ -93,6 +93,24 @@ pub(crate) const OF_SERVER: &[&str] = &[
     MAX_HISTORY,
 ];
 
+/// Settings that a user sets, by key; `None`: not any more.
+pub(crate) type Choices = Vec<(String, Option<String>)>;
+
+/// What a room has of its own.
+pub(crate) const OF_ROOM: &[&str] = &[
+    ENCODING_IN,
+    ENCODING_OUT,
+    FORMATTING,
+    SEND_FORMATTING,
+    CORRECTIONS,
+    REPLIES,
+    REACTIONS,
+    KEY,
+    PERSISTENT,
+    RECORD,
+    MAX_HISTORY,
+];
+
 /// All of them, with the defaults that the section names.
 pub(crate) fn all(config: &Config) -> Vec<Setting> {
     use Scope::{Gateway, Network, Room};
@@ -301,6 +319,13 @@ mod tests {
         assert_eq!(throttle.default, "10 1");
         let rate = rate(&with(THROTTLE, throttle.default));
         assert_eq!(rate, Rate { burst: 10, every: Duration::from_secs(1) });
+    }
+
+    #[test]
+    fn what_a_room_has_of_its_own_is_what_can_be_set_there() {
+        let bridge = isthmus_bridge::suite::build(&crate::Irc, serde_json::json!({})).expect("good keys");
+        let all = bridge.settings().iter().filter(|s| s.scopes.contains(&Scope::Room)).map(|s| s.key);
+        assert_eq!(all.collect::<Vec<_>>(), OF_ROOM);
     }
 
     #[test]

@@ -224,11 +224,12 @@ impl Session {
 
     /// Rooms whose JOIN was never answered, and rooms that nobody wanted.
     pub(super) fn look_after_rooms(&mut self, now: Instant) {
-        let kept = |r: &Room| r.settings.bool(settings::PERSISTENT);
-        let is_late =
-            |r: &&Box<Room>| r.deadline().is_some_and(|d| d <= now) || (matches!(r.stage, Stage::Later(_)) && !kept(r));
+        let is_late = |room: &Room| {
+            let unwanted = matches!(room.stage, Stage::Later(_)) && !room.settings.bool(settings::PERSISTENT);
+            unwanted || room.deadline().is_some_and(|d| d <= now)
+        };
         let late: Vec<(Box<str>, Stage)> =
-            self.rooms.values().filter(is_late).map(|r| (self.people.fold(&r.name).into(), r.stage)).collect();
+            self.rooms.values().filter(|r| is_late(r)).map(|r| (self.people.fold(&r.name).into(), r.stage)).collect();
         for (folded, stage) in late {
             if let Stage::Later(_) = stage {
                 self.ask_again_for(&folded);

@@ -290,6 +290,8 @@ pub(crate) struct Rare {
     isons: VecDeque<watch::Ison>,
     /// Rooms of a bouncer to which the user was invited.
     invited: Vec<Box<str>>,
+    /// Rooms that have moved, and what the user has set for them.
+    moved: Vec<(RoomId, crate::settings::Choices)>,
     /// The latest bans.
     bans: Vec<members::Ban>,
 }
@@ -383,7 +385,7 @@ impl Session {
             }
             if !self.reports.is_empty()
                 || !self.changes.is_empty()
-                || self.rare.as_ref().is_some_and(|r| !r.withdrawn.is_empty())
+                || self.rare.as_ref().is_some_and(|r| !r.withdrawn.is_empty() || !r.moved.is_empty())
             {
                 Box::pin(self.tell()).await;
             }
@@ -638,6 +640,9 @@ impl Session {
         }
         if self.rare.as_ref().is_some_and(|r| !r.withdrawn.is_empty()) {
             Box::pin(self.tell_withdrawn()).await;
+        }
+        if self.rare.as_ref().is_some_and(|r| !r.moved.is_empty()) {
+            Box::pin(self.move_settings()).await;
         }
         if !self.changes.is_empty() {
             let changes = self.changes.take();

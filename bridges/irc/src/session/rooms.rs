@@ -502,9 +502,17 @@ impl Session {
         let reason = self.words(line.param(2));
         self.emit(room.address(), Event::Room(RoomChange::Moved { to: id.clone(), reason }));
         let folded = self.fold(new);
+        let there = self.host.resolved(&self.of.user, &Address::Room(id.clone()));
+        let others = settings::OF_ROOM.iter().filter(|key| there.str(key) != room.settings.str(key));
+        let set: settings::Choices =
+            others.map(|key| ((*key).to_owned(), room.settings.get(key).map(str::to_owned))).collect();
+        if !set.is_empty() {
+            self.rare().moved.push((id.clone(), set));
+        }
         if room.settings.bool(settings::PERSISTENT) {
             let own = self.own_nick().to_owned();
             let mut moved = self.new_room(&id, room.key.as_deref(), None);
+            moved.settings = room.settings.clone();
             view(&moved.view).entering(own);
             (moved.stage, moved.unattended, moved.heard) = (Stage::Listing, true, room.heard);
             self.rooms.insert(folded, Box::new(moved));
@@ -514,6 +522,21 @@ impl Session {
             self.unasked.push((folded, Unwanted::Invited(Instant::now() + UNASKED)));
         }
         self.save_rooms();
+    }
+
+    /// What the user has set for a room that has moved counts where it is now.
+    pub(super) async fn move_settings(&mut self) {
+        for (id, own) in self.rare.as_mut().map(|r| std::mem::take(&mut r.moved)).unwrap_or_default() {
+            let at = Address::Room(id);
+            if let Err(error) = self.host.set(&self.of.user, &at, own).await {
+                tracing::warn!(user = %self.of.user, network = %self.of.network, %error, "the settings of a room that has moved could not be stored");
+                continue;
+            }
+            let settings = self.host.resolved(&self.of.user, &at);
+            if let Some(room) = self.rooms.values_mut().find(|room| room.address() == at) {
+                room.settings = settings;
+            }
+        }
     }
 
     /// All joins that somebody waits for fail; a room that is to come back stays wanted.

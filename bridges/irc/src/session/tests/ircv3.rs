@@ -558,6 +558,32 @@ async fn a_renamed_room_that_is_kept_up_is_kept_up_there() {
 }
 
 #[tokio::test]
+async fn what_was_set_for_a_room_counts_where_it_has_moved() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    for (key, value) in [("persistent", "true"), ("encoding_in", "iso-8859-5")] {
+        session.set(&net.address("#c%net"), key, Some(value)).await;
+    }
+    session.deliver(net.address("#c%net"), Intent::Leave { status: None }).await;
+    client.send(":juliet!j@k MODE #c +k sesame").await;
+    client.send(":juliet!j@k RENAME #c #verona :").await;
+    client.expect("NAMES #verona").await;
+    client.send(":irc.test 353 romeo = #verona :romeo juliet").await;
+    client.send(":irc.test 366 romeo #verona :End").await;
+    let is_there = |e: &Inbound| e.event == Event::Room(RoomChange::Joined) && e.from == net.address("#verona%net");
+    net.host.emitted("the new room", is_there).await;
+    let there = net.host.host().resolved(&USER.into(), &net.address("#verona%net"));
+    assert_eq!((there.bool("persistent"), there.str("encoding_in")), (true, "iso-8859-5"));
+    // Also after a restart.
+    session.stop().await.expect("stops");
+    let session = net.session();
+    let mut client = stage.welcome("").await;
+    assert_eq!(client.expect("JOIN").await, "JOIN #verona sesame");
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn a_netsplit_of_five_thousand_is_one_line_in_each_room() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
