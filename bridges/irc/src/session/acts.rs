@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use isthmus_bridge::{
     Abilities, Address, Delivery, DeliveryKey, Event, ForeignMessageId, Host, Inbound, Intent, Message, MessageRef,
-    Outbound,
+    Origin, Outbound,
 };
 
 use super::answers::What;
@@ -253,13 +253,13 @@ impl Session {
     pub(super) fn on_redact(&mut self, line: &Line<'_>) {
         let (by, target, id) = (line.source.nick(), line.param(0), line.param(1));
         let Some(link) = &self.link else { return };
-        if id.is_empty() || self.backlog {
+        if id.is_empty() {
             return;
         }
         let in_room = link.server.is_channel(target);
         let own = self.is_own(by);
         let folded = self.fold(target);
-        let ours = if own { self.redacted(&folded, id) } else { None };
+        let ours = if own && !self.backlog { self.redacted(&folded, id) } else { None };
         let place = if in_room {
             let Some(room) = self.room(target) else { return };
             room.address()
@@ -274,6 +274,9 @@ impl Session {
         let mut event = Inbound::new(self.of.user.clone(), place.clone(), event);
         event.at = self.time_of(line);
         event.echo_of = ours.map(|key| (key, 0));
+        if self.backlog {
+            event.origin = Origin::Backlog;
+        }
         event.apart = self.is_apart(); // it is told later, on another connection perhaps
         if self.rare().withdrawn.len() < MAX_WITHDRAWN {
             self.rare().withdrawn.push(Withdrawn { place, by: by.to_owned(), event });

@@ -83,6 +83,10 @@ impl Session {
     /// A message of what was said before: a line, or a batch of lines.
     fn count_history(&mut self, line: &Line<'_>) {
         let Some(reference) = line.tag("batch") else { return };
+        // What is told beside them counts not, and may have happened much later (`draft/message-redaction`, `draft/chathistory`).
+        if line.command.eq_ignore_ascii_case("REDACT") || line.tag("draft/chathistory-context").is_some() {
+            return;
+        }
         let Some(link) = &mut self.link else { return };
         let batch = link.batches.iter_mut().flat_map(|all| all.iter_mut()).find(|b| *b.reference == *reference);
         let Some(Batch { kind: Kind::History { folded, lines }, .. }) = batch else { return };

@@ -193,6 +193,35 @@ async fn however_much_an_earlier_break_has_left_the_last_one_is_asked_for() {
     session.stop().await.expect("stops");
 }
 
+#[tokio::test]
+async fn what_was_withdrawn_during_a_break_is_withdrawn_and_no_line_of_history() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, ALL, "romeo juliet").await;
+    client.send("@msgid=a;time=2030-03-17T17:46:50.000Z :juliet!j@k PRIVMSG #c :before").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    client.reset();
+    let mut client = stage.accept().await;
+    client.register(ALL, "CHATHISTORY=2").await;
+    client.admit("#c", "romeo juliet").await;
+    client.expect("CHATHISTORY AFTER #c").await;
+    net.host.take_emits();
+    client.send(":irc.test BATCH +h chathistory #c").await;
+    client.send("@batch=h;msgid=b;time=2030-03-17T18:00:00.000Z :juliet!j@k PRIVMSG #c :rash words").await;
+    client.send("@batch=h;time=2030-03-17T19:00:00.000Z :juliet!j@k REDACT #c b :too rash").await;
+    client.send(":irc.test BATCH -h").await;
+    let event = net.host.emitted("the withdrawal", |e| matches!(e.event, Event::Retracted { .. })).await;
+    let of = isthmus_bridge::MessageRef::foreign("net".into(), "b".into());
+    assert_eq!(event.event, Event::Retracted { of, by: None, reason: Some("too rash".to_owned()) });
+    assert_eq!((event.origin, event.from), (isthmus_bridge::Origin::Backlog, net.occupant(ROOM, "juliet")));
+    // One message of two: that was all.
+    client.seen.clear();
+    client.send("PING :sync").await;
+    client.expect("PONG :sync").await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("CHATHISTORY AFTER")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
+
 /// Messages without names would stand in the archive twice.
 #[tokio::test]
 async fn where_messages_have_no_names_a_failure_to_tell_them_is_the_end_of_it() {
