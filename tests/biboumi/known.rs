@@ -118,16 +118,21 @@ pub(crate) const KNOWN: &[Known] = &[
     ours("ctcp", "^<iq*<remote-server-timeout *</iq>$", &["occupants"]),
     ours("message-errors", "^<message*<item-not-found*</message>$", &["private"]).when("from='nobody%net"),
     ours("message-errors", "^<message*<forbidden *</message>$", &["topic", "refusals"]),
-    ours("message-errors", "^<message*<body>You are not channel operator</body>*</message>$", &["modes"]),
+    ours("message-errors", "^<message*<body>You are not channel operator</body>*</message>$", &["modes", "messages"]),
     theirs("message-errors", "^<message*: Cannot *</message>$", &["refusals", "ban"]),
     theirs("message-errors", "^<message*: No such nick or channel name</body>*</message>$", &["private", "kick"]),
     theirs(
         "message-errors",
         "^<message*: You are not channel operator</body>*</message>$",
-        &["modes", "roles", "topic"],
+        &["modes", "roles", "topic", "messages"],
     ),
     theirs("message-errors", "^<message*: No such nick</body>*</message>$", &["inspircd_private", "inspircd_kick"]),
-    theirs("message-errors", "^<message*: You must be *</message>$", &["inspircd_kick", "inspircd_topic"]),
+    theirs(
+        "message-errors",
+        "^<message*: You must be *</message>$",
+        &["inspircd_kick", "inspircd_topic", "inspircd_messages"],
+    ),
+    ours("message-errors", "^<message*<body>You must be *</message>$", &["inspircd_messages"]),
     theirs("message-errors", "^<message*: Nickname is already in use.</body>*</message>$", &["inspircd_nicks"]),
     theirs("message-errors", "^<message*insp.irc.test: 2: 1</body>*</message>$", &["inspircd_nicks"]),
     theirs("message-errors", "^<message*: Your privileges are too low</body>*</message>$", &["kick"]),
@@ -239,6 +244,8 @@ pub(crate) const KNOWN: &[Known] = &[
     ours("archive-form", "^<iq*<query xmlns='urn:xmpp:mam:2'>*</iq>$", &["history"]),
     // Commands.
     ours("command-actions", " execute='complete'", &["*", "commands"]),
+    ours("command-actions", " execute='next'", &["disconnect_somebody"]),
+    ours("command-actions", "<prev/>", &["disconnect_somebody"]),
     other("command-words", "<note type='info'>*</note>", "<note type='info'>*</note>", &["*", "commands"]),
     theirs("command-error", "<command xmlns='http://jabber.org/protocol/commands' node='*'>", &["commands"])
         .when("type='error'"),
@@ -270,14 +277,29 @@ pub(crate) const KNOWN: &[Known] = &[
         &["commands"],
     )
     .when("<field.address"),
-    other("quit-words", "<value>Killed by admin</value>", "<value>Disconnected by request</value>", &["disconnect"]),
-    other("quit-words", "QUIT :Client closed connection", "QUIT :\"good night\"", &["disconnect"]),
+    theirs("own-choice", "<option><value>alice@localhost</value></option>", &["disconnect_somebody"]),
+    other(
+        "quit-words",
+        "<value>Killed by admin</value>",
+        "<value>Disconnected by request</value>",
+        &["disconnect", "disconnect_somebody"],
+    ),
+    other(
+        "quit-words",
+        "QUIT :Client closed connection",
+        "QUIT :\"good night\"",
+        &["disconnect", "disconnect_somebody"],
+    ),
     other(
         "quit-words",
         "<status>good night</status>",
         "<status>Disconnected, as you wished.</status>",
-        &["disconnect"],
+        &["disconnect", "disconnect_somebody"],
     ),
-    other("quit-words", "<status code='332'/>", "<status code='333'/>", &["disconnect"]),
-    ours("quit-words", "^<message*<body>Disconnected, as you wished.</body>*</message>$", &["disconnect"]),
+    other("quit-words", "<status code='332'/>", "<status code='333'/>", &["disconnect", "disconnect_somebody"]),
+    ours(
+        "quit-words",
+        "^<message*<body>Disconnected, as you wished.</body>*</message>$",
+        &["disconnect", "disconnect_somebody"],
+    ),
 ];

@@ -87,7 +87,7 @@ pub(crate) fn all(fixed: bool) -> Vec<Command> {
 /// One step of one of them.
 pub(crate) async fn step(shared: &Shared, call: Call, host: &Host) -> Result<Step, DeliveryError> {
     match call.node.as_str() {
-        DISCONNECT => Ok(disconnect(shared, &call)),
+        DISCONNECT => Ok(disconnect(shared, &call, host)),
         RECONNECT => Ok(reconnect(shared, &call)),
         INFO => Ok(info(shared, &call, host).await),
         WHOIS => whois(shared, &call).await,
@@ -132,12 +132,25 @@ fn words(values: &Values) -> String {
     values.get("quit-message").unwrap_or_default().replace(['\r', '\n', '\0'], " ").chars().take(300).collect()
 }
 
-fn disconnect(shared: &Shared, call: &Call) -> Step {
+/// An administrator says first whose connections, as with biboumi; unless they act for somebody already.
+fn disconnect(shared: &Shared, call: &Call, host: &Host) -> Step {
+    let ended = |choice| {
+        let fields = vec![Field::new("jid", choice).required()];
+        let form = Form::new(Text::key("form.disconnect"), fields);
+        Step::Ask { form, state: serde_json::Value::Null, last: false }
+    };
+    let anybodys = call.at == Address::Gateway && call.by == call.user && is_admin(call, host);
+    let named = call.state.as_str().or_else(|| call.values.get("jid").filter(|_| is_filled(call)));
+    let user = match named.filter(|_| anybodys) {
+        Some(jid) => BareJid::from(jid.trim()),
+        None if anybodys => return users(shared).map_or_else(|| Step::done(Text::key("no-connection")), ended),
+        None => call.user.clone(),
+    };
     let here = network_at(shared, &call.at);
-    if !is_filled(call) {
+    if !is_filled(call) || call.values.get("jid").is_some_and(|_| anybodys) {
         let mut fields = vec![farewell()];
         if here.is_none() {
-            let running = networks_of(shared, &call.user);
+            let running = networks_of(shared, &user);
             if running.is_empty() {
                 return Step::done(Text::key("no-connection"));
             }
@@ -145,7 +158,8 @@ fn disconnect(shared: &Shared, call: &Call) -> Step {
             fields.insert(0, Field::new("irc-servers", FieldKind::Choices(choices)).required());
         }
         let form = Form::new(Text::key("form.disconnect"), fields);
-        return Step::Ask { form, state: serde_json::Value::Null, last: true };
+        let state = if anybodys { user.as_str().into() } else { serde_json::Value::Null };
+        return Step::Ask { form, state, last: true };
     }
     let chosen: Vec<NetworkId> = match here {
         Some(network) => vec![network],
@@ -153,7 +167,7 @@ fn disconnect(shared: &Shared, call: &Call) -> Step {
     };
     let mut done = 0;
     for network in chosen {
-        if let Some(desk) = shared.networks.desk(&SessionOf::new(call.user.clone(), network)) {
+        if let Some(desk) = shared.networks.desk(&SessionOf::new(user.clone(), network)) {
             desk.order(Order::Disconnect(words(&call.values)));
             done += 1;
         }
@@ -416,6 +430,20 @@ fn sessions(shared: &Shared) -> FieldKind {
     }
     all.sort();
     FieldKind::Choice(all.into_iter().map(|one| (one.clone(), Text::plain(one))).collect())
+}
+
+/// Users who have connections, to choose from; where they are too many, one is typed.
+fn users(shared: &Shared) -> Option<FieldKind> {
+    let mut all: Vec<BareJid> = shared.networks.desks().into_iter().map(|(of, _)| of.user).collect();
+    all.sort();
+    all.dedup();
+    match all.len() {
+        0 => None,
+        1..=MAX_ROWS => {
+            Some(FieldKind::Choice(all.into_iter().map(|u| (u.to_string(), Text::plain(u.as_str()))).collect()))
+        }
+        _ => Some(FieldKind::Line),
+    }
 }
 
 fn chosen(shared: &Shared, call: &Call) -> Option<(SessionOf, Arc<Desk>)> {

@@ -10,6 +10,7 @@ super::scenarios! {
     commands Plan::default();
     connection_info Plan::default();
     disconnect Plan::default();
+    disconnect_somebody Plan::default();
     roster Plan::default();
     refusals Plan::default();
     nick_in_use Plan::default();
@@ -167,6 +168,26 @@ mod scripts {
         s.is_gone(DESK);
         let filled = submit(&(field("irc-servers", &["net"]) + &field("quit-message", &["good night"])));
         s.ask(DESK, GATEWAY, "set", &command("disconnect-from-irc-server", "next", Some(&session), &filled)).await?;
+        s.expect(DESK, "own end", |p| p.attr("type") == Some("unavailable")).await.ok();
+        s.settle().await
+    }
+
+    pub(super) async fn disconnect_somebody(s: &mut Stage) -> Result<()> {
+        const ADMIN: &str = "alice@localhost/desk";
+        s.join(DESK, "verona", "romeo").await?;
+        let juliet = s.person("juliet").await?;
+        s.does(juliet, "JOIN #verona").await?;
+        s.settle().await?;
+        s.scene("whose");
+        let form = s.ask(ADMIN, GATEWAY, "set", &command("disconnect-from-irc-server", "execute", None, "")).await?;
+        let session = form.walk().find_map(|e| e.attr("sessionid")).unwrap_or("none").to_owned();
+        s.scene("which");
+        let filled = submit(&field("jid", &["romeo@localhost"]));
+        s.ask(ADMIN, GATEWAY, "set", &command("disconnect-from-irc-server", "next", Some(&session), &filled)).await?;
+        s.scene("filled in");
+        s.is_gone(DESK);
+        let filled = submit(&(field("irc-servers", &["net"]) + &field("quit-message", &["good night"])));
+        s.ask(ADMIN, GATEWAY, "set", &command("disconnect-from-irc-server", "next", Some(&session), &filled)).await?;
         s.expect(DESK, "own end", |p| p.attr("type") == Some("unavailable")).await.ok();
         s.settle().await
     }

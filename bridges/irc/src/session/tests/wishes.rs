@@ -243,3 +243,51 @@ async fn whether_the_network_hears_that_one_is_away_counts_at_once() {
     assert!(!client.seen.iter().any(|l| l.starts_with("AWAY")), "{:?}", client.seen);
     session.stop().await.expect("stops");
 }
+
+/// As with biboumi: they choose the user first, then the networks.
+#[tokio::test]
+async fn an_administrator_ends_one_connection_of_somebody() {
+    const NODE: &str = "disconnect-from-irc-server";
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let mut ends = Vec::new();
+    for network in ["net", "other"] {
+        let session = Session::start(&net.bridge, &net.host, USER, &net.address(network));
+        session.send(net.address(&format!("#c%{network}")), join("romeo"));
+        let mut client = stage.welcome("").await;
+        client.admit("#c", "romeo").await;
+        ends.push((session, client));
+    }
+    let admin = isthmus_bridge::BareJid::from("admin@example.org");
+    net.host.add_admin(&admin);
+    let values =
+        |all: &[(&str, &str)]| all.iter().fold(Values::new(), |values, (key, value)| values.with(*key, *value));
+    let run = async |by: &isthmus_bridge::BareJid, forms| {
+        let call = isthmus_bridge::Call::start(NODE, by.clone(), Address::Gateway);
+        isthmus_bridge::suite::run_command(&*net.bridge, &net.host.host(), call, forms).await.expect("it works")
+    };
+    let asked = |step: isthmus_bridge::Step| match step {
+        isthmus_bridge::Step::Ask { form, .. } => form.fields.iter().map(|f| f.key.clone()).collect::<Vec<_>>(),
+        step => panic!("a form, not {step:?}"),
+    };
+    assert_eq!(asked(run(&USER.into(), Vec::new()).await), ["irc-servers", "quit-message"], "for oneself");
+    assert_eq!(asked(run(&admin, Vec::new()).await), ["jid"]);
+    let whose = values(&[("jid", USER)]);
+    assert_eq!(asked(run(&admin, vec![whose.clone()]).await), ["irc-servers", "quit-message"]);
+    let nobody = run(&admin, vec![values(&[("jid", "nobody@example.org")])]).await;
+    assert!(matches!(nobody, isthmus_bridge::Step::Done { .. }), "{nobody:?}");
+    // Somebody else's name in a form that was not asked for is nothing.
+    let forged = values(&[("jid", USER), ("irc-servers", "net")]);
+    let mut call = isthmus_bridge::Call::start(NODE, "mallory@example.org".into(), Address::Gateway);
+    (call.action, call.values) = (isthmus_bridge::Action::Complete, forged);
+    drop(net.bridge.step(call, &net.host.host()).await);
+    run(&admin, vec![whose, values(&[("irc-servers", "other"), ("quit-message", "out of here")])]).await;
+    let (session, mut client) = ends.pop().expect("two");
+    assert_eq!(client.expect("QUIT").await, "QUIT :out of here");
+    session.stop().await.expect("stops");
+    let (session, mut client) = ends.pop().expect("two");
+    client.send("PING :sync").await;
+    client.expect("PONG :sync").await;
+    assert!(!client.seen.iter().any(|l| l.starts_with("QUIT")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
