@@ -101,6 +101,10 @@ fn calls(words: &str, nick: &str) -> bool {
 fn quote(message: &mut Message) {
     if let Some(quoted) = message.quoted.take() {
         let lines: String = quoted.lines().map(|l| format!("> {l}\n")).collect();
+        if std::mem::take(&mut message.action) {
+            // It is no longer the first line that is one.
+            message.body.insert_str(0, "/me ");
+        }
         message.body.insert_str(0, &lines);
     }
 }
@@ -198,6 +202,11 @@ mod tests {
         assert_eq!(told("name", "juliet, yes"), "juliet, yes");
         assert_eq!(told("name", "juliets"), "juliet: juliets");
         assert_eq!(told("plain", "yes"), "yes");
+        // An action behind a quotation says itself that it is one.
+        let mut message = Message::group("nods");
+        message.action = true;
+        answer(&mut message, &Meant { names: Vec::new(), ..meant("at five?") }, can, &chosen("quote"));
+        assert_eq!((message.body.as_str(), message.action), ("> at five?\n/me nods", false));
         // In a conversation of two nobody has to be named.
         let mut message = Message::chat("yes");
         answer(&mut message, &Meant { names: Vec::new(), by: None, ..meant("at five?") }, can, &chosen("name"));

@@ -30,6 +30,14 @@ pub(super) mod scripts {
         s.say(DESK, "verona", "/me sighs").await?;
         s.scene("something that begins with a slash");
         s.say(DESK, "verona", "/methinks").await?;
+        s.scene("an action behind a line");
+        s.say(DESK, "verona", "hello\n/me waves").await?;
+        s.scene("a line behind an action");
+        s.say(DESK, "verona", "/me waves\nhello").await?;
+        s.scene("a mode behind a line");
+        s.say(DESK, "verona", "first\n/mode +v juliet").await?;
+        s.scene("lines behind a mode");
+        s.say(DESK, "verona", "/mode -v juliet\nthanks").await?;
         s.scene("somebody's line");
         s.does(juliet, "PRIVMSG #verona :O Romeo").await?;
         s.settle().await?;

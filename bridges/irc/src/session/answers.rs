@@ -425,9 +425,10 @@ impl Session {
         {
             return;
         }
+        // 482 refuses a change of the room (a typed MODE, perhaps), and no words.
         if matches!(
             number,
-            403 | 404 | 407 | 408 | 412..=415 | 439 | 477 | 482 | 486 | 487 | 489 | 492 | 494 | 531 | 707 | 716 | 936
+            403 | 404 | 407 | 408 | 412..=415 | 439 | 477 | 486 | 487 | 489 | 492 | 494 | 531 | 707 | 716 | 936
         ) && self.refuse_words(first, &error)
         {
             return;

@@ -1,9 +1,7 @@
 //! What the user wants, by address and intent.
 
 use isthmus_bridge::room::{Member, Rank};
-use isthmus_bridge::{
-    Address, Delivery, DeliveryError, Failure, Intent, Message, MessageKind, RoomId, Text, Ticket, Values,
-};
+use isthmus_bridge::{Address, Delivery, DeliveryError, Failure, Intent, RoomId, Text, Ticket, Values};
 
 use super::acts::Act;
 use super::answers::What;
@@ -144,16 +142,7 @@ impl Session {
             return delivery.ticket.failed(not_joined());
         }
         let to = To { name: room.name.to_string(), room: Some(id.clone()) };
-        match &delivery.event.intent {
-            Intent::Send(message) if is_mode_command(message) => {
-                let words = message.body["/mode".len()..].trim().to_owned();
-                let words: Vec<&str> = words.split_whitespace().collect();
-                let params: Vec<&str> = std::iter::once(to.name.as_str()).chain(words).collect();
-                self.send(write::line("MODE", &params));
-                delivery.ticket.sent(None);
-            }
-            _ => self.say(to, delivery),
-        }
+        self.say(to, delivery);
     }
 
     fn in_room(&mut self, id: &RoomId, intent: Intent, ticket: Ticket) {
@@ -492,14 +481,6 @@ fn hidden_or(mode: char) -> impl Iterator<Item = char> + Clone {
 
 fn rank_exists(rank: Rank) -> bool {
     rank.highest() != Rank::NONE
-}
-
-/// `/mode` as a whole word; anything else that begins with a slash is words.
-fn is_mode_command(message: &Message) -> bool {
-    let rest = message.body.strip_prefix("/mode");
-    message.kind == MessageKind::Group
-        && rest.is_some_and(|r| r.is_empty() || r.starts_with(' '))
-        && !message.body.contains('\n')
 }
 
 /// Whom an address means.

@@ -6,6 +6,7 @@ use isthmus_bridge::{
     Address, Delivery, DeliveryError, Event, Failure, ForeignMessageId, Inbound, Leg, Looks, Message, Resolved, RoomId,
     Text, Ticket,
 };
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::chat::msgid;
@@ -29,6 +30,9 @@ const UNKNOWN_HOST: usize = 1 + 10 + 1 + 63;
 
 /// A line holds as many bytes of words as this, however long the names around them.
 pub(super) const LEAST_LINE: usize = 64;
+
+/// How an action begins where the core has not said that it is one: not in the first line.
+const ME: &str = "/me ";
 
 /// To whom words go.
 pub(super) struct To {
@@ -61,7 +65,7 @@ impl Session {
         let settings =
             to.room.as_ref().and_then(|_| self.room(&to.name)).map_or(&self.settings, |r| &r.settings).clone();
         let (space, encoding) = self.space(&to.name, &settings, &message);
-        let all = lines::lines(&message.body, space);
+        let all = parts(&message, to.room.is_some(), space);
         if all.is_empty() {
             return ticket.failed(DeliveryError::new(Failure::Rejected, Text::key("nothing-to-say")));
         }
@@ -70,7 +74,6 @@ impl Session {
             to,
             encoding,
             styled: formatting::has_marks(&message.body) && settings.bool(settings::SEND_FORMATTING),
-            action: message.action,
             reply: message.reply_to.as_ref().and(self.about().first()).cloned(),
             key: event.key,
         };
@@ -89,18 +92,27 @@ impl Session {
         let Some(link) = &mut self.link else {
             return ticket.failed(DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected")));
         };
-        let last = all.len() - 1;
-        let mut ticket = Some(ticket);
-        for (part, text) in all.into_iter().enumerate() {
+        let Some(last) = all.iter().rposition(|part| part.what != Is::Mode) else {
+            all.iter().for_each(|part| link.later(part.mode(&words.to.name)));
+            return ticket.sent(None);
+        };
+        let (mut ticket, mut number) = (Some(ticket), 0);
+        for (at, part) in all.into_iter().enumerate() {
+            if part.what == Is::Mode {
+                link.later(part.mode(&words.to.name));
+                continue;
+            }
             let label = link.label();
-            let (sent, line) = words.line(text);
-            let line = link::label(label, if part == 0 { words.replying(link, line) } else { line });
-            let ticket = if part == last { ticket.take() } else { None };
+            let action = part.what == Is::Action;
+            let (sent, line) = words.line(part.text, action);
+            let line = link::label(label, if number == 0 { words.replying(link, line) } else { line });
+            let ticket = if at == last { ticket.take() } else { None };
             // The last line takes what the others share.
-            let folded = if part == last { std::mem::take(&mut words.folded) } else { words.folded.clone() };
-            let part = u16::try_from(part).unwrap_or(u16::MAX);
-            let said = words.said((folded, sent), part, label, ticket, link.began);
+            let folded = if at == last { std::mem::take(&mut words.folded) } else { words.folded.clone() };
+            let mut said = words.said((folded, sent), number, label, ticket, link.began);
+            said.action = action;
             link.enqueue(Queued { line, said: Some(Box::new(said)), quiet: false, more: 0 });
+            number = number.saturating_add(1);
         }
     }
 
@@ -111,7 +123,8 @@ impl Session {
         let fits = |most: u32, n: usize| most == 0 || n <= most as usize;
         // Each line of the text may be cut into several.
         let made = message.body.lines().count() + message.body.len() / 200;
-        !message.action
+        !has_actions(message)
+            && !message.body.lines().any(|line| mode_words(line).is_some())
             && self.settings.str(settings::LONG_TEXTS) != settings::LINES
             && link.cap.active.has(Caps::MULTILINE)
             && link.cap.active.has(Caps::BATCH)
@@ -129,7 +142,7 @@ impl Session {
         let (mut whole, mut more) = (String::new(), 1);
         for (number, line) in body.trim_end().split('\n').enumerate() {
             for (piece, text) in lines::pieces(line.trim_end_matches('\r'), space).into_iter().enumerate() {
-                let (sent, line) = words.line(text);
+                let (sent, line) = words.line(text, false);
                 let batch = ("batch", reference.as_str());
                 let concat = [batch, ("draft/multiline-concat", "")];
                 all.extend(write::tagged(if piece > 0 { &concat } else { &concat[..1] }, line));
@@ -157,7 +170,7 @@ impl Session {
         // Plain text is the same in all of them.
         let plain = formatting::is_plain(&message.body);
         let encoding = if plain { encoding_rs::UTF_8 } else { self.encoding_out(settings) };
-        (encoding::room(self.room_for(to, message.action), encoding), encoding)
+        (encoding::room(self.room_for(to, has_actions(message)), encoding), encoding)
     }
 
     /// Lines that a message makes, where they are sent one by one.
@@ -171,7 +184,7 @@ impl Session {
             Address::Contact(id) => (split(id.as_str()).0, &self.settings),
             _ => return 1,
         };
-        lines::lines(&message.body, self.space(name, settings, message).0).len()
+        parts(message, matches!(to, Address::Room(_)), self.space(name, settings, message).0).len()
     }
 
     /// Bytes of words that fit into a line to this target, with the prefix that the server puts before it.
@@ -364,6 +377,58 @@ fn alike(sent: &str, heard: &str) -> bool {
     sent_as == heard_as && 2 * (before + behind) >= sent.len().max(heard.len())
 }
 
+/// What a line of a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Is {
+    Words,
+    /// `/me …`
+    Action,
+    /// `/mode …`, in a room.
+    Mode,
+}
+
+/// A line of a message, or as much of it as fits.
+#[derive(Debug, PartialEq, Eq)]
+struct Part<'a> {
+    what: Is,
+    text: &'a str,
+}
+
+impl Part<'_> {
+    fn mode(&self, room: &str) -> Vec<u8> {
+        let params: Vec<&str> = std::iter::once(room).chain(self.text.split_whitespace()).collect();
+        write::line("MODE", &params)
+    }
+}
+
+/// What a message is, line by line: each may be an action or a mode, as with biboumi.
+fn parts<'a>(message: &'a Message, in_room: bool, space: usize) -> SmallVec<[Part<'a>; 2]> {
+    let mut all = SmallVec::new();
+    for (number, line) in message.body.split(['\n', '\r']).enumerate() {
+        let (what, text) = match (line.strip_prefix(ME), mode_words(line).filter(|_| in_room)) {
+            _ if number == 0 && message.action => (Is::Action, line),
+            (Some(text), _) => (Is::Action, text),
+            (None, Some(words)) => {
+                all.push(Part { what: Is::Mode, text: words });
+                continue;
+            }
+            (None, None) => (Is::Words, line),
+        };
+        all.extend(lines::lines(text, space).into_iter().map(|text| Part { what, text }));
+    }
+    all
+}
+
+/// Whether a line of it is an action.
+fn has_actions(message: &Message) -> bool {
+    message.action || message.body.starts_with(ME) || message.body.contains("\n/me ")
+}
+
+/// What follows `/mode` as a whole word; anything else that begins with a slash is words.
+fn mode_words(line: &str) -> Option<&str> {
+    line.strip_prefix("/mode").filter(|rest| rest.is_empty() || rest.starts_with(' '))
+}
+
 /// Nobody has complained about these words.
 fn taken(said: Option<Box<Said>>) {
     if let Some(Said { ticket: Some(ticket), ids, .. }) = said.map(|said| *said) {
@@ -377,16 +442,15 @@ struct Words {
     folded: Box<str>,
     encoding: &'static encoding_rs::Encoding,
     styled: bool,
-    action: bool,
     reply: Option<ForeignMessageId>,
     key: isthmus_bridge::DeliveryKey,
 }
 
 impl Words {
     /// One line of it: the words as they are sent, and the line.
-    fn line(&self, text: &str) -> (String, Vec<u8>) {
+    fn line(&self, text: &str, action: bool) -> (String, Vec<u8>) {
         let words = if self.styled { formatting::to_irc(text) } else { text.to_owned() };
-        let sent = if self.action { ctcp::make("ACTION", &words) } else { words };
+        let sent = if action { ctcp::make("ACTION", &words) } else { words };
         let bytes = encoding::encode(&sent, self.encoding);
         let line = write::text("PRIVMSG", &[&self.to.name], &bytes);
         let read = encoding::lossy(&bytes, self.encoding);
@@ -418,7 +482,7 @@ impl Words {
             target,
             room: self.to.room.clone(),
             text: sent.into(),
-            action: self.action,
+            action: false,
             key: self.key.clone(),
             part,
             label,

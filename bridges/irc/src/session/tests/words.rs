@@ -277,6 +277,45 @@ async fn mode_as_a_word_is_a_command_and_anything_else_is_said() {
 }
 
 #[tokio::test]
+async fn each_line_of_a_text_may_be_an_action_or_a_mode() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "", "romeo juliet").await;
+    let mut waves = Message::group("waves\nhello\n/mode +o juliet\n/me bows");
+    waves.action = true; // as the core takes `/me waves`
+    let key = session.send(net.address("#c%net"), Intent::Send(Box::new(waves)));
+    for line in [
+        "PRIVMSG #c :\u{1}ACTION waves\u{1}",
+        "PRIVMSG #c :hello",
+        "MODE #c +o juliet",
+        "PRIVMSG #c :\u{1}ACTION bows\u{1}",
+    ] {
+        assert_eq!(client.expect("").await, line);
+    }
+    assert_eq!(failure(&net.host, &key).await, None);
+    let said = net.host.take_emits().into_iter().filter_map(|e| match e {
+        Inbound { event: Event::Message(message), echo_of: Some((of, part)), .. } if of == key => {
+            Some((message.body, message.action, part))
+        }
+        _ => None,
+    });
+    let expected = [("waves", true, 0), ("hello", false, 1), ("bows", true, 2)];
+    assert_eq!(said.collect::<Vec<_>>(), expected.map(|(words, action, part)| (words.to_owned(), action, part)));
+    // What is refused is the mode, and not the words behind it.
+    let key = session.send(net.address("#c%net"), group("/mode +o nurse\nthanks"));
+    client.expect("PRIVMSG #c :thanks").await;
+    client.send(":irc.test 482 romeo #c :You're not channel operator").await;
+    net.told("why", |t| t.to_string().contains("not channel operator")).await;
+    assert_eq!(failure(&net.host, &key).await, None);
+    // In private a mode is nothing, and an action is one.
+    session.send(net.address("juliet%net"), chat("psst\n/me winks\n/mode +o juliet"));
+    for line in ["psst", "\u{1}ACTION winks\u{1}", "/mode +o juliet"] {
+        assert_eq!(client.expect("PRIVMSG").await, format!("PRIVMSG juliet :{line}"));
+    }
+    session.stop().await.expect("stops");
+}
+
+#[tokio::test]
 async fn typing_crosses_where_the_server_has_tags() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
