@@ -17,8 +17,6 @@ use crate::proto::line::Line;
 use crate::proto::{ctcp, time, write};
 use crate::translate::formatting;
 
-/// Between two lines that say that the user is typing.
-const TYPING: Duration = Duration::from_secs(3);
 /// Between two answers to CTCP.
 const CTCP: Duration = Duration::from_millis(500);
 /// Nicks whose away words are remembered.
@@ -68,7 +66,6 @@ impl Session {
 
     /// Tags without words: a reaction, or somebody is typing (`+typing`).
     pub(super) fn on_tags(&mut self, line: &Line<'_>) {
-        let nick = line.source.nick();
         let Some(link) = &self.link else { return };
         if line.source.is_server() || self.backlog || self.is_ignored(line) {
             return;
@@ -78,32 +75,7 @@ impl Session {
         if self.on_reaction(line, target, in_room) {
             return;
         }
-        let Some(typing) = line.tag("+typing") else { return };
-        if self.is_own(nick) {
-            return;
-        }
-        let from = if in_room {
-            let Some(room) = self.room(target) else { return };
-            room.occupant(nick)
-        } else {
-            self.talk_address(nick)
-        };
-        self.emit(from, Event::Typing { on: typing == "active", private: !in_room });
-    }
-
-    /// The user is typing, or has stopped; at most one line in three seconds says so, as the draft asks.
-    pub(super) fn typing(&mut self, target: &str, on: bool) {
-        let now = Instant::now();
-        let Some(link) = &mut self.link else { return };
-        // It is worth no token that words could use.
-        if !link.takes_tag("typing")
-            || !link.queue.is_empty()
-            || (on && link.again.as_ref().and_then(|a| a.typing).is_some_and(|at| now < at))
-        {
-            return;
-        }
-        link.again.get_or_insert_default().typing = Some(now + TYPING);
-        link.later(write::tags(&[("+typing", if on { "active" } else { "done" })], target));
+        self.on_typing(line, target, in_room);
     }
 
     fn hear(&mut self, line: &Line<'_>, target: &str, in_room: bool, text: &str, kind: Kind) {
@@ -119,6 +91,9 @@ impl Session {
         } else {
             self.talk_address(if elsewhere { target } else { nick })
         };
+        if !self.backlog {
+            self.has_said(&from);
+        }
         if in_room && line.is_tagged() {
             self.on_person_tags(line, target);
         }

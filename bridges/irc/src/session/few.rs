@@ -50,9 +50,13 @@ impl<T> Few<T> {
         self.0.take().map(|all| *all).unwrap_or_default()
     }
 
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.retain_mut(|item| keep(item));
+    }
+
+    pub(crate) fn retain_mut(&mut self, keep: impl FnMut(&mut T) -> bool) {
         if let Some(all) = &mut self.0 {
-            all.retain(keep);
+            all.retain_mut(keep);
             if all.is_empty() {
                 self.0 = None;
             }

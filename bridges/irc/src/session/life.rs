@@ -348,6 +348,8 @@ impl Session {
                 ticket.failed(DeliveryError::uncertain(Text::key("maybe-lost")));
             }
         }
+        let typists = link.again.as_mut().map(|again| again.typists.take()).unwrap_or_default();
+        self.nobody_types(typists);
         self.nobody_is_seen();
         self.talks = Few::default();
         if let Some(rare) = &mut self.rare {

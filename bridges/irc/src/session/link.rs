@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::batch::Batch;
 use super::few::Few;
+use super::typing::{Typing, Typist};
 use super::who::Asked;
 use crate::connect::{Connected, Io};
 use crate::listen::Known;
@@ -142,18 +143,21 @@ pub(crate) struct Link {
     pub(crate) fallback: u8,
     /// Why the server said it closes.
     pub(crate) error: Option<Box<str>>,
-    /// When CTCP may be answered, and typing told again; nothing where neither ever was.
+    /// When CTCP may be answered again, and who is typing; nothing where none of it ever was.
     pub(crate) again: Option<Box<Again>>,
     /// Who asks by the ident protocol is answered while this lives.
     pub(crate) ident: Option<Box<Known>>,
     pub(crate) _place: Place,
 }
 
-/// When something may be done again that is done now and then at most.
+/// What most connections never see, and what is done now and then at most.
 #[derive(Debug, Default)]
 pub(crate) struct Again {
     pub(crate) ctcp: Option<Instant>,
-    pub(crate) typing: Option<Instant>,
+    /// Who is typing to the user, or in a room.
+    pub(crate) typists: Few<Typist>,
+    /// Where the user is.
+    pub(crate) typing: Few<Typing>,
 }
 
 /// What became of a look at the connection.

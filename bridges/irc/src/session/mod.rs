@@ -20,6 +20,7 @@
 //! | `idle` | connections that nobody needs for too long |
 //! | `orders` | what the user wants of rooms and people |
 //! | `answers` | what waits for the server's answer; numerics |
+//! | `typing` | who is typing |
 //! | `watch` | nicks on the roster |
 //! | `who` | how people were before we came |
 //! | `queries` | questions of the core |
@@ -46,6 +47,7 @@ mod rooms;
 mod speak;
 mod table;
 mod typed;
+mod typing;
 mod watch;
 mod who;
 
@@ -677,6 +679,7 @@ impl Session {
             Some(link) => {
                 at(link.next_turn(now));
                 at(link.said.front().map(|s| s.until));
+                at(self.next_typing());
                 at(Some(link.heard + link::SILENCE + if link.pinged { link::ANSWER } else { Duration::ZERO }));
                 match link.phase {
                     _ if self.is_deaf() => {} // none of these counts meanwhile
@@ -696,6 +699,7 @@ impl Session {
     fn look_after(&mut self, now: Instant) {
         self.look_after_link(now);
         self.look_after_words(now);
+        self.look_after_typing(now);
         self.look_after_pending(now);
         self.look_after_rooms(now);
         self.look_after_idle();

@@ -78,6 +78,7 @@ impl Session {
             key: event.key,
         };
         if all.len() > 1 && self.says_in_one(&message) {
+            self.has_spoken(&words.to.name);
             return self.say_in_one(words, &message.body, space, ticket);
         }
         // One line is never too many: the setting need not be asked.
@@ -89,6 +90,7 @@ impl Session {
             let text = Text::key("too-many-lines").with("lines", all.len()).with("limit", most);
             return ticket.failed(DeliveryError::new(Failure::TooLong { limit: most as u64 }, text));
         }
+        self.has_spoken(&words.to.name);
         let Some(link) = &mut self.link else {
             return ticket.failed(DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected")));
         };

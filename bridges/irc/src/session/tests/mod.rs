@@ -13,6 +13,7 @@ mod returns;
 mod rooms;
 mod secrets;
 mod size;
+mod typing;
 mod who;
 mod whose;
 mod wishes;
