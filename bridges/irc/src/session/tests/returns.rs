@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use isthmus_bridge::LinkState;
-
-
 use isthmus_bridge::{LinkState, SessionOf};
 
 use super::faults::later;
