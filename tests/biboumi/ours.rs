@@ -101,6 +101,11 @@ async fn somebody_is_named_by_their_address() {
         s.send(DESK, &format!("<message to='{room}' id='m1'>{invite}</message>"))?;
         let refused = s.expect(DESK, "the refusal", |m| m.attr("id") == Some("m1")).await?;
         assert_eq!(refused.error().as_deref(), Some("cancel/item-not-found"), "{refused}");
+        // Nor is she told that somebody does not come.
+        let decline = format!("<x xmlns='http://jabber.org/protocol/muc#user'><decline to='{elsewhere}'/></x>");
+        s.send(DESK, &format!("<message to='{room}' id='m2'>{decline}</message>"))?;
+        let refused = s.expect(DESK, "the refusal", |m| m.attr("id") == Some("m2")).await?;
+        assert_eq!(refused.error().as_deref(), Some("cancel/item-not-found"), "{refused}");
         s.person("ann").await?;
         let direct = format!("<x xmlns='jabber:x:conference' jid='{other}'/>");
         s.send(DESK, &format!("<message to='{}'>{direct}</message>", s.nick("ann")))?;

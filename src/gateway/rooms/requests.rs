@@ -37,7 +37,8 @@ impl Rooms<'_> {
         }
         let who = router::address(self.served.instance.bridge.addressing(), &inviter);
         let who = who.map_err(|bad| StanzaError::from(&bad))?;
-        if !matches!(who, Address::Contact(_) | Address::Occupant { .. }) {
+        let of = self.session(heard);
+        if !matches!(who, Address::Contact(_) | Address::Occupant { .. }) || !self.is_on(&of, &who) {
             return Err(StanzaError::item_not_found());
         }
         let name = self.served.spoken(&Address::Room(room.clone())).unwrap_or(jid);
@@ -46,7 +47,6 @@ impl Rooms<'_> {
             None => Text::key("say.declines"),
         };
         let words = self.core.words(self.served, &text.with("room", name), &lang(&heard.stanza));
-        let of = self.session(heard);
         let intent = Intent::Send(Box::new(Message::chat(words)));
         self.wish(&of, who, intent, origin(heard, of.clone(), Aim::Say)).map(drop)
     }
