@@ -58,6 +58,14 @@ async fn a_room_says_what_it_is_before_and_while_one_is_inside() {
         let identity = answer.child("query").and_then(|q| q.child("identity")).expect("an identity");
         assert_eq!(identity.attr("name"), Some(nick));
     }
+    // One's nick on the network, for each of one's devices and of whichever room.
+    house.join("tybalt@example.org/desk", &room, "montague").await;
+    for (device, room) in [("desk", room.clone()), ("street", room.clone()), ("street", format!("#other%loop@{LOOP}"))]
+    {
+        let answer = house.ask(&format!("tybalt@example.org/{device}"), &room, "get", node).await;
+        let identity = answer.child("query").and_then(|q| q.child("identity")).expect("an identity");
+        assert_eq!(identity.attr("name"), Some("montague"), "{device}, {room}");
+    }
     let gateway = house.ask(ROMEO, LOOP, "get", INFO).await;
     assert!(features(&gateway).contains(&"http://jabber.org/protocol/muc"));
     let places = house.ask(ROMEO, LOOP, "get", ITEMS).await;

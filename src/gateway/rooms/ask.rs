@@ -122,13 +122,24 @@ impl Rooms<'_> {
     fn own_nick(&self, heard: &Heard, room: &RoomId) -> Answer {
         let of = self.session(heard);
         let configured = self.served.persons().resolved(&of.user, &heard.at).get("nick").map(str::to_owned);
-        let nick = self.insider(heard, &of, room).map(String::from).or(configured);
+        // One has one nick on a network, whichever device asks, and of whichever room.
+        let nick = self.insider(heard, &of, room).map(String::from).or_else(|| self.nick_on(&of)).or(configured);
         let nick = nick.or_else(|| heard.from.local().map(str::to_owned)).unwrap_or_default();
         with(move |xml| {
             xml.open("query", ns::DISCO_INFO).attr("node", OWN_NICK);
             xml.open("identity", "").attr("category", "conference").attr("type", "text").attr("name", &nick).close();
             xml.close();
         })
+    }
+
+    /// The nick of a session that is inside any room.
+    fn nick_on(&self, of: &SessionOf) -> Option<String> {
+        let views = self.served.rooms_of(of).into_iter().filter_map(|room| self.served.known_room(of, &room));
+        let mut nicks = views.filter_map(|view| {
+            let view = look(&view);
+            (view.standing == Standing::Inside).then(|| view.nick().to_owned())
+        });
+        nicks.next()
     }
 
     /// Who is inside is told to who is inside.
