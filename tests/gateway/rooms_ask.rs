@@ -261,6 +261,21 @@ async fn invitations_go_to_the_network_or_to_a_jid() {
 }
 
 #[tokio::test]
+async fn who_is_only_on_the_way_in_is_not_inside() {
+    let (mut house, room) = (House::rooms("").await, verona());
+    // The network answers nothing from here on.
+    house.send(&format!(
+        "<message from='{ROMEO}' to='hang%loop@{LOOP}' type='chat' id='h'><body>hello</body></message>"
+    ));
+    house.send(&format!(
+        "<presence from='{ROMEO}' to='{room}/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+    ));
+    let answer = house.ask(ROMEO, &format!("{room}/romeo"), "get", PING).await;
+    assert_eq!(answer.error().as_deref(), Some("cancel/not-acceptable"), "XEP-0410");
+    // An orderly stop would wait for what hangs.
+}
+
+#[tokio::test]
 async fn a_declined_invitation_is_told_to_who_invited() {
     let (mut house, room) = (House::rooms("").await, verona());
     house.join(ROMEO, &room, "romeo").await;

@@ -19,7 +19,7 @@ use crate::gateway::messages::lang;
 use crate::gateway::receive::Heard;
 use crate::rooms::aside::MODERATE;
 use crate::rooms::info::{self, Known, OWN_NICK};
-use crate::rooms::occupancy::lock;
+use crate::rooms::occupancy::{Place, lock};
 use crate::rooms::{admin, nick, rank};
 use crate::storage::fresh_id;
 use crate::translate::outbound::FASTEN;
@@ -90,7 +90,8 @@ impl Rooms<'_> {
         let mut stays = lock(&stays);
         let (stay, at) = stays.with(room, heard.from.full())?;
         stay.inside[at].heard(self.core.instant());
-        Some(stay.nick.clone())
+        // Who has only asked to come in is not inside (XEP-0410 section 3).
+        (!matches!(stay.inside[at].place, Place::Waiting(_))).then(|| stay.nick.clone())
     }
 
     /// What the view says of a room, before and while somebody is inside.
