@@ -211,6 +211,7 @@ async fn the_rooms_form_holds_its_configuration_and_the_users_settings() {
     assert_eq!(told.attr("from"), Some(room.as_str()));
     let words = "max_history_length: not a whole number from 0 to 1000; the default is used instead: 20.";
     assert_eq!((told.attr("to"), told.attr("type"), told.body()), (Some(ROMEO), Some("groupchat"), Some(words)));
+    assert!(told.has("stanza-id", "urn:xmpp:sid:0"), "{told}");
     let done = house.next("the result", |s| s.attr("id") == Some("bad")).await;
     assert_eq!(done.attr("type"), Some("result"), "{done}");
     let form = house.ask(ROMEO, &room, "get", &owner("")).await;

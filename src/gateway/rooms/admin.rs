@@ -10,7 +10,7 @@ use crate::gateway::iq::{Answer, with};
 use crate::gateway::messages::lang;
 use crate::gateway::receive::Heard;
 use crate::rooms::admin::{self, List, Wish};
-use crate::rooms::{form, nick};
+use crate::rooms::{form, fresh_stanza_id, nick};
 use crate::router::{self, Party};
 use crate::storage::fresh_id;
 use crate::xmpp::commands::configure;
@@ -219,6 +219,12 @@ impl Rooms<'_> {
             let words = self.core.words(self.served, text, &lang);
             self.tell_one(of, |w| {
                 w.message(&jid, heard.from.full(), kind, Some(&fresh_id())).leaf("body", None, &words);
+                if kind.is_some() {
+                    w.open("stanza-id", Some(ns::SID))
+                        .attr("by", &jid)
+                        .attr("id", &fresh_stanza_id(self.core.now()))
+                        .close();
+                }
             });
         }
     }
