@@ -22,6 +22,10 @@ fn presence(of: &Address, is: bool) -> impl Fn(&Inbound) -> bool {
     move |e| e.from == *of && matches!(e.event, Event::Presence { available, .. } if available == is)
 }
 
+fn away(of: &Address) -> impl Fn(&Inbound) -> bool {
+    move |e| e.from == *of && matches!(e.event, Event::Presence { available: true, away: true, .. })
+}
+
 /// A contact who is not there, comes, changes nick and goes; one who is put on the roster later.
 async fn contacts(port: u16) -> Result<()> {
     let net = Net::at(port, false);
@@ -40,9 +44,12 @@ async fn contacts(port: u16) -> Result<()> {
     hers.send("QUIT :bye").await?;
     net.host.emitted("Juliet has gone", presence(&juliet, false)).await;
     // On the roster in the middle of it.
-    let _nurse = Person::enter(port, "nurse").await?;
+    let mut hers = Person::enter(port, "nurse").await?;
+    hers.send("AWAY :asleep").await?;
+    hers.line(" 306 ").await?;
     session.send(nurse.clone(), Intent::Subscribe { status: None });
     net.host.emitted("the nurse is there", presence(&nurse, true)).await;
+    net.host.emitted("and asleep", away(&nurse)).await;
     session.stop().await?;
     Ok(())
 }
@@ -70,9 +77,12 @@ async fn contacts_who_are_there_are_found_on_ngircd() -> Result<()> {
     net.host.add_contact(&"romeo@example.org".into(), id, None);
     let mut hers = Person::enter(port, "Juliet").await?;
     hers.join("#verona").await?;
+    hers.send("AWAY :at the balcony").await?;
+    hers.line(" 306 ").await?;
     let session = Session::start(&net.bridge, &net.host, "romeo@example.org", &room);
     assert_eq!(done(&session, room, join("romeo")).await, Ok(()));
     net.host.emitted("Juliet is there", presence(&juliet, true)).await;
+    net.host.emitted("and away", away(&juliet)).await;
     hers.send("QUIT :bye").await?;
     net.host.emitted("Juliet has gone", presence(&juliet, false)).await;
     session.stop().await?;

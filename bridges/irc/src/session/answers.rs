@@ -325,7 +325,7 @@ impl Session {
             352 => self.on_who(line),
             354 => self.on_whox(line),
             302 => {
-                if !self.on_userhost(line) {
+                if !self.on_whether_away(line) && !self.on_userhost(line) {
                     self.show(line);
                 }
             }
@@ -392,6 +392,8 @@ impl Session {
             }
             422 => return self.on_ready_to_go(),
             461 if line.param(1).eq_ignore_ascii_case("ISON") => self.typed_ison_refused(),
+            461 if line.param(1).eq_ignore_ascii_case("USERHOST") => self.typed_userhost_refused(),
+            421 if line.param(1).eq_ignore_ascii_case("USERHOST") && self.userhost_refused() => return,
             451 => return, // a line before the registration was over
             470 => return self.on_forward(line),
             // InspIRCd: that mask is, or is not, on the list already: it is as it was wanted.
@@ -455,7 +457,7 @@ impl Session {
         if self.refuse_label(&error) || (command == "PRIVMSG" && self.refuse_said(&error, |_| true)) {
             return;
         }
-        if command == "WHO" && self.is_who_refused() {
+        if (command == "WHO" && self.is_who_refused()) || (command == "USERHOST" && self.userhost_refused()) {
             return;
         }
         let Some(at) = self.pending.iter().position(|p| is(&p.what)) else { return self.show_error(line) };

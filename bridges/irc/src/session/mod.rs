@@ -17,6 +17,7 @@
 //! | `batch` | lines that belong together |
 //! | `history` | what was said while the connection was broken |
 //! | `few` | lists that are mostly empty |
+//! | `gone` | whether contacts are away |
 //! | `idle` | connections that nobody needs for too long |
 //! | `orders` | what the user wants of rooms and people |
 //! | `answers` | what waits for the server's answer; numerics |
@@ -33,6 +34,7 @@ mod batch;
 mod chat;
 mod dispatch;
 mod few;
+mod gone;
 mod history;
 mod idle;
 mod leaving;
@@ -263,6 +265,9 @@ pub(crate) struct Rare {
     aways: Vec<chat::Away>,
     /// Folded nicks of watched contacts who are there.
     online: Vec<Box<str>>,
+    /// Those of them who are away; and questions about it that are not answered.
+    gone: Vec<Box<str>>,
+    userhosts: VecDeque<gone::Userhost>,
     /// The network gives messages names: what is heard twice is known again.
     names_messages: bool,
     /// A connection waits until it is known how the server was spoken to before.

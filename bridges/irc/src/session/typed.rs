@@ -26,6 +26,7 @@ impl Session {
             "AWAY" => self.rare().typed_away = true,
             "NICK" => self.rare().typed_nick = Some(line.param(0).into()),
             "ISON" => self.types_ison(),
+            "USERHOST" => self.types_userhost(),
             "WHO" => self.types_who(line.param(0)),
             _ => {}
         }

@@ -125,6 +125,7 @@ impl Session {
 
     /// Who of the contacts is there? Not asked again before the answer has come.
     pub(super) fn ask_again(&mut self) {
+        self.ask_of_watched();
         self.forget_lost_isons();
         if self.rare.as_ref().is_some_and(|rare| rare.isons.iter().all(|ison| ison.nicks.is_empty())) {
             self.ask_all();
@@ -163,6 +164,7 @@ impl Session {
             return false;
         };
         let there: Vec<Box<str>> = line.last().split(' ').filter(|n| !n.is_empty()).map(|n| self.fold(n)).collect();
+        let here: Vec<Box<str>> = asked.iter().filter(|nick| there.contains(&self.fold(nick))).cloned().collect();
         for nick in asked {
             let folded = self.fold(&nick);
             let (is, was) = (there.contains(&folded), self.rare().online.contains(&folded));
@@ -171,9 +173,11 @@ impl Session {
                 self.seen(&nick, true, None);
             } else if was && !is {
                 self.rare().online.retain(|known| *known != folded);
+                self.note_gone(&folded, false);
                 self.seen(&nick, false, None);
             }
         }
+        self.ask_whether_away(&here);
         true
     }
 
@@ -186,6 +190,7 @@ impl Session {
         let before = rare.online.len();
         rare.online.retain(|known| *known != folded);
         if rare.online.len() != before {
+            self.note_gone(&folded, false);
             self.seen(nick, false, None);
         }
     }
@@ -194,9 +199,14 @@ impl Session {
     pub(super) fn on_monitor(&mut self, line: &Line<'_>, available: bool) {
         let nicks: Vec<String> =
             line.param(1).split(',').map(|t| t.split('!').next().unwrap_or_default().to_owned()).collect();
+        let mut come = Vec::new();
         for nick in nicks {
             let folded = self.fold(&nick);
             self.rare().online.retain(|known| *known != folded);
+            self.note_gone(&folded, false);
+            if available && self.rare().monitored.contains(&folded) {
+                come.push(nick.as_str().into());
+            }
             if available && self.rare().online.len() < MAX_ONLINE {
                 self.rare().online.push(folded);
             } else if !available {
@@ -204,6 +214,7 @@ impl Session {
             }
             self.seen(&nick, available, None);
         }
+        self.ask_whether_away(&come);
     }
 
     /// AWAY of somebody who is watched.
@@ -211,6 +222,7 @@ impl Session {
         let folded = self.fold(nick);
         if self.rare.as_ref().is_some_and(|r| r.online.contains(&folded)) {
             let words = formatting::from_irc(words, false).into_owned();
+            self.note_gone(&folded, !words.is_empty());
             self.seen(nick, true, Some(words).filter(|w| !w.is_empty()));
         }
     }
@@ -219,6 +231,8 @@ impl Session {
     pub(super) fn nobody_is_seen(&mut self) {
         if let Some(rare) = &mut self.rare {
             rare.isons.clear();
+            rare.userhosts.clear();
+            rare.gone.clear();
         }
         for nick in self.rare.as_mut().map(|r| std::mem::take(&mut r.online)).unwrap_or_default() {
             self.seen(&nick, false, None);
@@ -226,7 +240,7 @@ impl Session {
     }
 
     /// Under the addresses that the user has for this nick: a server spells it in its own way, and takes several for one.
-    fn seen(&mut self, nick: &str, available: bool, away: Option<String>) {
+    pub(super) fn seen(&mut self, nick: &str, available: bool, away: Option<String>) {
         let folded = self.fold(nick);
         let known = self.rare.iter().flat_map(|r| r.monitored.iter().chain(&r.asked));
         let known = known.filter(|known| self.people.fold(known) == *folded).map(|known| &**known);
@@ -234,7 +248,12 @@ impl Session {
         if contacts.is_empty() {
             contacts.extend(contact_id(nick, &self.of.network));
         }
-        let presence = Event::Presence { available, away: away.is_some(), status: away.map(Text::plain), nick: None };
+        let presence = Event::Presence {
+            available,
+            away: away.is_some(),
+            status: away.filter(|words| !words.is_empty()).map(Text::plain),
+            nick: None,
+        };
         for contact in contacts {
             self.emit(Address::Contact(contact), presence.clone());
         }

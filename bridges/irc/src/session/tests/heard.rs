@@ -40,6 +40,70 @@ async fn contacts_that_the_servers_list_has_no_place_for_are_asked_for() {
     session.stop().await.expect("stops");
 }
 
+/// What is told of contacts: nick, there, away.
+async fn seen(net: &Net, client: &mut Client) -> Vec<(String, bool, bool)> {
+    client.send("PING :sync").await;
+    client.expect("PONG :sync").await;
+    let seen = net.host.take_emits().into_iter().filter_map(|e| match e.event {
+        Event::Presence { available, away, .. } => {
+            let Address::Contact(id) = e.from else { panic!("a contact") };
+            Some((id.as_str().replace("%net", ""), available, away))
+        }
+        Event::Notice { text, .. } => panic!("nobody has asked: {text}"),
+        _ => None,
+    });
+    seen.collect()
+}
+
+fn is(nick: &str, there: bool, away: bool) -> (String, bool, bool) {
+    (nick.to_owned(), there, away)
+}
+
+#[tokio::test]
+async fn contacts_who_come_are_asked_about_being_away() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    for nick in ["abram", "benvolio", "juliet"] {
+        net.host.add_contact(&USER.into(), format!("{nick}%net").as_str().into(), None);
+    }
+    let session = net.session();
+    session.send(net.address("#c%net"), join("romeo"));
+    let mut client = stage.welcome("MONITOR=2").await;
+    client.admit("#c", "romeo nurse").await;
+    client.expect("ISON juliet").await;
+    net.host.emitted("the end of the join", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    net.host.take_emits();
+    // By the server's own list …
+    client.send(":irc.test 730 romeo :Abram!a@v,benvolio!b@v").await;
+    client.expect("USERHOST Abram benvolio").await;
+    client.send(":irc.test 302 romeo :Abram=-a@v benvolio=+b@v").await;
+    assert_eq!(
+        seen(&net, &mut client).await,
+        [is("abram", true, false), is("benvolio", true, false), is("abram", true, true)]
+    );
+    // … and where it is asked.
+    client.send(":irc.test 303 romeo :Juliet").await;
+    while client.expect("USERHOST ").await != "USERHOST juliet" {}
+    client.send(":irc.test 302 romeo :Abram=-a@v benvolio=+b@v").await;
+    client.send(":irc.test 302 romeo :Juliet*=-j@k ").await;
+    assert_eq!(seen(&net, &mut client).await, [is("juliet", true, false), is("juliet", true, true)]);
+    // Nothing says who is back: that is asked again when the server asks whether we are there.
+    client.expect("USERHOST abram benvolio").await;
+    client.send(":irc.test 302 romeo :Abram=+a@v").await;
+    assert_eq!(seen(&net, &mut client).await, [is("abram", true, false)]);
+    // What is typed is answered to who has typed it, and bans are of those who are meant.
+    session.send(net.address("net"), Intent::Raw { line: "USERHOST nurse".to_owned() });
+    client.expect("USERHOST nurse").await;
+    let ban = Intent::Ban { mask: "nurse".to_owned(), on: true, reason: None };
+    session.send(net.address("#c%net"), ban);
+    client.expect("USERHOST nurse").await;
+    client.send(":irc.test 302 romeo :nurse=+n@verona").await;
+    client.expect("MODE #c +b *!*@verona").await;
+    client.send(":irc.test 302 romeo :nurse=+n@verona").await;
+    net.told("the answer", |t| t.to_string().contains("nurse=+n@verona")).await;
+    session.stop().await.expect("stops");
+}
+
 #[tokio::test]
 async fn however_many_contacts_there_are_all_are_asked_for() {
     let stage = Stage::open().await;
