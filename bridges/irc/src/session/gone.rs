@@ -46,9 +46,10 @@ impl Session {
         if self.has_cap(Caps::EXTENDED_MONITOR) && self.has_cap(Caps::AWAY_NOTIFY) {
             return;
         }
+        let watched = self.watched();
         let Some(rare) = &self.rare else { return };
-        let watched: Vec<Box<str>> = rare.online.iter().filter(|nick| rare.monitored.contains(nick)).cloned().collect();
-        self.ask_whether_away(&watched);
+        let there: Vec<Box<str>> = rare.online.iter().filter(|nick| watched.contains(nick)).cloned().collect();
+        self.ask_whether_away(&there);
     }
 
     /// USERHOST is typed by hand: it goes out before those of ours that wait.

@@ -199,12 +199,13 @@ impl Session {
     pub(super) fn on_monitor(&mut self, line: &Line<'_>, available: bool) {
         let nicks: Vec<String> =
             line.param(1).split(',').map(|t| t.split('!').next().unwrap_or_default().to_owned()).collect();
+        let watched = self.watched();
         let mut come = Vec::new();
         for nick in nicks {
             let folded = self.fold(&nick);
             self.rare().online.retain(|known| *known != folded);
             self.note_gone(&folded, false);
-            if available && self.rare().monitored.contains(&folded) {
+            if available && watched.contains(&folded) {
                 come.push(nick.as_str().into());
             }
             if available && self.rare().online.len() < MAX_ONLINE {
@@ -215,6 +216,11 @@ impl Session {
             self.seen(&nick, available, None);
         }
         self.ask_whether_away(&come);
+    }
+
+    /// Folded nicks of those whom the server watches for us.
+    pub(super) fn watched(&self) -> Vec<Box<str>> {
+        self.rare.iter().flat_map(|rare| &rare.monitored).map(|nick| self.fold(nick)).collect()
     }
 
     /// AWAY of somebody who is watched.
