@@ -746,43 +746,6 @@ async fn who_is_ignored_is_not_heard() {
 }
 
 #[tokio::test]
-async fn a_text_of_too_many_lines_becomes_a_link_where_the_user_wants_that() {
-    let stage = Stage::open().await;
-    let net = Net::at(stage.port);
-    net.host.set_default("long_texts", "paste");
-    let (session, mut client) = net.inside(&stage, "", "romeo").await;
-    let text = format!("first line\n{}", ["more"; 10].join("\n"));
-    let key = session.send(net.address("#c%net"), group(&text));
-    let line = client.expect("PRIVMSG").await;
-    let url = line.strip_prefix("PRIVMSG #c :first line … ").expect("the beginning and a link");
-    let id = url.strip_prefix("https://gateway.example/files/").expect("our own address");
-    let (kept, _) = net.host.host().blob(&id.into()).await.expect("the store is there").expect("kept");
-    assert_eq!(kept, text.as_bytes());
-    assert_eq!(failure(&net.host, &key).await, None);
-    session.stop().await.expect("stops");
-}
-
-#[tokio::test]
-async fn a_text_becomes_a_link_when_the_lines_that_this_room_takes_are_too_many() {
-    let stage = Stage::open().await;
-    let net = Net::at(stage.port);
-    net.host.set_default("long_texts", "paste");
-    let (room, session) = (format!("#{}", "c".repeat(180)), net.session());
-    let address = net.address(&format!("{room}%net"));
-    session.send(address.clone(), join("romeo"));
-    let mut client = stage.accept().await;
-    client.register("", "").await;
-    client.admit(&room, "romeo").await;
-    net.host.emitted("the end of the join", |e| e.event == Event::Room(RoomChange::Joined)).await;
-    // Five lines of 300 bytes are as many as the user wants; a line to this room holds less.
-    let key = session.send(address, group(&["wherefore "; 155].concat()));
-    let line = client.expect("PRIVMSG").await;
-    assert!(line.contains("… https://gateway.example/files/"), "{line}");
-    assert_eq!(failure(&net.host, &key).await, None);
-    session.stop().await.expect("stops");
-}
-
-#[tokio::test]
 async fn the_reason_of_a_withdrawal_is_cut_so_that_others_get_it_whole() {
     let stage = Stage::open().await;
     let net = Net::at(stage.port);
