@@ -1,5 +1,6 @@
 //! What happens to messages of live bridges after they were said: marks, reactions, withdrawals. They name a message by the network's id, which
-//! only the store may know: so they wait in a queue of their own, in order, and delay nothing that is said.
+//! only the store may know: so they wait in a queue of their own, in order, and delay nothing that is said. And private messages that come while
+//! the XMPP server is away.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,6 +66,9 @@ async fn work(core: &Arc<Core>, served: &Arc<Served>) {
 
 impl Core {
     async fn aside(self: &Arc<Self>, served: &Arc<Served>, of: &SessionOf, event: Inbound) {
+        if matches!(event.event, Event::Message(_)) {
+            return self.keep_for_user(served, &event).await;
+        }
         let Some(MessageRef::Foreign { id, .. }) = reference(&event) else { return };
         let (room, nick) = match &event.from {
             Address::Room(room) if served.profile().rooms => (Some(room.clone()), None),
@@ -88,6 +92,38 @@ impl Core {
             Ok(Some(name)) => self.aside_of_talk(served, of, &place, event, &name).await,
             Ok(None) => debug!(bridge = %served.instance.name, "something happened to a message that is not known"),
             Err(e) => warn!(bridge = %served.instance.name, error = %e, "a reference could not be looked up"),
+        }
+    }
+
+    /// A message for the user alone that came while there was no stream to the XMPP server: it goes when there is one, to whatever devices they have then.
+    async fn keep_for_user(self: &Arc<Self>, served: &Arc<Served>, event: &Inbound) {
+        let Some(from) = served.jid(&event.from) else { return };
+        let (id, lang) = (fresh_id(), self.languages.of(&event.to));
+        let all = {
+            let scene = Scene {
+                from: &from,
+                to: event.to.as_str(),
+                domain: &served.instance.domain,
+                id: &id,
+                words: &|text: &Text| self.words(served, text, &lang),
+                jid: &|address: &Address| served.jid(address),
+                referenced: None,
+                now: self.now(),
+                direct: false,
+            };
+            stanzas(&scene, event, &[])
+        };
+        for stanza in all {
+            if let Err(e) = self.inbox.append(&served.instance.name, &event.to, stanza).await {
+                return warn!(bridge = %served.instance.name, error = %e, "a message that came while the XMPP server was away could not be kept");
+            }
+        }
+        if let (Event::Message(message), Address::Contact(_)) = (&event.event, &event.from) {
+            served.persons().talked(&event.to, &event.from, false, &message.body, Some(&id));
+        }
+        if let Some(foreign) = event.id.clone() {
+            let name = Name { id: id.clone(), head: id, foreign: Some(foreign), at: Some(event.at), ..Name::default() };
+            served.archive().name(&Place::Talk(event.to.clone(), event.from.clone()), name);
         }
     }
 

@@ -245,6 +245,11 @@ impl Gateway for BridgeHost {
                 self.served.counters.sent();
             }
         });
+        if matches!((&event.event, &result), (Event::Message(_), Err(NotSent::Detached))) {
+            // Said to the user alone, and the server is not there to take it: it waits in the store.
+            self.served.asides.push(&core, &self.served, of, event.clone());
+            return Ok(());
+        }
         if let (Event::Message(message), Origin::Live, Address::Contact(_)) = (&event.event, event.origin, &event.from)
             && !matches!(result, Err(NotSent::Full))
         {
@@ -267,7 +272,7 @@ impl Gateway for BridgeHost {
                 self.is_full(&of);
                 return Err(Full);
             }
-            // Without a stream a live event is lost, as it would be with any client that is away.
+            // Without a stream what is no message is lost, as it would be with any client that is away.
             Err(e) => self.served.counters.lost(&e, self.name_str()),
         }
         Ok(())

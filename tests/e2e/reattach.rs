@@ -5,13 +5,65 @@ use std::time::Duration;
 use isthmus_testkit::isthmus::Setup;
 use isthmus_testkit::server::{Flavour, Options, XmppServer};
 
+use isthmus_testkit::xml::Element;
+
+use crate::irc::{DOMAIN, Irc, is_group, join, room};
 use crate::world::World;
 
 crate::on_both!(
     a_server_that_comes_back_finds_the_gateway_again,
     a_server_that_is_not_there_at_the_start_is_waited_for,
     a_wrong_secret_is_explained,
+    what_is_said_while_the_server_is_away_is_there_when_it_is_back,
 );
+
+/// In private it waits in the store, in a room in its archive; the connection to the far network goes on meanwhile.
+async fn what_is_said_while_the_server_is_away_is_there_when_it_is_back(flavour: Flavour) {
+    let mut irc = Irc::with(flavour, "persistent_by_default = true\n").await;
+    let mut juliet = irc.person("juliet").await;
+    juliet.join("#verona").await.unwrap();
+    let mut romeo = irc.world.client("romeo").await;
+    let room = room("verona");
+    join(&mut romeo, &room, "romeo").await;
+    juliet.line(" JOIN ").await.unwrap();
+    irc.world.server.stop().await.unwrap();
+    isthmus_testkit::wait::until("the gateway sees it", Duration::from_secs(30), async || {
+        anyhow::ensure!(irc.world.gateway.log().contains("not attached"), "it has not");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    for n in 0..3 {
+        juliet.say("romeo", &format!("in private {n}")).await.unwrap();
+        juliet.say("#verona", &format!("aloud {n}")).await.unwrap();
+    }
+    juliet.heard().await.unwrap();
+    irc.world.server.launch().await.unwrap();
+    while romeo.find_within(Duration::from_secs(30), |_| false).await.is_ok() {}
+    romeo.reconnect().await.unwrap();
+    romeo.available().await.unwrap();
+    let hers = format!("juliet%net@{DOMAIN}");
+    for n in 0..3 {
+        let is = |s: &Element| s.name == "message" && s.body().is_some_and(|b| b.starts_with("in private"));
+        let heard = romeo.find("her words", is).await.unwrap();
+        assert_eq!(heard.body(), Some(&*format!("in private {n}")), "in their order, once: {heard}");
+        assert_eq!(heard.attr("from").and_then(|from| from.split('/').next()), Some(&*hers), "{heard}");
+    }
+    isthmus_testkit::wait::until("the gateway again", Duration::from_secs(60), async || {
+        let pong = romeo.ping(DOMAIN).await?;
+        anyhow::ensure!(pong.attr("type") == Some("result"), "{pong}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
+    romeo.send(format!("<presence to='{room}/romeo' id='again'>{x}</presence>")).await.unwrap();
+    for n in 0..3 {
+        let is = |s: &Element| is_group(s) && s.body().is_some_and(|b| b.starts_with("aloud"));
+        let heard = romeo.find("what was said in the room", is).await.unwrap();
+        assert_eq!(heard.body(), Some(&*format!("aloud {n}")), "{heard}");
+    }
+}
 
 async fn a_server_that_comes_back_finds_the_gateway_again(flavour: Flavour) {
     let mut world = World::echo(flavour).await;
