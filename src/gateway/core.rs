@@ -1,6 +1,6 @@
 //! What all parts of a running gateway share, and how each of them speaks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,7 +25,7 @@ use super::pending::{Pending, Talks};
 use super::ports::Ports;
 use super::presence::{Languages, Online};
 use super::privileges::Privileges;
-use super::rooms::{Listings, Speakers};
+use super::rooms::{Farewells, Listings, Speakers};
 use super::seats::{Room, Seats, State};
 use crate::access::{Limiter, Pace, Policy, Quotas, Rule, Tier};
 use crate::admin::outside::Outside;
@@ -114,6 +114,10 @@ pub(super) struct Served {
     pub(super) speakers: Speakers,
     /// Since when the link is down; `None` while it is up, and before it was up first.
     down_since: Mutex<Option<Instant>>,
+    /// It is down now.
+    pub(super) down: AtomicBool,
+    /// Who was put out of a room meanwhile, and is to be told.
+    pub(super) farewells: Farewells,
     shown: Mutex<Map<(BareJid, Address), Shown>>,
     /// What the servers let us do for their users.
     pub(super) privileges: Privileges,
@@ -187,6 +191,11 @@ impl Counters {
 }
 
 impl Served {
+    /// Whether there is no stream to the XMPP server now, after there was one.
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
+    }
+
     /// Since when the link is down; taken when it is up again.
     pub(super) fn down_since(&self) -> MutexGuard<'_, Option<Instant>> {
         // A single assignment happens under this lock.
@@ -224,6 +233,8 @@ impl Served {
             listings: Listings::default(),
             speakers: Speakers::default(),
             down_since: Mutex::new(None),
+            down: AtomicBool::new(false),
+            farewells: Farewells::default(),
             shown: Mutex::default(),
             privileges: Privileges::default(),
             roster_turn: tokio::sync::Mutex::default(),

@@ -11,12 +11,15 @@ use super::receive::Heard;
 use crate::access::Tier;
 use crate::xmpp::commands::Effect;
 use crate::xmpp::errors::StanzaError;
-use crate::xmpp::link::Child;
+use crate::xmpp::link::{Child, Lane};
 use crate::xmpp::xml::Xml;
 use crate::xmpp::{disco, ns, reply};
 
 /// An answer: its payload, or why there is none.
-pub(super) type Answer = Result<Box<dyn FnOnce(&mut Xml) + Send>, StanzaError>;
+pub(super) type Answer = Result<Write, StanzaError>;
+
+/// What writes an answer's payload.
+type Write = Box<dyn FnOnce(&mut Xml) + Send>;
 
 /// A question whose answer may take long.
 enum Long {
@@ -85,7 +88,7 @@ impl Core {
                 },
                 Long::Room => (core.rooms(&served).answer(&heard).await, Vec::new()),
             };
-            core.answer(&served, &heard, answer);
+            core.answer_patiently(&served, &heard, answer).await;
             core.carry_out(&served, effects);
         });
     }
@@ -93,13 +96,29 @@ impl Core {
     fn answer(&self, served: &Served, heard: &Heard, answer: Answer) {
         match answer {
             Ok(write) => {
-                let mut xml = reply::result(heard.to.full(), heard.from.full(), heard.stanza.id().unwrap_or_default());
-                xml.attr_opt("xml:lang", self.spoken(served, &heard.stanza).as_deref());
-                write(&mut xml);
-                self.send_text(served, &xml.finish());
+                let xml = self.result(served, heard, write);
+                self.send_text(served, &xml);
             }
             Err(error) => self.answer_error(served, &heard.stanza, &error),
         }
+    }
+
+    /// An answer that may stand behind a page of the archive in its asker's lane: it waits until there is room.
+    async fn answer_patiently(&self, served: &Served, heard: &Heard, answer: Answer) {
+        match answer {
+            Ok(write) => {
+                let xml = self.result(served, heard, write);
+                self.send_patiently(served, Lane::of_person(heard.from.full()), xml.as_bytes()).await;
+            }
+            Err(error) => self.answer_error(served, &heard.stanza, &error),
+        }
+    }
+
+    fn result(&self, served: &Served, heard: &Heard, write: Write) -> String {
+        let mut xml = reply::result(heard.to.full(), heard.from.full(), heard.stanza.id().unwrap_or_default());
+        xml.attr_opt("xml:lang", self.spoken(served, &heard.stanza).as_deref());
+        write(&mut xml);
+        xml.finish()
     }
 
     /// The families that the core answers by itself.

@@ -2,25 +2,26 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use isthmus_bridge::{
-    Address, BareJid, Contacts, DeliveryKey, Intent, Lang, Outbound, Registration, SessionOf, Text, Ticket, Work,
+    Address, BareJid, Contacts, DeliveryKey, Intent, Lang, Outbound, Registration, RoomId, SessionOf, Text, Ticket,
+    Work,
 };
 use smallvec::SmallVec;
 use tracing::warn;
 
-use super::core::{Core, PRESENCE, Served};
+use super::core::{Core, Served};
 use super::messages::lang;
 use super::receive::Heard;
 use crate::access::Tier;
 use crate::hash::Map;
 use crate::inbox::Rendered;
-use crate::rooms::occupancy::lock;
+use crate::rooms::occupancy::{Stays, lock};
 use crate::router::{self, Party};
 use crate::storage::fresh_id;
 use crate::storage::people::Subscription;
 use crate::xmpp::errors::StanzaError;
+use crate::xmpp::link::Lane;
 use crate::xmpp::xml::Xml;
 use crate::xmpp::{disco, ns, pep};
 
@@ -194,8 +195,12 @@ impl Core {
             return true;
         }
         let of = SessionOf::new(heard.from.bare(), served.network(&heard.at));
-        let Some(stays) = served.occupancy.of(&of) else { return false };
-        lock(&stays).is_elsewhere(room, full)
+        let is_in = |stays: &Mutex<Stays>, room: Option<&RoomId>| lock(stays).is_elsewhere(room, full);
+        if served.occupancy.of(&of).is_some_and(|stays| is_in(&stays, Some(room))) {
+            return true;
+        }
+        let others = served.occupancy.of_user(&of.user);
+        others.iter().any(|(other, stays)| other.network != of.network && is_in(stays, None))
     }
 
     /// What is left of a presence stanza: subscriptions, probes.
@@ -371,27 +376,24 @@ impl Core {
     }
 
     /// On every attach: the presence of the gateway and of all contacts to those who may see it; and a look at who is online.
-    /// `down`: since when there was none, where it is not the first.
-    pub(super) async fn on_attached(self: &Arc<Self>, served: &Arc<Served>, down: Option<Instant>) {
-        if let Some(down) = down {
-            self.rooms(served).doubt_since(down);
-        }
+    pub(super) async fn on_attached(self: &Arc<Self>, served: &Arc<Served>) {
         for user in served.persons().everybody() {
             if served.access().tier(&user) < Tier::Receive {
                 continue;
             }
+            // In the lane of the user's other presences, so that news of the same address come after it.
+            let lane = Lane::of_person(user.as_str());
             for (at, contact) in served.persons().subscriptions(&user) {
-                // A burst of presences gives way to what users are waiting for.
                 if contact.sees == Subscription::Yes
                     && let Some(shown) = self.presence_of(served, &at, user.as_str())
                 {
-                    self.send_patiently(served, PRESENCE, &shown.xml).await;
+                    self.send_patiently(served, lane, &shown.xml).await;
                 }
                 if contact.seen == Subscription::Yes
                     && let Some(from) = served.jid(&at)
                 {
                     let probe = simple(&from, user.as_str(), "probe", None);
-                    self.send_patiently(served, PRESENCE, &probe.xml).await;
+                    self.send_patiently(served, lane, &probe.xml).await;
                 }
             }
         }
@@ -402,12 +404,13 @@ impl Core {
     /// The orderly stop: whoever saw us online sees us leave.
     pub(super) async fn say_goodbye(&self, served: &Served) {
         for user in served.persons().everybody() {
+            let lane = Lane::of_person(user.as_str());
             for (at, contact) in served.persons().subscriptions(&user) {
                 if contact.sees == Subscription::Yes
                     && let Some(from) = served.jid(&at)
                 {
                     let gone = simple(&from, user.as_str(), "unavailable", None);
-                    self.send_patiently(served, PRESENCE, &gone.xml).await;
+                    self.send_patiently(served, lane, &gone.xml).await;
                 }
             }
         }

@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -22,7 +24,7 @@ use crate::rooms::nick;
 use crate::router::{self, Party};
 use crate::translate::outbound;
 use crate::xmpp::errors::StanzaError;
-use crate::xmpp::link::{BadStanza, Kind, LinkState, Permit, Receive, Refusal, Stanza};
+use crate::xmpp::link::{BadStanza, Kind, LinkError, LinkState, Permit, Receive, Refusal, Stanza};
 
 /// Commits of one sender that may be under way at a time.
 const UNDER_WAY: usize = 128;
@@ -150,22 +152,39 @@ impl Receive for Receiver {
                 info!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, epoch, "attached to the XMPP server");
                 let (core, served) = (self.core.clone(), self.served.clone());
                 served.privileges.attached();
-                // A resource that entered since then, this attach's first stanza perhaps, is there.
                 let down = self.served.down_since().take();
-                self.core.tasks.spawn(async move { core.on_attached(&served, down).await });
+                if let Some(down) = down {
+                    // A resource that entered since then, this attach's first stanza perhaps, is there.
+                    self.core.rooms(&self.served).stream_is_back(down);
+                }
+                self.served.down.store(false, Ordering::Relaxed);
+                self.core.tasks.spawn(async move { core.on_attached(&served).await });
             }
             LinkState::Down { reason, retry_at: Some(_) } => {
-                let mut since = self.served.down_since();
-                if since.is_none() {
-                    *since = Some(self.core.instant());
-                    self.core.rooms(&self.served).stream_broke();
+                let first = {
+                    let mut since = self.served.down_since();
+                    let first = since.is_none();
+                    since.get_or_insert_with(|| self.core.instant());
+                    first
+                };
+                self.served.down.store(true, Ordering::Relaxed);
+                if first {
+                    self.core.rooms(&self.served).stream_broke(unseen(reason));
                 }
-                drop(since);
                 self.served.privileges.detached();
                 warn!(bridge = %self.served.instance.name, domain = %self.served.instance.domain, %reason, "not attached; trying again");
             }
             _ => {}
         }
+    }
+}
+
+/// What was written in this time before a stream broke may not have arrived.
+fn unseen(reason: &LinkError) -> Duration {
+    match reason {
+        // What went out after the last sign of life went nowhere.
+        LinkError::Silent { seconds } => Duration::from_secs(seconds + 5),
+        _ => Duration::from_secs(10),
     }
 }
 

@@ -71,8 +71,23 @@ pub struct Stay {
 #[derive(Debug)]
 struct Missed {
     since: SystemTime,
+    /// What was said up to here in the archive: what came later was told at once. None: the stream is not back.
+    until: Option<Box<str>>,
     /// Who was inside, in order of key; nobody where that were too many to keep.
     members: Vec<Member>,
+}
+
+/// What a resource has missed.
+#[derive(Debug)]
+pub struct Behind {
+    /// Its place in [`Stay::inside`].
+    pub at: usize,
+    /// Since when.
+    pub since: SystemTime,
+    /// Up to which id of the archive; none: all that there is now.
+    pub until: Option<Box<str>>,
+    /// Who was inside before and is not.
+    pub gone: Vec<Member>,
 }
 
 /// Members that are kept while the stream is broken, at most: so many users can be in a large room.
@@ -188,6 +203,8 @@ pub struct Arrival {
     pub running: bool,
     /// What is told between own presence and subject.
     pub history: History,
+    /// Nothing of it is newer than this id of the archive; none: all that there is now.
+    pub until: Option<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -264,9 +281,9 @@ impl Stays {
         Some(self.list.swap_remove(at))
     }
 
-    /// Whether a resource is in another room than this.
-    pub fn is_elsewhere(&self, room: &RoomId, full: &str) -> bool {
-        self.list.iter().any(|stay| stay.room != *room && stay.position(full).is_some())
+    /// Whether a resource is in any room but this.
+    pub fn is_elsewhere(&self, room: Option<&RoomId>, full: &str) -> bool {
+        self.list.iter().any(|stay| Some(&stay.room) != room && stay.position(full).is_some())
     }
 
     /// All resources in any of the rooms, each once.
@@ -335,26 +352,48 @@ impl Stay {
         for resource in &mut self.inside {
             resource.behind |= !matches!(resource.place, Place::Waiting(_));
         }
-        if self.missed.is_none() {
-            let (members, _) = self.known(view);
-            let members = if members.len() <= MISSED { members.to_vec() } else { Vec::new() };
-            self.missed = Some(Box::new(Missed { since: now, members }));
+        let (members, _) = self.known(view);
+        let members = if members.len() <= MISSED { members.to_vec() } else { Vec::new() };
+        match &mut self.missed {
+            // Once more, before everybody knows of the last time: who came meanwhile is known to some.
+            Some(missed) => {
+                let key = |m: &Member| m.person.key().to_owned();
+                missed.members.extend(members);
+                missed.members.sort_by_cached_key(key);
+                missed.members.dedup_by(|a, b| a.person.key() == b.person.key());
+                missed.until = None;
+            }
+            none => *none = Some(Box::new(Missed { since: now, until: None, members })),
         }
     }
 
-    /// A resource that is behind and has been heard since, and with it since when it is, and who left meanwhile.
-    pub fn next_behind(&mut self, view: &RoomView) -> Option<(usize, SystemTime, Vec<Member>)> {
-        self.missed.as_ref()?;
+    /// A resource could not be told who is inside, for the stream is broken: it is told when that is mended.
+    pub fn falls_behind(&mut self, at: usize, now: SystemTime) {
+        self.inside[at].behind = true;
+        self.missed.get_or_insert_with(|| Box::new(Missed { since: now, until: None, members: Vec::new() }));
+    }
+
+    /// The stream is back: who was not heard since it went is to be asked whether they are there, and what is said from this id on is told at once.
+    pub fn is_back(&mut self, down: Instant, next_id: &str) {
+        self.doubt_since(down);
+        if let Some(missed) = &mut self.missed {
+            missed.until = Some(next_id.into());
+        }
+    }
+
+    /// A resource that is behind and has been heard since.
+    pub fn next_behind(&mut self, view: &RoomView) -> Option<Behind> {
+        let missed = self.missed.as_ref()?;
         if !self.inside.iter().any(|resource| resource.behind) {
             self.missed = None;
             return None;
         }
+        let until = missed.until.clone();
         let at = self.inside.iter().position(|r| r.behind && r.is_inside() && r.heard.is_some())?;
         self.inside[at].behind = false;
-        let missed = self.missed.as_ref()?;
         let is_here = |m: &Member| view.members().binary_search_by(|known| known.person.key().cmp(m.person.key()));
         let gone = missed.members.iter().filter(|m| is_here(m).is_err()).cloned().collect();
-        Some((at, missed.since, gone))
+        Some(Behind { at, since: missed.since, until, gone })
     }
 
     /// Who was not heard since then is to be asked whether they are there.
@@ -580,16 +619,18 @@ mod tests {
         assert!(stay.next_behind(&before).is_none(), "nothing broke");
         stay.breaks(SystemTime::UNIX_EPOCH, &before);
         stay.breaks(SystemTime::now(), &now); // a try to come back has failed
-        stay.doubt_since(Instant::now());
+        stay.is_back(Instant::now(), "id1");
         assert!(stay.next_behind(&now).is_none(), "nobody knows whether they are there");
         stay.inside[0].heard(Instant::now());
-        let (at, since, gone) = stay.next_behind(&now).expect("they are");
-        assert_eq!((at, since), (0, SystemTime::UNIX_EPOCH));
-        assert_eq!(gone.iter().map(Member::nick).collect::<Vec<_>>(), ["paris"]);
+        let behind = stay.next_behind(&view(&["juliet", "romeo"])).expect("they are");
+        assert_eq!((behind.at, behind.since, behind.until.as_deref()), (0, SystemTime::UNIX_EPOCH, Some("id1")));
+        // Nurse came and went between the two breaks.
+        assert_eq!(behind.gone.iter().map(Member::nick).collect::<Vec<_>>(), ["nurse", "paris"]);
         assert!(stay.next_behind(&now).is_none() && stay.missed.is_none(), "once");
         // Who enters anew gets everything anyway.
         stay.breaks(SystemTime::UNIX_EPOCH, &now);
         stay.admit(&BALCONY.into(), Place::Inside, Instant::now());
+        stay.is_back(Instant::now(), "id2");
         assert!(stay.next_behind(&now).is_none());
     }
 

@@ -5,6 +5,7 @@ use isthmus_bridge::room::{Member, RoomView, Standing, Subject};
 use isthmus_bridge::{Address, DeliveryError, Event, Full, Inbound, Intent, RoomChange, RoomId, SessionOf, Text};
 use tracing::debug;
 
+use super::farewells::Farewell;
 use super::{Reach, Rooms, look, member};
 use crate::gateway::live::Aim;
 use crate::rooms::changes::{Change, changes};
@@ -239,6 +240,10 @@ impl Rooms<'_> {
         let words = self.core.words(self.served, why, &self.core.languages.of(&of.user));
         let gone = Gone { own: true, service: Some("333"), words: Some(&words), ..Gone::default() };
         let (room, jid, nick) = (stay.room.clone(), stay.jid.clone(), stay.nick.clone());
+        if self.served.is_down() {
+            let to = stay.inside.iter().map(|resource| resource.jid.clone()).collect();
+            return self.served.farewells.push(Farewell { of: of.clone(), room, jid, nick, to, words });
+        }
         // A lane that is full now has room for the few bytes of a farewell: else they find out by themselves (XEP-0410).
         let told = self.staged(of, &room, &jid, "", |stage| {
             self.tell(of, stay, Reach::Presence, |w, to| show::absent(w, stage, to, &nick, &gone))

@@ -41,7 +41,7 @@ impl Rooms<'_> {
             arrival.running = true;
             let (core, served) = (self.core.clone(), self.served.clone());
             // What is said from here on waits behind the list: of what was said before, all is fetched.
-            let before = self.served.archive().next_id();
+            let before = arrival.until.take().map_or_else(|| self.served.archive().next_id(), String::from);
             self.core.tasks.spawn(rest(core, served, of.clone(), stay.room.clone(), resource.jid.clone(), before));
         }
     }
@@ -86,7 +86,8 @@ impl Rooms<'_> {
         let (done, last) = (count == rest.len(), count.checked_sub(1).map(|i| rest[i].person.key().into()));
         match result {
             Err(NotSent::Full) => return Progress::Full,
-            // Without a stream there is nobody to tell: the resource will ask again (XEP-0410).
+            // Without a stream there is nobody to tell: they are told when it is back.
+            Err(NotSent::Detached) => stay.falls_behind(at, self.core.now()),
             Err(e) => self.served.counters.lost(&e, &self.served.instance.name),
             Ok(()) => {
                 self.served.counters.sent();

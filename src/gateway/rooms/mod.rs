@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `enter` | who comes, goes, is renamed or away |
 //! | `list` | the list of occupants for who comes in, in pieces |
+//! | `farewells` | who was put out while nobody could be told |
 //! | `happen` | what sessions tell of rooms |
 //! | `talk` | messages, both ways |
 //! | `ask` | questions to rooms and occupants |
@@ -24,6 +25,7 @@ mod aside;
 mod ask;
 mod clock;
 mod enter;
+mod farewells;
 mod happen;
 mod history;
 mod list;
@@ -35,6 +37,7 @@ mod speakers;
 mod talk;
 mod watch;
 
+pub(super) use farewells::Farewells;
 pub(super) use listing::Listings;
 pub(super) use speakers::Speakers;
 

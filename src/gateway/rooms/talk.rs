@@ -225,6 +225,16 @@ impl Rooms<'_> {
         nick: Option<&str>,
         event: &Inbound,
     ) -> Result<bool, Full> {
+        let private = nick.is_some()
+            && match &event.event {
+                Event::Message(message) => message.kind != MessageKind::Group,
+                Event::Notice { .. } => true,
+                _ => false,
+            };
+        // What nobody can be told now, and who was inside is not told again, goes the way of what nobody is inside to hear.
+        if private && event.origin != Age::Backlog && self.served.is_down() {
+            return Ok(false);
+        }
         let stays = self.served.occupancy.of(of);
         let mut stays = stays.as_ref().map(|s| lock(s));
         let stay = stays.as_mut().and_then(|s| s.get(room)).filter(|stay| stay.is_known());
@@ -239,12 +249,7 @@ impl Rooms<'_> {
                 let words = Words { body: &body, payload: payload.as_ref(), id: None };
                 self.keep_line(of, room, nick, &occupant, event, (message, &words));
             }
-            let private = match &event.event {
-                Event::Message(message) => message.kind != MessageKind::Group,
-                Event::Notice { .. } => true,
-                _ => false,
-            };
-            return Ok(!(private && nick.is_some() && event.origin != Age::Backlog));
+            return Ok(!(private && event.origin != Age::Backlog));
         };
         let told = match &event.event {
             Event::Message(message) if nick.is_some() && message.kind != MessageKind::Group => {

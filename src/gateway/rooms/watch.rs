@@ -12,7 +12,7 @@ use super::enter::is_gone;
 use super::{Rooms, look};
 use crate::gateway::answers::Unanswered;
 use crate::gateway::core::{Core, Served};
-use crate::rooms::occupancy::{Arrival, Phase, Place, Stay, lock};
+use crate::rooms::occupancy::{Arrival, Behind, Phase, Place, Stay, lock};
 use crate::rooms::show::{self, Gone};
 use crate::xmpp::errors::StanzaError;
 use crate::xmpp::link::NotSent;
@@ -20,8 +20,6 @@ use crate::xmpp::ns;
 
 /// A resource that has been silent for so long is asked whether it is there.
 const SILENT: Duration = Duration::from_secs(15 * 60);
-/// What was written this long before a stream broke may not have arrived.
-const UNSEEN: Duration = Duration::from_secs(10);
 /// Resources that are asked within one second, at most.
 const ASKED: usize = 20;
 /// How long an answer may take.
@@ -43,7 +41,7 @@ impl Rooms<'_> {
         if !self.served.profile().rooms {
             return;
         }
-        let (now, attached) = (self.core.instant(), self.served.down_since().is_none());
+        let (now, attached) = (self.core.instant(), !self.served.is_down());
         let mut doubts = Vec::new();
         for (of, stays) in self.served.occupancy.all() {
             let mut stays = lock(&stays);
@@ -96,8 +94,9 @@ impl Rooms<'_> {
     }
 
     /// The stream to the XMPP server broke: what happens in rooms from now on reaches nobody, and they are told afterwards.
-    pub(in crate::gateway) fn stream_broke(&self) {
-        let since = self.core.now().checked_sub(UNSEEN).unwrap_or(SystemTime::UNIX_EPOCH);
+    /// `unseen`: what was written in this time before it may not have arrived.
+    pub(in crate::gateway) fn stream_broke(&self, unseen: Duration) {
+        let since = self.core.now().checked_sub(unseen).unwrap_or(SystemTime::UNIX_EPOCH);
         for (of, stays) in self.served.occupancy.all() {
             for stay in &mut lock(&stays).list {
                 if let Some(view) = self.served.known_room(&of, &stay.room) {
@@ -115,7 +114,7 @@ impl Rooms<'_> {
         let Some(view) = self.served.known_room(of, &stay.room) else { return };
         let view = look(&view);
         let mut any = false;
-        while let Some((at, since, gone)) = stay.next_behind(&view) {
+        while let Some(Behind { at, since, until, gone }) = stay.next_behind(&view) {
             let to = stay.inside[at].jid.clone();
             let told = self.staged(of, &stay.room, &stay.jid, "", |stage| {
                 self.served.link().write(self.served.lane(of), |w| {
@@ -125,14 +124,14 @@ impl Rooms<'_> {
                 })
             });
             match told {
-                Err(NotSent::Full) => {
+                Err(NotSent::Full | NotSent::Detached) => {
                     stay.inside[at].behind = true;
                     break;
                 }
                 sent => self.core.written(self.served, sent),
             }
             let history = self.missed_since(of, &stay.room, since);
-            let arrival = Arrival { nick: stay.nick.to_string(), history, ..Arrival::default() };
+            let arrival = Arrival { nick: stay.nick.to_string(), history, until, ..Arrival::default() };
             stay.inside[at].place = Place::Arriving(Box::new(arrival));
             any = true;
         }
@@ -141,12 +140,17 @@ impl Rooms<'_> {
         }
     }
 
-    /// After a reattach nobody knows who went while the link was down: all are asked who were not heard since it went down.
-    pub(in crate::gateway) fn doubt_since(&self, down: Instant) {
+    /// After a reattach nobody knows who went while the link was down: all are asked who were not heard since it went down. Who was put out meanwhile
+    /// learns of it now.
+    pub(in crate::gateway) fn stream_is_back(&self, down: Instant) {
+        let next = self.served.archive().next_id();
         for (_, stays) in self.served.occupancy.all() {
             for stay in &mut lock(&stays).list {
-                stay.doubt_since(down);
+                stay.is_back(down, &next);
             }
+        }
+        for farewell in self.served.farewells.take() {
+            self.say_farewell(&farewell);
         }
     }
 
