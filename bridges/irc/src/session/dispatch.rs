@@ -78,6 +78,7 @@ impl Session {
                 (self.label, self.backlog) = (0, false);
             }
             "ACK" => self.answered(self.label),
+            "PONG" if self.on_come(line) => {}
             "PONG" => {
                 self.show_typed(line, "PING");
                 self.on_pong(line);

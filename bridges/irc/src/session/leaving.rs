@@ -216,7 +216,7 @@ impl Session {
         }
         let needed = !self.rooms.is_empty() || !self.waiting.is_empty() || !self.pending.is_empty();
         let parting = self.unasked.iter().any(|(_, why)| matches!(why, Unwanted::Parting(_)));
-        let talking = self.link.as_ref().is_some_and(|l| !l.said.is_empty() || !l.queue.is_empty());
+        let talking = self.link.as_ref().is_some_and(|l| l.said.iter().any(|said| !said.asked) || !l.queue.is_empty());
         if !needed && !parting && !talking && !self.host.persistent(&self.of) {
             self.close("No room left");
         }

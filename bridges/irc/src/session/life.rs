@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::Session;
 use super::few::Few;
 use super::link::{self, Link, Phase};
+use super::speak::take_asked;
 use crate::certificate::Certificate;
 use crate::connect::{Connected, NoConnection, Target, dial};
 use crate::proto::throttle::Bucket;
@@ -362,6 +363,7 @@ impl Session {
     pub(super) fn end_link(&mut self, words: Option<&str>) -> Option<Box<Link>> {
         let line = self.worded(&["QUIT"], words.unwrap_or_default(), 0);
         let mut link = self.link.take()?;
+        take_asked(&mut link);
         link.now(&line);
         // Written to the end in the background would need a task; a connection that takes a line at once is the rule.
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
@@ -391,6 +393,7 @@ impl Session {
         let gone = DeliveryError::temporary(Failure::Unreachable, Text::key("gateway-stops"));
         self.save_rooms();
         if let Some(mut link) = self.link.take() {
+            take_asked(&mut link);
             link.now(&write::text("QUIT", &[], b"Gateway shutdown"));
             let written = std::future::poll_fn(|cx| link.poll_write(cx));
             // A server that does not read gets no farewell.

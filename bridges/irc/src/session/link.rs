@@ -89,6 +89,8 @@ pub(crate) struct Said {
     pub(crate) ids: Vec<ForeignMessageId>,
     /// Unless something else is heard by then, it is as it is.
     pub(crate) until: Instant,
+    /// The server has been asked since whether it has come so far.
+    pub(crate) asked: bool,
 }
 
 /// A label as it is written; nothing where there is none.
@@ -112,7 +114,7 @@ pub(crate) struct Link {
     pub(crate) host: Option<Box<str>>,
     pub(crate) server: Arc<Isupport>,
     pub(crate) cap: Negotiation,
-    /// Labels given so far.
+    /// Labels given so far; or, where there are none, questions whether words have come.
     pub(crate) labels: u32,
     /// Batches of the server's that are open.
     #[allow(clippy::box_collection, reason = "8 bytes instead of 24 in every idle connection")]

@@ -19,10 +19,12 @@ use crate::proto::{ctcp, write};
 use crate::settings;
 use crate::translate::{encoding, formatting, looks, split as lines};
 
-/// Without an echo a message counts as taken when nobody has complained for this time.
+/// Without an echo nobody has complained about a message for this time: then the server is asked whether it has come so far.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 /// With one, it comes within this time, or something has swallowed the message.
 const ECHO: Duration = Duration::from_secs(30);
+/// How a question whether words have come begins; its number follows.
+const COME: &str = "said-";
 /// Words without an echo that may yet be refused; of more than these the oldest count as taken.
 const MAX_SAID: usize = 32;
 /// What a server puts before our words where it has not said it yet: `!user@host`.
@@ -271,8 +273,12 @@ impl Session {
     pub(super) fn look_after_words(&mut self, now: Instant) {
         let echoes = self.has_cap(Caps::ECHO);
         while let Some(link) = &mut self.link
-            && link.said.front().is_some_and(|s| s.until <= now)
+            && let Some(first) = link.said.front().filter(|s| s.until <= now)
         {
+            if !echoes && !first.asked && first.label == 0 {
+                self.ask_after_words(now);
+                continue;
+            }
             let said = link.said.pop_front();
             if !echoes {
                 taken(said);
@@ -280,6 +286,30 @@ impl Session {
                 ticket.failed(DeliveryError::uncertain(Text::key("no-echo")));
             }
         }
+    }
+
+    /// A complaint may be late. Servers answer in order: what was said before a PING, and nobody has complained about, counts as taken at its PONG.
+    fn ask_after_words(&mut self, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        // Words that wait have the line for themselves; the question comes behind them.
+        let busy = !link.queue.is_empty();
+        for said in link.said.iter_mut().filter(|said| said.label == 0) {
+            (said.asked, said.until) = (!busy, now + if busy { GRACE } else { ECHO });
+        }
+        if !busy {
+            link.labels = link.labels.wrapping_add(1);
+            let question = format!("{COME}{}", link.labels);
+            link.later(write::text("PING", &[], question.as_bytes()));
+        }
+    }
+
+    /// `PONG server :said-<n>`; `false`: it answers something else.
+    pub(super) fn on_come(&mut self, line: &Line<'_>) -> bool {
+        let Some(number) = line.last().strip_prefix(COME).and_then(|n| n.parse::<u32>().ok()) else { return false };
+        if let Some(link) = self.link.as_mut().filter(|link| link.labels == number) {
+            take_asked(link);
+        }
+        true
     }
 
     /// The server's copy of our own words. `false` where we never said them (a line typed by hand, or another client's).
@@ -431,6 +461,13 @@ fn mode_words(line: &str) -> Option<&str> {
     line.strip_prefix("/mode").filter(|rest| rest.is_empty() || rest.starts_with(' '))
 }
 
+/// Nobody has complained about what was asked after.
+pub(super) fn take_asked(link: &mut link::Link) {
+    while link.said.front().is_some_and(|said| said.asked) {
+        taken(link.said.pop_front());
+    }
+}
+
 /// Nobody has complained about these words.
 fn taken(said: Option<Box<Said>>) {
     if let Some(Said { ticket: Some(ticket), ids, .. }) = said.map(|said| *said) {
@@ -492,6 +529,7 @@ impl Words {
             ticket,
             ids: Vec::new(),
             until,
+            asked: false,
         }
     }
 }

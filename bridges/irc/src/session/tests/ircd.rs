@@ -1,13 +1,15 @@
 //! Two servers for tests: one that plays a script line by line, and one that does what a small ircd does.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -49,8 +51,12 @@ impl Stage {
 
 /// The other end of a connection of ours.
 pub(super) struct Client {
-    reader: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+    lines: UnboundedReceiver<Vec<u8>>,
+    writer: Arc<AsyncMutex<OwnedWriteHalf>>,
+    /// Reads, and answers whether words have come.
+    reading: JoinHandle<()>,
+    /// Until the test itself does that.
+    answers: Arc<AtomicBool>,
     pub(super) nick: String,
     /// What was read and not waited for.
     pub(super) seen: Vec<String>,
@@ -58,10 +64,49 @@ pub(super) struct Client {
     pub(super) granted: String,
 }
 
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
+/// Hands on what is read. Whether words have come is answered at once, as any server would do: no test waits for that.
+async fn read(
+    reader: OwnedReadHalf,
+    writer: Arc<AsyncMutex<OwnedWriteHalf>>,
+    lines: UnboundedSender<Vec<u8>>,
+    answers: Arc<AtomicBool>,
+) {
+    let mut reader = BufReader::new(reader);
+    let mut bytes = Vec::new();
+    while reader.read_until(b'\n', &mut bytes).await.is_ok_and(|n| n > 0) {
+        let line = std::mem::take(&mut bytes);
+        let sent = match line.strip_prefix(b"PING :said-").filter(|_| answers.load(Ordering::Relaxed)) {
+            Some(number) => {
+                let answer = [b":irc.test PONG irc.test :said-", number].concat();
+                writer.lock().await.write_all(&answer).await.is_ok()
+            }
+            None => lines.send(line).is_ok(),
+        };
+        if !sent {
+            return;
+        }
+    }
+}
+
 impl Client {
     fn of(stream: TcpStream) -> Self {
         let (reader, writer) = stream.into_split();
-        Self { reader: BufReader::new(reader), writer, nick: String::new(), seen: Vec::new(), granted: String::new() }
+        let (sender, lines) = unbounded_channel();
+        let writer = Arc::new(AsyncMutex::new(writer));
+        let answers = Arc::new(AtomicBool::new(true));
+        let reading = tokio::spawn(read(reader, writer.clone(), sender, answers.clone()));
+        Self { lines, writer, reading, answers, nick: String::new(), seen: Vec::new(), granted: String::new() }
+    }
+
+    /// Whether words have come is the test's to say from now on.
+    pub(super) fn is_slow(&self) {
+        self.answers.store(false, Ordering::Relaxed);
     }
 
     pub(super) async fn send(&mut self, line: &str) {
@@ -69,25 +114,20 @@ impl Client {
     }
 
     pub(super) async fn raw(&mut self, bytes: &[u8]) {
-        self.writer.write_all(bytes).await.expect("written");
+        self.writer.lock().await.write_all(bytes).await.expect("written");
     }
 
     /// The next line; `None` at the end of the stream.
     pub(super) async fn line(&mut self) -> Option<String> {
-        let mut bytes = Vec::new();
-        let read = timeout(PATIENCE, self.reader.read_until(b'\n', &mut bytes)).await;
-        let read = read.unwrap_or_else(|_| panic!("no line; before: {:?}", self.seen));
-        match read {
-            Ok(0) | Err(_) => None,
-            Ok(_) => Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned()),
-        }
+        let read = timeout(PATIENCE, self.lines.recv()).await;
+        let bytes = read.unwrap_or_else(|_| panic!("no line; before: {:?}", self.seen))?;
+        Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned())
     }
 
     /// The next line as it came, without its end.
     pub(super) async fn bytes(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let read = timeout(PATIENCE, self.reader.read_until(b'\n', &mut bytes)).await;
-        assert!(read.is_ok_and(|read| read.is_ok()), "no line; before: {:?}", self.seen);
+        let read = timeout(PATIENCE, self.lines.recv()).await.ok().flatten();
+        let bytes = read.unwrap_or_else(|| panic!("no line; before: {:?}", self.seen));
         bytes.trim_ascii_end().to_vec()
     }
 
@@ -154,8 +194,8 @@ impl Client {
 
     /// Resets the connection (RST), in the middle of whatever there is.
     pub(super) fn reset(self) {
-        let stream = self.writer.reunite(self.reader.into_inner()).expect("the two halves");
-        stream.set_zero_linger().expect("a socket");
+        let writer = self.writer.try_lock().expect("nobody writes");
+        writer.as_ref().set_zero_linger().expect("a socket");
     }
 }
 

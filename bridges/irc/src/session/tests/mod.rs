@@ -13,6 +13,7 @@ mod returns;
 mod rooms;
 mod secrets;
 mod size;
+mod slow;
 mod typing;
 mod who;
 mod whose;
