@@ -184,6 +184,14 @@ impl Session {
         })
     }
 
+    /// The same, and when.
+    pub(super) fn asked_for_host(&self) -> Option<(&str, Instant)> {
+        self.pending.iter().find_map(|p| match &p.what {
+            What::Userhost { nick, .. } => Some((&**nick, p.until.checked_sub(PATIENCE)?)),
+            _ => None,
+        })
+    }
+
     /// What waits for that answer.
     pub(super) fn take_banning(&mut self) -> Option<(Box<Banning>, Ticket)> {
         let at = self.pending.iter().position(|p| matches!(p.what, What::Userhost { .. }))?;
@@ -409,6 +417,7 @@ impl Session {
         if self.refuse_label(&error) {
             return;
         }
+        let typed = matches!(number, 401 | 403 | 404 | 442) && self.types_no_more(first);
         if matches!(number, 431..=433 | 435..=438 | 447 | 484) && self.refuse(&error, |w| matches!(w, What::Nick)) {
             return self.keep_nick();
         }
@@ -439,6 +448,7 @@ impl Session {
             return;
         }
         match self.room(first).map(super::rooms::Room::address) {
+            _ if typed => {} // who is typing is told nothing of it
             Some(room) => self.notice_from(room, Text::plain(formatting::from_irc(line.last(), false).into_owned())),
             None => self.show_error(line),
         }

@@ -131,7 +131,7 @@ impl Session {
     fn overhears(&mut self, room: &str, nick: &str, text: &str, kind: Kind) {
         let folded = self.fold(room);
         let put_in = |(name, why): &(Box<str>, Unwanted)| matches!(why, Unwanted::Invited(_)) && *name == folded;
-        if self.backlog || self.has_cap(Caps::SELF) || self.is_own(nick) || !self.unasked.iter().any(put_in) {
+        if self.backlog || self.is_bouncer() || self.is_own(nick) || !self.unasked.iter().any(put_in) {
             return;
         }
         let how = match kind {

@@ -118,6 +118,7 @@ impl Session {
             link.now(&write::text("PONG", &[], line.last().as_bytes()));
         }
         self.ask_again();
+        self.ask_who_again();
         self.ask_history_again();
     }
 

@@ -48,7 +48,13 @@ impl Session {
         }
         let watched = self.watched();
         let Some(rare) = &self.rare else { return };
-        let there: Vec<Box<str>> = rare.online.iter().filter(|nick| watched.contains(nick)).cloned().collect();
+        let mut there: Vec<Box<str>> = rare.online.iter().filter(|nick| watched.contains(nick)).cloned().collect();
+        // Of many, others each time.
+        if there.len() > MOST {
+            let from = rare.asked_from % there.len();
+            there.rotate_left(from);
+            self.rare().asked_from = from + MOST;
+        }
         self.ask_whether_away(&there);
     }
 
@@ -67,16 +73,26 @@ impl Session {
             .map(|(nick, at)| (nick.trim_end_matches('*'), at.starts_with('-')))
             .map(|(nick, away)| (nick, self.fold(nick), away))
             .collect();
-        if self.asks_for_host().is_some_and(|nick| told.iter().all(|(_, folded, _)| **folded == *nick)) {
-            return false; // to be banned
-        }
-        let Some(rare) = &mut self.rare else { return false };
-        let Some(asked) = rare.userhosts.front() else { return false };
-        let typed = asked.nicks.is_empty();
-        if !typed && !told.iter().all(|(_, folded, _)| asked.nicks.contains(folded)) {
+        let waits = |q: &&super::link::Queued| q.quiet && q.line.starts_with(b"USERHOST ");
+        let waiting = self.link.as_ref().map_or(0, |l| l.queue.iter().filter(waits).count());
+        let Some(rare) = &self.rare else { return false };
+        let out = rare.userhosts.len().saturating_sub(waiting);
+        // An answer of nobody says not whom it is about: what was asked first has it.
+        let first = rare.userhosts.front().filter(|_| out > 0);
+        let to_be_banned = match self.asked_for_host() {
+            Some((_, at)) if told.is_empty() => first.is_none_or(|asked| asked.at > at),
+            Some((nick, _)) => told.iter().all(|(_, folded, _)| **folded == *nick),
+            None => false,
+        };
+        if to_be_banned {
             return false;
         }
-        rare.userhosts.pop_front();
+        // What was asked before the one that this answers has no answer any more.
+        let fits =
+            |asked: &Userhost| asked.nicks.is_empty() || told.iter().all(|(_, folded, _)| asked.nicks.contains(folded));
+        let Some(at) = rare.userhosts.iter().take(out).position(fits) else { return false };
+        let typed = rare.userhosts[at].nicks.is_empty();
+        self.rare().userhosts.drain(..=at);
         if !typed {
             told.iter().for_each(|(nick, folded, away)| self.is_gone(nick, folded, *away));
         }

@@ -49,6 +49,7 @@ impl Session {
             Some(words) if !words.is_empty() => self.worded(&["PART", &name], words, 0),
             _ => write::line("PART", &[&name]),
         };
+        self.types_no_more(&name);
         let Some(room) = self.rooms.get_mut(&folded) else { return ticket.sent(None) };
         if room.settings.bool(settings::PERSISTENT) && (room.is_inside() || room.coming_back) {
             room.unattended = true;
@@ -164,6 +165,7 @@ impl Session {
             return;
         }
         self.unasked.retain(|(unasked, _)| *unasked != folded);
+        self.types_no_more(name);
         let own = self.own_nick().to_owned();
         let Some(mut room) = self.rooms.remove(&folded) else { return };
         // Out before the list of names was complete: that is no entry.

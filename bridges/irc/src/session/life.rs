@@ -426,7 +426,7 @@ impl Session {
         // The next connection numbers its questions anew: no answer there is to one that was asked here.
         self.fail_pending(&DeliveryError::temporary(Failure::Unreachable, Text::key("not-connected")));
         self.lose_rooms(&Text::key("reconnecting"), true);
-        self.failures = 0;
+        (self.failures, self.told_break) = (0, false);
         self.connect();
         self.tell().await;
     }

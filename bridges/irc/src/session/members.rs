@@ -120,6 +120,7 @@ impl Session {
         if let Some(seen) = seen {
             self.people.forget_seen(&seen);
         }
+        self.types_no_more(nick);
         self.watched_quits(nick);
         let folded = self.fold(nick);
         self.is_back(&folded);
@@ -155,6 +156,7 @@ impl Session {
             self.has_typed_nick(new);
             self.settle(|what| matches!(what, What::Nick));
         } else {
+            self.types_no_more(old);
             let (old_key, new_key) = (self.fold(old), self.fold(new));
             if let Some((known, _)) = self.talks.iter_mut().find(|(known, _)| *known == old_key) {
                 *known = new_key;

@@ -295,6 +295,8 @@ pub(crate) struct Rare {
     asked: Vec<Box<str>>,
     /// Questions for them that are not answered.
     isons: VecDeque<watch::Ison>,
+    /// Of the contacts who are there, with whom the next look at who is away begins.
+    asked_from: usize,
     /// Rooms of a bouncer to which the user was invited.
     invited: Vec<Box<str>>,
     /// Rooms that have moved, and what the user has set for them.

@@ -232,7 +232,8 @@ impl Session {
 
     pub(super) fn on_welcome(&mut self, line: &Line<'_>) {
         let Some(link) = &mut self.link else { return };
-        link.welcomed = true;
+        // The rest of the welcome has its time from here on.
+        (link.welcomed, link.began) = (true, Instant::now());
         if !line.param(0).is_empty() {
             line.param(0).clone_into(&mut link.nick);
         }

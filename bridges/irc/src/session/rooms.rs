@@ -605,7 +605,7 @@ impl Session {
 
     // Helpers.
 
-    fn is_bouncer(&self) -> bool {
+    pub(super) fn is_bouncer(&self) -> bool {
         self.link.as_ref().is_some_and(|l| l.cap.is_bouncer())
     }
 

@@ -62,11 +62,11 @@ impl Session {
         let on = state == "active";
         if let Some(link) = self.link.as_mut().filter(|_| on) {
             let typists = &mut link.again.get_or_insert_default().typists;
-            let full = typists.len() >= MOST;
-            typists.push(Typist { from: from.clone(), private: !in_room, until: Instant::now() + LAPSE });
-            if full {
-                typists[0].until = Instant::now();
-            }
+            let mut all = typists.take();
+            let oldest = (all.len() >= MOST).then(|| all.remove(0));
+            all.push(Typist { from: from.clone(), private: !in_room, until: Instant::now() + LAPSE });
+            all.into_iter().for_each(|typist| typists.push(typist));
+            self.nobody_types(oldest.into_iter().collect());
         }
         self.emit(from, Event::Typing { on, private: !in_room });
     }
@@ -121,6 +121,20 @@ impl Session {
         for typing in all.filter(|t| *t.target == *target) {
             (typing.on, typing.told) = (false, false);
         }
+    }
+
+    /// There is nobody there any more, or they are not to be told; whether they were told that the user is typing.
+    pub(super) fn types_no_more(&mut self, target: &str) -> bool {
+        let folded = self.fold(target);
+        let people = self.people.clone();
+        let Some(again) = self.link.as_mut().and_then(|l| l.again.as_mut()) else { return false };
+        let mut told = false;
+        again.typing.retain(|typing| {
+            let there = people.folded(&typing.target) != *folded;
+            told |= !there && typing.told;
+            there
+        });
+        told
     }
 
     /// When something of it is due.

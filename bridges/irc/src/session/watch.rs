@@ -65,7 +65,14 @@ impl Session {
     pub(super) fn watch_one(&mut self, nick: &str, on: bool) {
         let (folded, places) = (self.fold(nick), self.places());
         if !on {
-            self.rare().online.retain(|known| *known != folded);
+            let people = self.people.clone();
+            let rare = self.rare();
+            let mut all = rare.monitored.iter().chain(&rare.asked);
+            // Of two spellings of one nick the other one is watched on.
+            if !all.any(|known| **known != *nick && people.fold(known) == *folded) {
+                rare.online.retain(|known| *known != folded);
+                self.note_gone(&folded, false);
+            }
         }
         if contact_id(nick, &self.of.network).is_none() {
             return;
@@ -169,6 +176,7 @@ impl Session {
             let folded = self.fold(&nick);
             let (is, was) = (there.contains(&folded), self.rare().online.contains(&folded));
             if is && !was {
+                self.note_gone(&folded, false);
                 self.rare().online.push(folded);
                 self.seen(&nick, true, None);
             } else if was && !is {

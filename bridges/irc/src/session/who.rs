@@ -1,6 +1,7 @@
 //! Who of a room was away, logged in, a bot or an operator before we came: WHO tells it, one room at a time. What happens later is told by itself
 //! (`away-notify`, `account-notify`), so only servers that do that are asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use isthmus_bridge::room::{Member, People, Rank, RoomView};
@@ -76,6 +77,16 @@ impl Session {
         }
     }
 
+    /// The server asks whether we are there: what it has not answered it never will.
+    pub(super) fn ask_who_again(&mut self) {
+        let now = Instant::now();
+        let Some(link) = self.link.as_mut().filter(|link| !link.whos.is_empty()) else { return };
+        link.whos.retain(|asked| asked.at.is_none_or(|at| at + LOST > now));
+        if link.whos.first().is_some_and(|first| first.at.is_none()) {
+            self.ask_next();
+        }
+    }
+
     fn ask_next(&mut self) {
         let Some(link) = &mut self.link else { return };
         let Some(next) = link.whos.first_mut() else { return };
@@ -107,7 +118,7 @@ impl Session {
     pub(super) fn on_who(&mut self, line: &Line<'_>) {
         if line.params().len() >= 7 {
             let host = format!("{}@{}", line.param(2), line.param(3));
-            self.learn_who(line.param(5), &host, line.param(6), None);
+            self.learn_who((line.param(1), line.param(5)), &host, line.param(6), None);
         }
         if !self.asks_about(line.param(1)) {
             self.show(line);
@@ -122,7 +133,7 @@ impl Session {
         if line.params().len() >= 8 {
             let host = format!("{}@{}", line.param(3), line.param(4));
             let account = Some(line.param(7)).map(|account| if account == "0" { "" } else { account });
-            self.learn_who(line.param(5), &host, line.param(6), account);
+            self.learn_who((line.param(2), line.param(5)), &host, line.param(6), account);
         }
     }
 
@@ -152,29 +163,43 @@ impl Session {
     }
 
     /// `flags`: `H` (here) or `G` (gone), then `*` for operators and the server's letter for bots, among others.
-    fn learn_who(&mut self, nick: &str, host: &str, flags: &str, account: Option<&str>) {
+    fn learn_who(&mut self, (room, nick): (&str, &str), host: &str, flags: &str, account: Option<&str>) {
         let Some(link) = &self.link else { return };
         let bot = flags.bytes().skip(1).any(|flag| link.server.bot == Some(flag));
         let (gone, operator) = (flags.starts_with('G'), flags.contains('*'));
-        if self.is_own(nick) || self.people.get(nick).is_none() {
+        let Some(before) = self.people.get(nick).filter(|_| !self.is_own(nick)) else {
             return; // what we are the user says; who is in no room of ours is of no interest
-        }
+        };
         let mut person = self.people.learn(nick, Some(host), account);
         if !gone && person.away.is_some() {
             person = self.people.away(nick, None); // what they said of it is over with it
         }
-        let changed = self.rooms_of(nick, |view, people| {
+        let learn = |view: &mut RoomView, people: &People| {
             let Some(before) = view.get(people, nick).map(|m| m.rank) else { return false };
             view.update(person.clone());
             let mut now = before.set(Rank::AWAY, gone).set(Rank::OPERATOR, operator);
             if bot {
                 now = now.set(Rank::BOT, true);
             }
+            if now == before {
+                return false;
+            }
             for mark in MARKS {
                 view.mark(people, nick, mark, now.has(mark));
             }
-            now != before
-        });
+            true
+        };
+        // Most rows are of who is known already, and tell nothing new: only what does is looked for in all rooms.
+        let here = self.room(room).map(|room| learn(&mut view(&room.view), &self.people));
+        let changed = match here {
+            Some(false) if Arc::ptr_eq(&before, &person) => return,
+            Some(news) => {
+                let mut changed = self.rooms_of(nick, learn);
+                changed.extend(self.room(room).filter(|_| news).map(|room| room.occupant(nick)));
+                changed
+            }
+            None => self.rooms_of(nick, learn),
+        };
         self.changed(changed);
     }
 }

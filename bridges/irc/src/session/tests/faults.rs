@@ -249,8 +249,15 @@ async fn rooms_of_another_bouncer_are_not_left_either_and_told_of_once() {
     client.register(caps, "").await;
     client.send(":romeo!u@host.test JOIN #elsewhere").await;
     client.admit("#c", "romeo juliet").await;
+    client.send(":nurse!n@v PRIVMSG #elsewhere :what they say there").await;
     net.host.emitted("the end of the join", |e| e.event == Event::Room(RoomChange::Joined)).await;
-    assert!(!net.host.take_emits().iter().any(|e| matches!(e.event, Event::Invited { .. })), "they know");
+    client.send(":juliet!j@k PRIVMSG #c :sync").await;
+    net.host.emitted("words", |e| matches!(e.event, Event::Message(_))).await;
+    let seen = net.host.emits();
+    assert!(!seen.iter().any(|e| matches!(e.event, Event::Invited { .. })), "they know");
+    let overheard =
+        |e: &Inbound| matches!(&e.event, Event::Notice { text, .. } if text.to_string().contains("they say there"));
+    assert!(!seen.iter().any(overheard), "nobody looks at it");
     for _ in 0..5 {
         later(Duration::from_secs(70)).await;
         client.send("PING :still there").await;

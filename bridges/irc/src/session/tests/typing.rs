@@ -91,3 +91,35 @@ async fn who_goes_on_typing_is_said_to_until_they_have_said_it() {
     assert_eq!(told(&mut client).await, [""; 0]);
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn who_is_typing_where_nobody_is_to_be_told_hears_nothing_of_it() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    let (session, mut client) = net.inside(&stage, "message-tags", "romeo juliet nurse").await;
+    for place in ["juliet%net", "nurse%net", ROOM] {
+        session.send(net.address(place), typing(true));
+        client.expect("@+typing=active TAGMSG").await;
+    }
+    net.host.take_emits();
+    // One has gone, one is called otherwise now, and in the room one has no voice.
+    client.send(":irc.test 401 romeo juliet :No such nick").await;
+    client.send(":nurse!n@v NICK angelica").await;
+    client.send(":irc.test 404 romeo #c :Cannot send to channel").await;
+    assert_eq!(told(&mut client).await, [""; 0]);
+    later(Duration::from_secs(4)).await;
+    assert_eq!(told(&mut client).await, [""; 0], "nor is it said again");
+    assert!(!net.host.take_emits().iter().any(|e| matches!(e.event, Event::Notice { .. })), "and nobody has said it");
+    // Who leaves types no more there.
+    session.send(net.address(ROOM), typing(true));
+    client.expect("@+typing=active TAGMSG #c").await;
+    session.send(net.address(ROOM), Intent::Leave { status: None });
+    client.expect("PART #c").await;
+    later(Duration::from_secs(4)).await;
+    client.seen.clear();
+    client.send("PING :still there").await;
+    client.send(":romeo!u@host.test PART #c").await;
+    client.expect("QUIT").await;
+    assert!(!client.seen.iter().any(|line| line.contains("TAGMSG")), "{:?}", client.seen);
+    session.stop().await.expect("stops");
+}
