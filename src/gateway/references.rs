@@ -116,7 +116,8 @@ impl Core {
                 let lines = archive.find(room, &user, &question).await?.lines;
                 let line = lines.into_iter().next();
                 found.at = line.as_ref().map(|line| line.at);
-                there = line.as_ref().is_some_and(|line| line.gone.is_none());
+                // Where nothing is kept nobody knows that it is gone: a client may give an id anew.
+                there = line.as_ref().is_none_or(|line| line.gone.is_none());
                 if let Some(line) = line {
                     (found.words, found.by) = (Some(line.body).filter(|body| !body.is_empty()), line.nick);
                 }
