@@ -314,7 +314,7 @@ async fn disco_lists_what_each_may_run() {
         assert!(registered.iter().any(|n| n == node), "{node} in {registered:?}");
     }
     assert!(!registered.iter().any(|n| n == "users" || n == "secret"), "{registered:?}");
-    assert_eq!(nodes(JULIET, &Address::Contact("a@b".into())), ["configure", "history"]);
+    assert_eq!(nodes(JULIET, &Address::Contact("a@b".into())), ["wave", "configure", "history"]);
     assert!(nodes(JULIET, &Address::Room("#r".into())).is_empty(), "nothing can be set on rooms");
     assert!(nodes(ADMIN, &Address::Gateway).iter().any(|n| n == "users"));
 
