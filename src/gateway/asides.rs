@@ -17,8 +17,10 @@ use crate::storage::fresh_id;
 use crate::translate::inbound::{Scene, stanzas};
 use crate::xmpp::link::{NotSent, Rendered};
 
-/// Events that wait, at most: beyond them reactions are lost, not words.
+/// Events that wait, at most, beyond which reactions and marks are lost; words are kept up to many times as many.
 const WAITING: usize = 4_096;
+/// The same for words.
+const WORDS: usize = 100_000;
 
 /// The queue of one bridge.
 #[derive(Default)]
@@ -39,8 +41,9 @@ impl Asides {
     /// Queues an event; a task works the queue off while there is something in it.
     pub(super) fn push(&self, core: &Arc<Core>, served: &Arc<Served>, of: SessionOf, event: Inbound) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.events.len() >= WAITING {
-            warn!(bridge = %served.instance.name, "too many reactions and marks at once: one is dropped");
+        let most = if matches!(event.event, Event::Message(_)) { WORDS } else { WAITING };
+        if waiting.events.len() >= most {
+            warn!(bridge = %served.instance.name, "too much at once that the store has to know of: something is dropped");
             return;
         }
         waiting.events.push_back((of, event));
@@ -99,6 +102,13 @@ impl Core {
     async fn keep_for_user(self: &Arc<Self>, served: &Arc<Served>, event: &Inbound) {
         let Some(from) = served.jid(&event.from) else { return };
         let (id, lang) = (fresh_id(), self.languages.of(&event.to));
+        let place = Place::Talk(event.to.clone(), event.from.clone());
+        let referenced = match reference(event) {
+            Some(MessageRef::Foreign { id, .. }) => served.archive().by_foreign(&place, id).await.ok().flatten(),
+            _ => None,
+        };
+        let referenced =
+            referenced.as_ref().map(|name| (&*name.id, if name.writer.is_some() { event.to.as_str() } else { &from }));
         let all = {
             let scene = Scene {
                 from: &from,
@@ -107,7 +117,7 @@ impl Core {
                 id: &id,
                 words: &|text: &Text| self.words(served, text, &lang),
                 jid: &|address: &Address| served.jid(address),
-                referenced: None,
+                referenced,
                 now: self.now(),
                 direct: false,
             };
@@ -118,12 +128,13 @@ impl Core {
                 return warn!(bridge = %served.instance.name, error = %e, "a message that came while the XMPP server was away could not be kept");
             }
         }
-        if let (Event::Message(message), Address::Contact(_)) = (&event.event, &event.from) {
+        if let (Event::Message(message), Origin::Live, Address::Contact(_)) = (&event.event, event.origin, &event.from)
+        {
             served.persons().talked(&event.to, &event.from, false, &message.body, Some(&id));
         }
         if let Some(foreign) = event.id.clone() {
             let name = Name { id: id.clone(), head: id, foreign: Some(foreign), at: Some(event.at), ..Name::default() };
-            served.archive().name(&Place::Talk(event.to.clone(), event.from.clone()), name);
+            served.archive().name(&place, name);
         }
     }
 

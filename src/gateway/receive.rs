@@ -153,11 +153,11 @@ impl Receive for Receiver {
                 let (core, served) = (self.core.clone(), self.served.clone());
                 served.privileges.attached();
                 let down = self.served.down_since().take();
+                self.served.down.store(false, Ordering::Relaxed);
                 if let Some(down) = down {
                     // A resource that entered since then, this attach's first stanza perhaps, is there.
                     self.core.rooms(&self.served).stream_is_back(down);
                 }
-                self.served.down.store(false, Ordering::Relaxed);
                 self.core.tasks.spawn(async move { core.on_attached(&served).await });
             }
             LinkState::Down { reason, retry_at: Some(_) } => {

@@ -5,7 +5,6 @@ use isthmus_bridge::room::{Member, RoomView, Standing, Subject};
 use isthmus_bridge::{Address, DeliveryError, Event, Full, Inbound, Intent, RoomChange, RoomId, SessionOf, Text};
 use tracing::debug;
 
-use super::farewells::Farewell;
 use super::{Reach, Rooms, look, member};
 use crate::gateway::live::Aim;
 use crate::rooms::changes::{Change, changes};
@@ -226,6 +225,9 @@ impl Rooms<'_> {
         let Some(mut stay) = stays.end(room) else { return };
         let new = self.served.jid(&Address::Room(to.clone()));
         let gone = Gone { own: true, moved: new.as_deref(), words: why, ..Gone::default() };
+        if self.keeps_farewell(of, &stay, &gone) {
+            return;
+        }
         let (jid, nick) = (stay.jid.clone(), stay.nick.clone());
         let told = self.staged(of, room, &jid, "", |stage| {
             self.tell(of, &mut stay, Reach::Presence, |w, to| show::absent(w, stage, to, &nick, &gone))
@@ -240,9 +242,8 @@ impl Rooms<'_> {
         let words = self.core.words(self.served, why, &self.core.languages.of(&of.user));
         let gone = Gone { own: true, service: Some("333"), words: Some(&words), ..Gone::default() };
         let (room, jid, nick) = (stay.room.clone(), stay.jid.clone(), stay.nick.clone());
-        if self.served.is_down() {
-            let to = stay.inside.iter().map(|resource| resource.jid.clone()).collect();
-            return self.served.farewells.push(Farewell { of: of.clone(), room, jid, nick, to, words });
+        if self.keeps_farewell(of, stay, &gone) {
+            return;
         }
         // A lane that is full now has room for the few bytes of a farewell: else they find out by themselves (XEP-0410).
         let told = self.staged(of, &room, &jid, "", |stage| {
@@ -273,10 +274,12 @@ impl Rooms<'_> {
             _ => return Ok(()),
         }
         let gone = Gone { how: Some(leaving.how), by: leaving.by, words: leaving.words, own, ..Gone::default() };
-        let jid = stay.jid.clone();
-        self.staged(of, room, &jid, "", |stage| {
-            self.tell(of, stay, Reach::Presence, |w, to| show::absent(w, stage, to, nick, &gone))
-        })?;
+        if !(own && self.keeps_farewell(of, stay, &gone)) {
+            let jid = stay.jid.clone();
+            self.staged(of, room, &jid, "", |stage| {
+                self.tell(of, stay, Reach::Presence, |w, to| show::absent(w, stage, to, nick, &gone))
+            })?;
+        }
         if own {
             stays.end(room);
             drop(view.take_before());

@@ -96,6 +96,7 @@ impl Rooms<'_> {
     /// The stream to the XMPP server broke: what happens in rooms from now on reaches nobody, and they are told afterwards.
     /// `unseen`: what was written in this time before it may not have arrived.
     pub(in crate::gateway) fn stream_broke(&self, unseen: Duration) {
+        self.served.farewells.begin();
         let since = self.core.now().checked_sub(unseen).unwrap_or(SystemTime::UNIX_EPOCH);
         for (of, stays) in self.served.occupancy.all() {
             for stay in &mut lock(&stays).list {
@@ -149,9 +150,7 @@ impl Rooms<'_> {
                 stay.is_back(down, &next);
             }
         }
-        for farewell in self.served.farewells.take() {
-            self.say_farewell(&farewell);
-        }
+        self.say_farewells();
     }
 
     /// The orderly stop: whoever is inside learns that the service goes (332).

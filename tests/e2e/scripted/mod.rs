@@ -3,10 +3,12 @@
 //! | file | what |
 //! |---|---|
 //! | `attach` | secrets, conflicts, servers that come and go |
+//! | `broken` | rooms while the stream is broken |
 //! | `redelivery` | what was not acknowledged is sent again, the same |
 //! | `nasty` | bytes that no decent server sends |
 
 mod attach;
+mod broken;
 mod nasty;
 mod redelivery;
 

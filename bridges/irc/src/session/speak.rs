@@ -292,7 +292,7 @@ impl Session {
     fn ask_after_words(&mut self, now: Instant) {
         let Some(link) = &mut self.link else { return };
         // Words that wait have the line for themselves; the question comes behind them.
-        let busy = !link.queue.is_empty();
+        let busy = link.queue.iter().any(|queued| !queued.quiet);
         for said in link.said.iter_mut().filter(|said| said.label == 0) {
             (said.asked, said.until) = (!busy, now + if busy { GRACE } else { ECHO });
         }

@@ -58,3 +58,34 @@ async fn nobody_waits_for_a_server_that_does_not_say_how_far_it_has_come() {
     assert_eq!(failure(&net.host, &said).await, None, "nobody has complained");
     session.stop().await.expect("stops");
 }
+
+#[tokio::test]
+async fn what_nobody_waits_for_does_not_keep_words_from_being_taken() {
+    let stage = Stage::open().await;
+    let net = Net::at(stage.port);
+    net.host.set_default("throttle", "1 1");
+    let session = net.session();
+    let rooms: Vec<String> = (0..40).map(|n| format!("#r{n}")).collect();
+    for room in &rooms {
+        session.send(net.address(&format!("{room}%net")), join("romeo"));
+    }
+    let mut client = stage.accept().await;
+    client.register("", "").await;
+    for room in &rooms {
+        client.send(&format!(":romeo!u@host.test JOIN {room}")).await;
+        client.send(&format!(":irc.test 353 romeo = {room} :romeo")).await;
+        client.send(&format!(":irc.test 366 romeo {room} :End")).await;
+        net.host.emitted("the end of the join", |e| e.event == Event::Room(RoomChange::Joined)).await;
+    }
+    // Forty questions for modes wait for their turn, one a second.
+    let said = session.send(net.address("#r0%net"), group("hear me"));
+    later(Duration::from_secs(2)).await;
+    while !client.expect("P").await.starts_with("PRIVMSG") {}
+    for _ in 0..4 {
+        later(Duration::from_secs(1)).await;
+    }
+    assert_eq!(failure(&net.host, &said).await, None);
+    let asked = client.seen.iter().filter(|line| line.starts_with("MODE")).count();
+    assert!(asked < 20, "{asked} of them went first");
+    session.stop().await.expect("stops");
+}
