@@ -10,6 +10,7 @@
 //! | `forms` | the fields of its forms |
 //! | `import` | what biboumi has kept, taken over |
 //! | `entering` | how ours are entered, and how not |
+//! | `told` | what rooms and people say of themselves |
 //! | `ours` | our own stanzas alone, where there is nothing to compare |
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -22,6 +23,7 @@ mod normal;
 mod ours;
 mod scenes;
 mod stage;
+mod told;
 
 use anyhow::Result;
 use stage::{Plan, Side, Stage, Step};
