@@ -367,6 +367,11 @@ impl Stay {
         }
     }
 
+    /// Whether somebody here may have to be told what happened while the stream was broken.
+    pub fn has_missed(&self) -> bool {
+        self.missed.is_some()
+    }
+
     /// A resource could not be told who is inside, for the stream is broken: it is told when that is mended.
     pub fn falls_behind(&mut self, at: usize, now: SystemTime) {
         self.inside[at].behind = true;

@@ -59,7 +59,7 @@ impl Rooms<'_> {
             }
             for stay in &mut stays.list {
                 doubt(&of, stay, now, &mut doubts);
-                if attached {
+                if attached && stay.has_missed() {
                     self.catch_up(&of, stay);
                 }
             }
