@@ -43,12 +43,17 @@ async fn what_is_said_while_the_server_is_away_is_there_when_it_is_back(flavour:
     romeo.reconnect().await.unwrap();
     romeo.available().await.unwrap();
     let hers = format!("juliet%net@{DOMAIN}");
-    for n in 0..3 {
-        let is = |s: &Element| s.name == "message" && s.body().is_some_and(|b| b.starts_with("in private"));
-        let heard = romeo.find("her words", is).await.unwrap();
-        assert_eq!(heard.body(), Some(&*format!("in private {n}")), "in their order, once: {heard}");
-        assert_eq!(heard.attr("from").and_then(|from| from.split('/').next()), Some(&*hers), "{heard}");
+    let private = |s: &Element| s.name == "message" && s.body().is_some_and(|b| b.starts_with("in private"));
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        let words = romeo.find("her words", private).await.unwrap();
+        assert_eq!(words.attr("from").and_then(|from| from.split('/').next()), Some(&*hers), "{words}");
+        heard.extend(words.body().map(str::to_owned));
     }
+    // The gateway and the client come back together: whether the server hands over what it kept for the client before
+    // what comes just then is the server's matter (ejabberd does not always).
+    heard.sort();
+    assert_eq!(heard, ["in private 0", "in private 1", "in private 2"], "each once");
     isthmus_testkit::wait::until("the gateway again", Duration::from_secs(60), async || {
         let pong = romeo.ping(DOMAIN).await?;
         anyhow::ensure!(pong.attr("type") == Some("result"), "{pong}");
@@ -63,6 +68,7 @@ async fn what_is_said_while_the_server_is_away_is_there_when_it_is_back(flavour:
         let heard = romeo.find("what was said in the room", is).await.unwrap();
         assert_eq!(heard.body(), Some(&*format!("aloud {n}")), "{heard}");
     }
+    assert_eq!(romeo.drain().iter().find(|s| private(s)).map(Element::to_string), None, "nothing comes twice");
 }
 
 async fn a_server_that_comes_back_finds_the_gateway_again(flavour: Flavour) {
